@@ -1,0 +1,22 @@
+//! The words of the gateway and the ports between its crates.
+//!
+//! Nothing here opens a socket, a file or a database, and nothing reads the clock but
+//! [`clock::SystemClock`]. Crates that never name each other meet through the ports in
+//! [`intake`], [`ledger`], [`provider`] and [`webhook`].
+
+pub mod address;
+pub mod clock;
+pub mod credential;
+pub mod event;
+pub mod fault;
+pub mod id;
+pub mod intake;
+pub mod ledger;
+pub mod limits;
+pub mod message;
+pub mod name;
+pub mod provider;
+pub mod secret;
+pub mod stream;
+pub mod units;
+pub mod webhook;

@@ -1,0 +1,1 @@
+//! The engine: intake, dispatch, limits, breaker, retry and the consequences of events.

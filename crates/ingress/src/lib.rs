@@ -1,0 +1,1 @@
+//! Sockets in: the HTTP API, SMTP and the providers' webhooks.

@@ -1,0 +1,1 @@
+//! Facts, rules and health in; a plan with its reasons out.

@@ -1,0 +1,1 @@
+//! Simulators of the services' send APIs, for tests, the demo and rehearsals.

@@ -1,0 +1,18 @@
+//! Everything that must survive a crash: two traits, each with engines that pass one suite.
+//!
+//! [`Spool`] keeps messages, deliveries, attempts, events and idempotency records; [`Shared`] keeps
+//! what several nodes must agree on: quotas, warm-up, breakers, suppressions and switches. They are
+//! two traits because they scale differently.
+
+mod shared;
+mod spool;
+
+pub use shared::{
+    BreakerRecord, QuotaGrant, QuotaRequest, Shared, Suppression, SuppressionReason,
+    SuppressionScope, Switch, WarmupRecord,
+};
+pub use spool::{
+    AcceptOutcome, AttemptOutcome, AttemptStart, EventRecord, IdempotencyRecord, Lane, LaneDepth,
+    LaneId, Leased, LeasedMessage, MessageRecord, NewDelivery, NewMessage, NextStep, NodeSession,
+    PendingAttempt, QueueFilter, QueueStats, Settlement, Spool, StoreError,
+};

@@ -1,0 +1,226 @@
+//! The port to what several nodes must agree on: quotas, warm-up, breakers, suppressions and
+//! switches.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use malote_core::address::EmailAddress;
+use malote_core::name::{CredentialName, ProviderName, StreamName};
+use serde::{Deserialize, Serialize};
+
+use crate::StoreError;
+
+/// Keeps what several nodes must agree on. Every write is durable when it returns.
+#[async_trait]
+pub trait Shared: Send + Sync {
+    /// Takes up to `want` units out of a quota, never more than what is left of it. A unit taken
+    /// is spent unless given back; callers take slices and keep what they do not use at once.
+    ///
+    /// # Errors
+    /// If the grant cannot be written; then nothing was taken.
+    async fn take_quota(&self, request: QuotaRequest) -> Result<QuotaGrant, StoreError>;
+
+    /// Gives back units that were taken and not used.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    async fn give_back_quota(
+        &self,
+        account: &str,
+        taken_at: Timestamp,
+        units: u64,
+    ) -> Result<(), StoreError>;
+
+    /// Units taken from `account` since `since`, in hourly buckets.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    async fn quota_used(&self, account: &str, since: Timestamp) -> Result<u64, StoreError>;
+
+    /// How far the warm-up of `account` has come.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    async fn warmup(&self, account: &str) -> Result<Option<WarmupRecord>, StoreError>;
+
+    /// Notes how far it has come.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    async fn set_warmup(&self, account: &str, record: WarmupRecord) -> Result<(), StoreError>;
+
+    /// All breakers that are not in their resting state.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    async fn breakers(&self) -> Result<Vec<BreakerRecord>, StoreError>;
+
+    /// Notes a breaker's state; `None` removes it (closed and at rest).
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    async fn set_breaker(&self, key: &str, state: Option<String>) -> Result<(), StoreError>;
+
+    /// For each address, the suppression that stops it in `scopes`, if any.
+    ///
+    /// # Errors
+    /// If the store cannot be read: then nothing may be sent.
+    async fn suppressed(
+        &self,
+        addresses: &[EmailAddress],
+        scopes: &[SuppressionScope],
+        now: Timestamp,
+    ) -> Result<Vec<Option<Suppression>>, StoreError>;
+
+    /// Suppresses addresses. An entry of the same address and scope is replaced only by a longer
+    /// lasting one.
+    ///
+    /// # Errors
+    /// The whole batch is kept or none of it.
+    async fn suppress(&self, entries: Vec<Suppression>) -> Result<(), StoreError>;
+
+    /// Lifts the suppression of an address in a scope, or in all of them. Returns how many went.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    async fn unsuppress(
+        &self,
+        address: &EmailAddress,
+        scope: Option<&SuppressionScope>,
+    ) -> Result<u64, StoreError>;
+
+    /// Suppressions in the order of their addresses, after `after`, at most `count_max`.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    async fn suppressions(
+        &self,
+        after: Option<(EmailAddress, SuppressionScope)>,
+        count_max: u32,
+    ) -> Result<Vec<Suppression>, StoreError>;
+
+    /// Notes a soft bounce and returns how many `address` had since `since`, this one included.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    async fn count_soft_bounce(
+        &self,
+        address: &EmailAddress,
+        at: Timestamp,
+        since: Timestamp,
+    ) -> Result<u32, StoreError>;
+
+    /// The switches that an operator has set.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    async fn switches(&self) -> Result<Vec<Switch>, StoreError>;
+
+    /// Sets or clears a switch.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    async fn set_switch(&self, switch: Switch, is_on: bool) -> Result<(), StoreError>;
+}
+
+/// A wish for units of a quota.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QuotaRequest {
+    /// Which: `ses`, or `ses/tx` for a pool's own.
+    pub account: String,
+    /// Units wished for.
+    pub want: u64,
+    /// Every window that must hold: its start and its cap. Each cap counts all units taken from
+    /// the account since that start.
+    pub windows: Vec<(Timestamp, u64)>,
+    /// Now; the units are booked in this hour's bucket.
+    pub now: Timestamp,
+}
+
+/// Units granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuotaGrant {
+    /// How many, 0 to `want`.
+    pub units: u64,
+    /// When units will be free again, if fewer than wanted were granted and it is known.
+    pub free_at: Option<Timestamp>,
+}
+
+/// How far a warm-up has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WarmupRecord {
+    /// The day that `cap` is for (UTC).
+    pub day: Date,
+    /// The cap of that day.
+    pub cap: u64,
+    /// Recipients sent that day.
+    pub used: u64,
+}
+
+/// A breaker's state as the engine wrote it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BreakerRecord {
+    /// Which breaker, by the engine's own key.
+    pub key: String,
+    /// Its state, by the engine's own writing.
+    pub state: String,
+}
+
+/// Where an address must not be mailed.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SuppressionScope {
+    /// By no stream.
+    Global,
+    /// By this stream.
+    Stream(StreamName),
+}
+
+/// An address that must not be mailed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suppression {
+    /// The address.
+    pub address: EmailAddress,
+    /// Where.
+    pub scope: SuppressionScope,
+    /// Why.
+    pub reason: SuppressionReason,
+    /// In words: the diagnostic that caused it.
+    pub detail: String,
+    /// The provider that told, if one did.
+    pub provider: Option<ProviderName>,
+    /// Whose mail caused it, if known.
+    pub credential: Option<CredentialName>,
+    /// Since when.
+    pub created_at: Timestamp,
+    /// Until when; `None` is for ever.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Why an address must not be mailed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SuppressionReason {
+    /// Its server refused it for good.
+    HardBounce,
+    /// Its mailbox stayed full.
+    MailboxFull,
+    /// Its owner called our mail spam.
+    Complaint,
+    /// Its owner unsubscribed.
+    Unsubscribe,
+    /// An operator or an import said so.
+    Manual,
+}
+
+/// Something that an operator switched off until further notice.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Switch {
+    /// A stream is paused: accepted, not sent.
+    StreamPaused(StreamName),
+    /// A provider is paused: no new attempts.
+    ProviderPaused(ProviderName),
+    /// A provider is drained: no new attempts, those under way end.
+    ProviderDrained(ProviderName),
+}

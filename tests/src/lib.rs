@@ -1,0 +1,1 @@
+//! The end-to-end tests live in this package; it has no code of its own.
