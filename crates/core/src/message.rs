@@ -116,3 +116,35 @@ pub struct IdempotencyKey {
     /// `None` for keys whose repeats differ in body by nature (Mautic's tracking hash).
     pub fingerprint: Option<[u8; 32]>,
 }
+
+/// Whether a CR stands without its LF, or an LF without its CR (RFC 5321 2.3.8). Such a message
+/// could be read as two by a lenient server, so none is stored and none leaves.
+#[must_use]
+pub fn has_bare_cr_lf(message: &[u8]) -> bool {
+    let (Some(first), Some(last)) = (message.first(), message.last()) else {
+        return false;
+    };
+    // Without an early exit the compiler turns this into vector code; bad messages are rare.
+    let pairs = message.iter().zip(message.iter().skip(1));
+    let broken = pairs.fold(false, |broken, (a, b)| {
+        broken | ((*a == b'\r') != (*b == b'\n'))
+    });
+    broken || *first == b'\n' || *last == b'\r'
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cr_and_lf_stand_together_or_are_found() {
+        for good in ["", "a", "\r\n", "a\r\nb\r\n", "\r\n\r\n.\r\n"] {
+            assert!(!has_bare_cr_lf(good.as_bytes()), "{good:?}");
+        }
+        for bad in [
+            "\n", "\r", "a\nb", "a\rb", "\r\r\n", "\r\n\n", "\n.\n", "a\r\n\r", "\n\r",
+        ] {
+            assert!(has_bare_cr_lf(bad.as_bytes()), "{bad:?}");
+        }
+    }
+}
