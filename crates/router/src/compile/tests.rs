@@ -1,0 +1,1 @@
+//! Every fault of a configuration, with its path and its message.

@@ -1,0 +1,1 @@
+//! What each condition matches and what it does not.

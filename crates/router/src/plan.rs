@@ -1,0 +1,167 @@
+//! Which targets are tried for a delivery, in which order, and why the others are not.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use malote_core::name::{RouteName, TargetName};
+use malote_core::provider::{Capabilities, RecipientSource};
+use serde::{Deserialize, Serialize};
+
+use crate::config::Strategy;
+use crate::facts::PlanFacts;
+use crate::health::{Exclusion, Health};
+use crate::order::{Route, Target};
+use crate::rule::Router;
+
+/// The chance and the order of events that strategies need, given from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Draw {
+    /// Counts a route's plans, for `round_robin`.
+    pub turn: u64,
+    /// Any number, another for each plan, for `weighted`.
+    pub seed: u64,
+}
+
+/// Where a delivery goes: every target of the route, and of the routes it falls back to, is either
+/// planned or excluded, once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The route that was planned: the one asked for, or the stream's if that one is gone.
+    pub route: RouteName,
+    /// The strategy of that route; `None` if neither is configured.
+    pub strategy: Option<Strategy>,
+    /// The targets in the order in which to try them.
+    pub targets: Vec<PlannedTarget>,
+    /// The targets that cannot take it now, in the order written.
+    pub excluded: Vec<(TargetName, Exclusion)>,
+}
+
+/// One target of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedTarget {
+    /// The target.
+    pub target: TargetName,
+    /// Why it has this place.
+    pub why: String,
+}
+
+impl Plan {
+    /// When the first of the excluded targets may be asked again; `None` if none is excluded for a
+    /// known time.
+    #[must_use]
+    pub fn retry_at(&self) -> Option<Timestamp> {
+        self.excluded.iter().filter_map(|(_, e)| e.retry_at()).min()
+    }
+
+    /// Whether no target can ever carry the message: there are some, and each one's capabilities
+    /// exclude it.
+    #[must_use]
+    pub fn fits_nowhere(&self) -> bool {
+        self.targets.is_empty()
+            && !self.excluded.is_empty()
+            && self.excluded.iter().all(|(_, e)| e.is_by_capability())
+    }
+}
+
+impl Router {
+    /// Plans a delivery on `route`: its targets by its strategy, then those of its fallback. The
+    /// same arguments give the same plan.
+    #[must_use]
+    pub fn plan(
+        &self,
+        route: &RouteName,
+        facts: &PlanFacts<'_>,
+        health: &Health,
+        draw: Draw,
+    ) -> Plan {
+        let Some((name, first)) = self.planned_route(route, facts) else {
+            return Plan {
+                route: route.clone(),
+                strategy: None,
+                targets: Vec::new(),
+                excluded: Vec::new(),
+            };
+        };
+        let mut plan = Plan {
+            route: name.clone(),
+            strategy: Some(first.strategy),
+            targets: Vec::with_capacity(first.targets.len()),
+            excluded: Vec::new(),
+        };
+        let mut seen = BTreeSet::new();
+        for (index, (name, route)) in self.chain(name).enumerate() {
+            let mut usable = Vec::with_capacity(route.targets.len());
+            for target in route.targets.iter().filter(|t| seen.insert(&t.name)) {
+                match exclusion(target, facts, health) {
+                    Some(why) => plan.excluded.push((target.name.clone(), why)),
+                    None => usable.push(target),
+                }
+            }
+            let ordered = route.order(usable, facts, draw);
+            plan.targets
+                .extend(ordered.into_iter().map(|placed| PlannedTarget {
+                    target: placed.target.name.clone(),
+                    why: if index == 0 {
+                        placed.why
+                    } else {
+                        format!("by fallback to route {name}, {}", placed.why)
+                    },
+                }));
+        }
+        plan
+    }
+
+    fn planned_route<'s>(
+        &'s self,
+        route: &RouteName,
+        facts: &PlanFacts<'_>,
+    ) -> Option<(&'s RouteName, &'s Route)> {
+        self.routes.get_key_value(route).or_else(|| {
+            let stream = self.streams.get(facts.stream)?;
+            self.routes.get_key_value(&stream.route)
+        })
+    }
+
+    /// A route and the routes it falls back to. Compiling refused cycles, so this ends.
+    fn chain<'s>(
+        &'s self,
+        route: &'s RouteName,
+    ) -> impl Iterator<Item = (&'s RouteName, &'s Route)> {
+        let first = self.routes.get_key_value(route);
+        std::iter::successors(first, |(_, route)| {
+            self.routes.get_key_value(route.fallback.as_ref()?)
+        })
+    }
+}
+
+/// Why a target cannot take this delivery; what it can never carry comes before what it cannot
+/// take now.
+fn exclusion(target: &Target, facts: &PlanFacts<'_>, health: &Health) -> Option<Exclusion> {
+    cannot_carry(&target.capabilities, facts)
+        .or_else(|| health.exclusion(&target.name, facts.sender_domain, facts.mailbox_provider))
+}
+
+fn cannot_carry(able: &Capabilities, facts: &PlanFacts<'_>) -> Option<Exclusion> {
+    if facts.size_bytes > able.message_bytes_max {
+        return Some(Exclusion::TooLarge {
+            max: able.message_bytes_max,
+        });
+    }
+    if facts.needs_smtputf8 && !able.smtputf8 {
+        return Some(Exclusion::NoSmtpUtf8);
+    }
+    if facts.recipients_in_call > u32::from(able.recipients_max) {
+        return Some(Exclusion::TooManyRecipients {
+            max: able.recipients_max,
+        });
+    }
+    match able.recipients {
+        RecipientSource::Headers if !facts.has_all_recipients => {
+            Some(Exclusion::HeadersNeedAllRecipients)
+        }
+        RecipientSource::Headers | RecipientSource::Envelope => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! Properties of plans, and the shares that the strategies give.

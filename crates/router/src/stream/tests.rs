@@ -1,0 +1,1 @@
+//! The order of the tests that put a message into its stream.
