@@ -1,1 +1,37 @@
 //! Simulators of the services' send APIs, for tests, the demo and rehearsals.
+//!
+//! Each simulator checks a request as its service does, keeps what it took, and misbehaves on
+//! demand (see [`Fault`]). It must never share code with the adapters it is a witness against, and
+//! it never connects anywhere but to loopback.
+//!
+//! Besides the service's own API every simulator serves, on its listener (HTTP kinds) or on a
+//! second one (SMTP, and HTTP kinds that want it):
+//!
+//! | request | effect |
+//! |---|---|
+//! | `GET /_sandbox/messages?after=SEQ&limit=N&rcpt=A&raw=1` | what was taken, oldest first |
+//! | `DELETE /_sandbox/messages` | forgets it |
+//! | `GET /_sandbox/stats` | counts of requests, messages, recipients and faults played |
+//! | `POST /_sandbox/fault` | arms a fault for the sends to come |
+//! | `GET`/`DELETE /_sandbox/fault` | the armed faults; disarms them |
+//! | `POST /_sandbox/event` | posts a signed webhook to a loopback address |
+//! | `GET /_sandbox/certificate` | SES: the certificate that signs its notifications |
+
+mod config;
+mod control;
+mod event;
+mod fault;
+mod http;
+mod loopback;
+mod mailbox;
+mod mailgun;
+mod sandbox;
+mod ses;
+mod smtp;
+
+pub use config::{
+    Clock, Kind, MailgunAccount, SandboxConfig, SesAccount, SmtpAccount, UnknownKind,
+};
+pub use fault::{Fault, FaultKind, Stage, UnknownFault};
+pub use mailbox::{Stats, Taken};
+pub use sandbox::{Sandbox, serve};

@@ -1,0 +1,105 @@
+//! `/_sandbox/*`: what was taken, faults to arm, webhooks to send.
+
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::{StatusCode, header};
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::event::{self, EventRequest};
+use crate::fault::Fault;
+use crate::http::json as json_answer;
+use crate::sandbox::Sandbox;
+
+/// Messages in one listing, unless asked otherwise.
+const LISTED_DEFAULT: usize = 1_000;
+/// Messages in one listing at most.
+const LISTED_MAX: usize = 10_000;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listing {
+    #[serde(default)]
+    after: u64,
+    limit: Option<usize>,
+    rcpt: Option<String>,
+    raw: Option<u8>,
+}
+
+/// The control endpoints of this simulator.
+pub(crate) fn router(sandbox: Sandbox) -> Router {
+    Router::new()
+        .route("/_sandbox/messages", get(messages).delete(forget))
+        .route("/_sandbox/stats", get(stats))
+        .route("/_sandbox/fault", post(arm).get(armed).delete(disarm))
+        .route("/_sandbox/event", post(emit))
+        .route("/_sandbox/certificate", get(certificate))
+        .with_state(sandbox)
+}
+
+async fn messages(State(sandbox): State<Sandbox>, Query(listing): Query<Listing>) -> Response {
+    let limit = listing.limit.unwrap_or(LISTED_DEFAULT).min(LISTED_MAX);
+    let taken = sandbox
+        .mailbox()
+        .list(listing.after, listing.rcpt.as_deref(), limit);
+    let with_raw = listing.raw == Some(1);
+    let listed: Vec<_> = taken.iter().map(|taken| taken.to_json(with_raw)).collect();
+    json_answer(StatusCode::OK, &listed.into())
+}
+
+async fn forget(State(sandbox): State<Sandbox>) -> StatusCode {
+    sandbox.forget();
+    StatusCode::NO_CONTENT
+}
+
+async fn stats(State(sandbox): State<Sandbox>) -> Response {
+    Json(sandbox.stats()).into_response()
+}
+
+async fn arm(State(sandbox): State<Sandbox>, body: Result<Json<Fault>, JsonRejection>) -> Response {
+    let fault = match body {
+        Ok(Json(fault)) => fault,
+        Err(rejection) => return refusal(&rejection.body_text()),
+    };
+    match sandbox.arm(fault) {
+        true => StatusCode::NO_CONTENT.into_response(),
+        false => refusal("the count is 0, or too many faults are armed"),
+    }
+}
+
+async fn armed(State(sandbox): State<Sandbox>) -> Response {
+    Json(sandbox.faults().armed()).into_response()
+}
+
+async fn disarm(State(sandbox): State<Sandbox>) -> StatusCode {
+    sandbox.disarm();
+    StatusCode::NO_CONTENT
+}
+
+async fn emit(
+    State(sandbox): State<Sandbox>,
+    body: Result<Json<EventRequest>, JsonRejection>,
+) -> Response {
+    let request = match body {
+        Ok(Json(request)) => request,
+        Err(rejection) => return refusal(&rejection.body_text()),
+    };
+    match event::emit(&sandbox, &request).await {
+        Ok(status) => json_answer(StatusCode::OK, &json!({ "status": status })),
+        Err(error) => refusal(&error.to_string()),
+    }
+}
+
+async fn certificate(State(sandbox): State<Sandbox>) -> Response {
+    match sandbox.certificate_pem() {
+        Some(pem) => ([(header::CONTENT_TYPE, "application/x-pem-file")], pem).into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+fn refusal(reason: &str) -> Response {
+    json_answer(StatusCode::BAD_REQUEST, &json!({ "message": reason }))
+}

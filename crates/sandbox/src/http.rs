@@ -1,0 +1,179 @@
+//! The HTTP server under the simulators: it can cut a connection where a well-behaved one cannot.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
+use http::{Request, StatusCode, header};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tower_service::Service;
+
+use crate::fault::{Fault, FaultKind};
+use crate::sandbox::Sandbox;
+
+/// Connections beyond this many wait in the kernel's queue.
+const CONNECTIONS_MAX: usize = 4_096;
+/// A client that does not send its head within this time is gone.
+const HEAD_WAIT_MAX: Duration = Duration::from_secs(30);
+/// How long a hanging answer hangs; no sane client waits as long.
+const HANG_MAX: Duration = Duration::from_secs(3_600);
+/// Pause between the first half of an answer and the cut, so that the first half is on the wire.
+const HALF_ANSWER_PAUSE: Duration = Duration::from_millis(50);
+/// How long open requests may go on after the shutdown began.
+const DRAIN_MAX: Duration = Duration::from_secs(1);
+
+/// The other end of the connection that a request came by.
+#[derive(Clone, Copy)]
+pub(crate) struct Peer(pub(crate) SocketAddr);
+
+/// Marks an answer that is never written: the connection closes instead.
+#[derive(Clone, Copy)]
+struct CutOff;
+
+/// Why a connection was closed without an answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is cut on demand")]
+struct Severed;
+
+/// Serves until `shutdown`.
+pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            accepted = listener.accept(), if connections.len() < CONNECTIONS_MAX => {
+                if let Ok((stream, peer)) = accepted {
+                    connections.spawn(converse(stream, peer, router.clone()));
+                }
+            }
+        }
+    }
+    let drained = async { while connections.join_next().await.is_some() {} };
+    // What has not ended by then is aborted with the set.
+    tokio::time::timeout(DRAIN_MAX, drained).await.ok();
+}
+
+async fn converse(stream: TcpStream, peer: SocketAddr, router: Router) {
+    stream.set_nodelay(true).ok();
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        let mut router = router.clone();
+        async move {
+            let answered: Result<Response, Infallible> = router.call(request).await;
+            let Ok(response) = answered;
+            match response.extensions().get::<CutOff>() {
+                Some(CutOff) => Err(Severed),
+                None => Ok(response),
+            }
+        }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WAIT_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.await {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// The answer that is no answer: the connection closes.
+pub(crate) fn cut() -> Response {
+    let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    response.extensions_mut().insert(CutOff);
+    response
+}
+
+/// A JSON answer.
+pub(crate) fn json(status: StatusCode, body: &serde_json::Value) -> Response {
+    let headers = [(header::CONTENT_TYPE, "application/json")];
+    (status, headers, body.to_string()).into_response()
+}
+
+/// Answers one send: `accept` takes the message and says so, `words` is the service's own way to
+/// say what is wrong.
+pub(crate) async fn answer<A, W>(
+    sandbox: &Sandbox,
+    fault: Option<Fault>,
+    accept: A,
+    words: W,
+) -> Response
+where
+    A: FnOnce() -> Response,
+    W: FnOnce(FaultKind) -> Response,
+{
+    sandbox.mailbox().note_send();
+    let Some(fault) = fault else {
+        return accept();
+    };
+    let mut accept = Some(accept);
+    let mut taken = None;
+    if fault.after_take || matches!(fault.kind, FaultKind::CutReply) {
+        taken = accept.take().map(|accept| accept());
+    }
+    match fault.kind {
+        FaultKind::Bare(status) => proxy_page(status),
+        FaultKind::Hang => hang().await,
+        FaultKind::Cut | FaultKind::CutEarly => cut(),
+        FaultKind::CutReply => half(taken.unwrap_or_else(cut)).await,
+        FaultKind::Nonsense => (StatusCode::OK, "It works!").into_response(),
+        FaultKind::Slow => {
+            tokio::time::sleep(fault.delay()).await;
+            taken
+                .or_else(|| accept.map(|accept| accept()))
+                .unwrap_or_else(cut)
+        }
+        FaultKind::Status(_)
+        | FaultKind::Quota
+        | FaultKind::Suspended
+        | FaultKind::Sender
+        | FaultKind::Recipient
+        | FaultKind::Content
+        | FaultKind::Reputation => words(fault.kind),
+    }
+}
+
+/// The status of a number; 500 for one that is none.
+pub(crate) fn status(number: u16) -> StatusCode {
+    StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+async fn hang() -> Response {
+    tokio::time::sleep(HANG_MAX).await;
+    cut()
+}
+
+/// What a proxy in front of the service says when the service is not there.
+fn proxy_page(number: u16) -> Response {
+    let status = status(number);
+    let headers = [(header::CONTENT_TYPE, "text/html")];
+    let page =
+        format!("<html><head><title>{status}</title></head><body><h1>{status}</h1></body></html>");
+    (status, headers, page).into_response()
+}
+
+/// The head and the first half of the body of an answer, then the cut.
+async fn half(whole: Response) -> Response {
+    let (mut head, body) = whole.into_parts();
+    let Ok(body) = axum::body::to_bytes(body, usize::MAX).await else {
+        return cut();
+    };
+    head.headers
+        .insert(header::CONTENT_LENGTH, body.len().into());
+    let first: Bytes = body.slice(..body.len() / 2);
+    let cut_after = futures_util::stream::once(async {
+        tokio::time::sleep(HALF_ANSWER_PAUSE).await;
+        Err(Severed)
+    });
+    let stream = futures_util::stream::iter([Ok(first)]).chain(cut_after);
+    Response::from_parts(head, Body::from_stream(stream))
+}

@@ -1,0 +1,180 @@
+//! One simulator: its state, and the sockets that serve it.
+
+use std::io;
+use std::sync::{Arc, OnceLock};
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{Kind, SandboxConfig};
+use crate::event::Signer;
+use crate::fault::{Fault, Faults};
+use crate::mailbox::{Mailbox, Stats, Taken};
+use crate::{control, http, mailgun, ses, smtp};
+
+/// A simulator of one service. Clones share their state.
+#[derive(Clone)]
+pub struct Sandbox {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    kind: Kind,
+    config: SandboxConfig,
+    mailbox: Mailbox,
+    faults: Faults,
+    /// Made when first needed: an RSA key takes a moment.
+    signer: OnceLock<Option<Signer>>,
+}
+
+impl Sandbox {
+    /// A simulator that has taken nothing yet.
+    #[must_use]
+    pub fn new(kind: Kind, config: SandboxConfig) -> Self {
+        let mailbox = Mailbox::new(config.messages_max, config.body_bytes_max);
+        let inner = Inner {
+            kind,
+            config,
+            mailbox,
+            faults: Faults::default(),
+            signer: OnceLock::new(),
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    /// Which service it simulates.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.inner.kind
+    }
+
+    /// All that is kept, oldest first.
+    #[must_use]
+    pub fn messages(&self) -> Vec<Taken> {
+        self.inner.mailbox.list(0, None, usize::MAX)
+    }
+
+    /// What is kept for this recipient (any case), oldest first.
+    #[must_use]
+    pub fn messages_to(&self, rcpt: &str) -> Vec<Taken> {
+        self.inner.mailbox.list(0, Some(rcpt), usize::MAX)
+    }
+
+    /// Counts since the start.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats {
+            faults: self.inner.faults.played(),
+            ..self.inner.mailbox.stats()
+        }
+    }
+
+    /// Forgets the messages; the counts stay.
+    pub fn forget(&self) {
+        self.inner.mailbox.clear();
+    }
+
+    /// Arms a fault for the sends to come; false when too many are armed or its count is 0.
+    pub fn arm(&self, fault: Fault) -> bool {
+        self.inner.faults.arm(fault)
+    }
+
+    /// Disarms all faults.
+    pub fn disarm(&self) {
+        self.inner.faults.clear();
+    }
+
+    /// The certificate (PEM) that signs SES notifications; `None` for the other kinds.
+    #[must_use]
+    pub fn certificate_pem(&self) -> Option<String> {
+        self.signer().map(|signer| signer.certificate_pem.clone())
+    }
+
+    /// Serves the service's API on `listener`, and the control endpoints there too (HTTP kinds)
+    /// and on `control` (any kind), until `shutdown`.
+    ///
+    /// # Errors
+    /// When the signing certificate cannot be written to its file. Trouble with one connection
+    /// ends that connection only.
+    pub async fn serve(
+        &self,
+        listener: TcpListener,
+        control: Option<TcpListener>,
+        shutdown: CancellationToken,
+    ) -> io::Result<()> {
+        self.write_certificate().await?;
+        let control_router = control::router(self.clone());
+        let service = async {
+            match self.inner.kind {
+                Kind::Ses => {
+                    let router = ses::router(self.clone()).merge(control_router.clone());
+                    http::serve(listener, router, shutdown.clone()).await;
+                }
+                Kind::Mailgun => {
+                    let router = mailgun::router(self.clone()).merge(control_router.clone());
+                    http::serve(listener, router, shutdown.clone()).await;
+                }
+                Kind::Smtp => smtp::serve(listener, self.clone(), shutdown.clone()).await,
+            }
+        };
+        let side = async {
+            if let Some(control) = control {
+                http::serve(control, control_router.clone(), shutdown.clone()).await;
+            }
+        };
+        tokio::join!(service, side);
+        Ok(())
+    }
+
+    pub(crate) fn config(&self) -> &SandboxConfig {
+        &self.inner.config
+    }
+
+    pub(crate) fn mailbox(&self) -> &Mailbox {
+        &self.inner.mailbox
+    }
+
+    pub(crate) fn faults(&self) -> &Faults {
+        &self.inner.faults
+    }
+
+    pub(crate) fn signer(&self) -> Option<&Signer> {
+        let make = || match self.inner.kind {
+            Kind::Ses => Signer::generate().ok(),
+            Kind::Mailgun | Kind::Smtp => None,
+        };
+        self.inner.signer.get_or_init(make).as_ref()
+    }
+
+    async fn write_certificate(&self) -> io::Result<()> {
+        let Some(path) = &self.inner.config.ses.certificate_file else {
+            return Ok(());
+        };
+        match self.certificate_pem() {
+            Some(pem) => tokio::fs::write(path, pem).await,
+            None => Ok(()),
+        }
+    }
+}
+
+/// Serves a new simulator on `listener`, and its control endpoints on
+/// [`SandboxConfig::control_listen`] when that is given, until `shutdown`.
+///
+/// # Errors
+/// When the control address cannot be bound or the certificate not written.
+pub async fn serve(
+    listener: TcpListener,
+    kind: Kind,
+    config: SandboxConfig,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let control = match config.control_listen {
+        Some(address) => Some(TcpListener::bind(address).await?),
+        None => None,
+    };
+    Sandbox::new(kind, config)
+        .serve(listener, control, shutdown)
+        .await
+}

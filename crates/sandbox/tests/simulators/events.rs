@@ -1,0 +1,102 @@
+//! Webhooks: signed, and sent to this machine only.
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use malote_sandbox::Kind;
+use reqwest::multipart::{Form, Part};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::{MESSAGE, Running, client, config, start};
+
+type Seen = (HeaderMap, Value);
+
+async fn hook(
+    State(seen): State<UnboundedSender<Seen>>,
+    headers: HeaderMap,
+    body: String,
+) -> StatusCode {
+    let body = serde_json::from_str(&body).unwrap();
+    seen.send((headers, body)).unwrap();
+    StatusCode::NO_CONTENT
+}
+
+/// A receiver of webhooks: its URL and what it saw.
+async fn receiver() -> (String, UnboundedReceiver<Seen>) {
+    let (sender, seen) = unbounded_channel();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let app = Router::new().route("/hook", post(hook)).with_state(sender);
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    (url, seen)
+}
+
+async fn emit(running: &Running, body: &Value) -> reqwest::Response {
+    let request = client().post(running.url("/_sandbox/event")).json(body);
+    request.send().await.unwrap()
+}
+
+#[tokio::test]
+async fn mailgun_reports_on_a_message_it_took() {
+    let running = start(Kind::Mailgun, config()).await;
+    let form = Form::new()
+        .text("to", "a@example.net")
+        .text("v:malote-id", "7")
+        .part("message", Part::text(MESSAGE).file_name("m"));
+    let send = client().post(running.url("/v3/x.example/messages.mime"));
+    let send = send.basic_auth("api", Some("key-sandbox")).multipart(form);
+    assert_eq!(send.send().await.unwrap().status(), 200);
+    let (url, mut seen) = receiver().await;
+    let answer = emit(&running, &json!({ "url": url, "event": "bounced" })).await;
+    assert_eq!(
+        answer.json::<Value>().await.unwrap(),
+        json!({ "status": 204 })
+    );
+    let (_, body) = seen.recv().await.unwrap();
+    assert_eq!(body["event-data"]["event"], "failed");
+    assert_eq!(body["event-data"]["severity"], "permanent");
+    assert_eq!(body["event-data"]["recipient"], "a@example.net");
+    assert_eq!(body["event-data"]["user-variables"]["malote-id"], "7");
+    assert_eq!(
+        body["signature"]["signature"].as_str().map(str::len),
+        Some(64)
+    );
+}
+
+#[tokio::test]
+async fn sns_confirms_a_subscription_with_a_signature_of_its_certificate() {
+    let folder = std::env::temp_dir().join(format!("malote-sandbox-{}", std::process::id()));
+    let mut config = config();
+    config.ses.certificate_file = Some(folder.clone());
+    let running = start(Kind::Ses, config).await;
+    let (url, mut seen) = receiver().await;
+    let answer = emit(&running, &json!({ "url": url, "event": "subscription" })).await;
+    assert_eq!(answer.status(), 200);
+    let (headers, body) = seen.recv().await.unwrap();
+    assert_eq!(
+        headers["x-amz-sns-message-type"],
+        "SubscriptionConfirmation"
+    );
+    assert_eq!(body["SignatureVersion"], "2");
+    assert!(
+        body["Signature"]
+            .as_str()
+            .is_some_and(|text| text.len() > 300)
+    );
+    let written = std::fs::read_to_string(&folder).unwrap();
+    assert_eq!(Some(written), running.sandbox.certificate_pem());
+    std::fs::remove_file(&folder).unwrap();
+}
+
+#[tokio::test]
+async fn nothing_is_posted_beyond_this_machine() {
+    let running = start(Kind::Ses, config()).await;
+    let request = json!({ "url": "http://192.0.2.1/hook", "event": "subscription" });
+    assert_eq!(emit(&running, &request).await.status(), 400);
+    let nothing = json!({ "url": "http://127.0.0.1:9/hook", "event": "bounced" });
+    let answer: Value = emit(&running, &nothing).await.json().await.unwrap();
+    assert_eq!(answer["message"], "no such message was taken");
+}

@@ -1,0 +1,63 @@
+//! The simulators through their sockets: what each service checks, and each way to fail.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test stops at the first surprise, its helpers too"
+)]
+
+mod events;
+mod mailgun;
+mod ses;
+mod smtp;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use malote_sandbox::{Kind, Sandbox, SandboxConfig};
+use tokio::net::TcpListener;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+/// A running simulator; it stops when dropped.
+struct Running {
+    sandbox: Sandbox,
+    address: SocketAddr,
+    _stop: DropGuard,
+}
+
+impl Running {
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+}
+
+/// The time in these tests.
+fn now() -> jiff::Timestamp {
+    "2026-01-02T03:04:05Z".parse().unwrap()
+}
+
+fn config() -> SandboxConfig {
+    SandboxConfig::new(Arc::new(now))
+}
+
+async fn start(kind: Kind, config: SandboxConfig) -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let sandbox = Sandbox::new(kind, config);
+    let shutdown = CancellationToken::new();
+    let (served, token) = (sandbox.clone(), shutdown.clone());
+    tokio::spawn(async move { served.serve(listener, None, token).await });
+    Running {
+        sandbox,
+        address,
+        _stop: shutdown.drop_guard(),
+    }
+}
+
+/// A client that gives up soon enough to see a hang.
+fn client() -> reqwest::Client {
+    let timeout = Duration::from_millis(500);
+    reqwest::Client::builder().timeout(timeout).build().unwrap()
+}
+
+const MESSAGE: &str = "From: s@example.com\r\nTo: a@example.net\r\nSubject: x\r\n\r\nhi\r\n";
