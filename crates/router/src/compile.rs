@@ -31,6 +31,7 @@ pub(crate) fn compile(config: &RouterConfig) -> (Option<Router>, Vec<ConfigFault
         route_rules,
         routes,
         streams: config.streams.clone(),
+        reach: isolation::reach(config),
         credentials,
         mailboxes,
         campaign_burst: config.campaign_burst,

@@ -1,11 +1,11 @@
 //! The compiled rules and routes, and how one rule is tried.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use malote_core::fault::ConfigFault;
-use malote_core::name::{CredentialName, MailboxProvider, RouteName, StreamName};
+use malote_core::name::{CredentialName, MailboxProvider, ProviderName, RouteName, StreamName};
 use malote_core::stream::Class;
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,8 @@ pub struct Router {
     pub(crate) route_rules: Vec<Rule<RouteName>>,
     pub(crate) routes: BTreeMap<RouteName, Route>,
     pub(crate) streams: BTreeMap<StreamName, RouterStream>,
+    /// The providers that a stream's mail can leave through, whatever the rules decide.
+    pub(crate) reach: BTreeMap<StreamName, BTreeSet<ProviderName>>,
     pub(crate) credentials: BTreeMap<CredentialName, Allowed>,
     pub(crate) mailboxes: MailboxTable,
     pub(crate) campaign_burst: u64,
@@ -68,6 +70,14 @@ impl Router {
     #[must_use]
     pub fn has_route(&self, route: &RouteName) -> bool {
         self.routes.contains_key(route)
+    }
+
+    /// Whether mail of `stream` can leave through `provider`: by its own route, by a rule that may
+    /// apply to it, or by a fallback of one of those.
+    #[must_use]
+    pub fn reaches(&self, stream: &StreamName, provider: &ProviderName) -> bool {
+        let reach = self.reach.get(stream);
+        reach.is_some_and(|providers| providers.contains(provider))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use malote_core::fault::ConfigFault;
-use malote_core::name::{RouteName, StreamName, TargetName};
+use malote_core::name::{ProviderName, RouteName, StreamName, TargetName};
 use malote_core::stream::Class;
 
 use super::routes::{fallback_chain, find, target_name};
@@ -35,6 +35,18 @@ pub(super) fn check(config: &RouterConfig, faults: &mut Vec<ConfigFault>) {
             }
         }
     }
+}
+
+/// The providers that each stream's mail can leave through.
+pub(super) fn reach(config: &RouterConfig) -> BTreeMap<StreamName, BTreeSet<ProviderName>> {
+    let streams = config.streams.keys();
+    streams
+        .map(|stream| {
+            let targets = reachable(config, stream).into_iter();
+            let providers = targets.map(|(_, _, target)| target.provider);
+            (stream.clone(), providers.collect())
+        })
+        .collect()
 }
 
 fn of_class(config: &RouterConfig, class: Class) -> impl Iterator<Item = &StreamName> {
