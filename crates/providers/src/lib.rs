@@ -3,10 +3,15 @@
 //! To add one: a folder with `config.rs`, `send.rs`, `classify.rs` and `webhook.rs`, and three
 //! lines here and in [`config`] (the module, the table, the entry in `KINDS`).
 
+mod bounce;
 mod capture;
 pub mod config;
+mod correlation;
+mod http;
 mod mailgun;
 mod ses;
+mod settings;
+mod single_flight;
 mod smtp;
 
 use std::sync::Arc;

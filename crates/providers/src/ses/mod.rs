@@ -1,25 +1,62 @@
-//! Placeholder module for the ses adapter.
+//! Amazon SES: raw mail by API v2, credentials as AWS tools find them, events by SNS.
+
+mod account;
+mod classify;
+mod config;
+mod credentials;
+mod metadata;
+mod profile;
+mod send;
+mod sign;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use malote_core::clock::Clock;
 use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
-use serde::Deserialize;
 
+pub(crate) use config::SesConfig;
+
+use crate::http::HttpClients;
 use crate::{Adapter, ProviderConfig};
 
-/// `[providers.NAME.ses]`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SesConfig {}
-
+/// Builds the adapter of `[providers.NAME.ses]`.
 pub(crate) fn build(
-    _name: &ProviderName,
-    _table: &SesConfig,
-    _config: &ProviderConfig,
-    _clock: &Arc<dyn Clock>,
-    _faults: &mut [ConfigFault],
+    name: &ProviderName,
+    table: &SesConfig,
+    config: &ProviderConfig,
+    clock: &Arc<dyn Clock>,
+    faults: &mut Vec<ConfigFault>,
 ) -> Option<Adapter> {
-    None
+    let at = format!("providers.{name}");
+    let settings = table.check(&at, config, faults)?;
+    let environment = credentials::Environment::read(|name| std::env::var(name).ok());
+    let clients = HttpClients::new();
+    let credentials = credentials::Credentials::new(table, &settings, &environment);
+    let (clients, credentials) = match (clients, credentials) {
+        (Ok(clients), Ok(credentials)) => (clients, credentials),
+        (Err(error), _) | (_, Err(error)) => {
+            faults.push(ConfigFault::error(
+                at,
+                format!("TLS cannot be set up: {error}"),
+            ));
+            return None;
+        }
+    };
+    let provider = send::Ses {
+        name: name.clone(),
+        settings,
+        credentials,
+        clients,
+        clock: Arc::clone(clock),
+        capabilities: send::capabilities(),
+        clock_ahead_s: AtomicI64::new(0),
+    };
+    Some(Adapter {
+        provider: Arc::new(provider),
+        webhook: None,
+    })
 }

@@ -1,0 +1,150 @@
+//! How a service's events find their delivery: our ids as the service's metadata, and back.
+//!
+//! A call may carry several deliveries, while its metadata belongs to the call. So the metadata
+//! holds the message's id and, per recipient, its position with a short hash of its address; an
+//! event about an address finds its position by the same hash. Letters, digits, `-` and `_` only,
+//! which every service takes.
+
+use malote_core::address::EmailAddress;
+use malote_core::id::{DeliveryId, MessageId};
+use malote_core::provider::Outgoing;
+use sha2::{Digest, Sha256};
+
+/// The name under which the message's id travels: 32 hex digits.
+pub(crate) const MESSAGE: &str = "malote-message";
+/// The name under which the recipients travel.
+pub(crate) const RECIPIENTS: &str = "malote-to";
+
+/// The recipients of a call as `position-hash` joined by `_`, in as many values as needed to keep
+/// each within `bytes_max`.
+pub(crate) fn recipients(outgoing: &Outgoing, bytes_max: usize) -> Vec<String> {
+    let mut values = vec![String::new()];
+    for recipient in &outgoing.recipients {
+        let entry = format!("{}-{}", recipient.delivery.index, hash(&recipient.address));
+        let is_full = values
+            .last()
+            .is_some_and(|value| !value.is_empty() && value.len() + 1 + entry.len() > bytes_max);
+        if is_full {
+            values.push(String::new());
+        }
+        if let Some(value) = values.last_mut() {
+            if !value.is_empty() {
+                value.push('_');
+            }
+            value.push_str(&entry);
+        }
+    }
+    values
+}
+
+/// The delivery that an event is about. Without an address it must be the only one of its call.
+pub(crate) fn delivery<'a>(
+    message: &str,
+    recipients: impl Iterator<Item = &'a str>,
+    address: Option<&EmailAddress>,
+) -> Option<DeliveryId> {
+    let message: MessageId = message.parse().ok()?;
+    let wanted = address.map(hash);
+    let mut found = None;
+    for entry in recipients.flat_map(|value| value.split('_')).take(1000) {
+        let (index, entry_hash) = entry.split_once('-')?;
+        if wanted.as_deref().is_some_and(|wanted| wanted != entry_hash) {
+            continue;
+        }
+        let index = index.parse().ok()?;
+        if found.replace(DeliveryId { message, index }).is_some() {
+            return None;
+        }
+    }
+    found
+}
+
+fn hash(address: &EmailAddress) -> String {
+    let digest = Sha256::digest(address.key().as_bytes());
+    digest[..4].iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use malote_core::message::DsnParameters;
+    use malote_core::name::{PoolName, StreamName};
+    use malote_core::provider::OutgoingRecipient;
+    use malote_core::stream::Class;
+
+    use super::*;
+
+    /// A small message to these addresses, for the adapters' tests.
+    pub(crate) fn outgoing(addresses: &[&str]) -> Outgoing {
+        let message = MessageId::from_bytes([7; 16]);
+        let recipients = addresses
+            .iter()
+            .enumerate()
+            .map(|(index, address)| OutgoingRecipient {
+                delivery: DeliveryId {
+                    message,
+                    index: u16::try_from(index).unwrap(),
+                },
+                address: address.parse().unwrap(),
+                notify: None,
+                orcpt: None,
+            });
+        Outgoing {
+            message,
+            recipients: recipients.collect(),
+            mail_from: Some("bounce@shop.example".parse().unwrap()),
+            body: "From: a@shop.example\r\nTo: x@dest.example\r\n\r\nhi\r\n".into(),
+            pool: PoolName::try_from("tx").unwrap(),
+            stream: StreamName::try_from("transactional").unwrap(),
+            class: Class::Transactional,
+            tags: vec!["welcome".into()],
+            metadata: BTreeMap::from([("order".into(), "42".into())]),
+            dsn: DsnParameters::default(),
+            reply_wait_max: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn an_event_finds_its_delivery_by_address() {
+        let sent = outgoing(&["a@x.test", "B@x.test", "c@x.test"]);
+        let values = recipients(&sent, 24);
+        assert!(values.len() > 1 && values.iter().all(|v| v.len() <= 24));
+        let find = |address: Option<&str>| {
+            let address = address.map(|a| a.parse().unwrap());
+            let values = values.iter().map(String::as_str);
+            delivery(&sent.message.simple(), values, address.as_ref()).map(|d| d.index)
+        };
+        assert_eq!(find(Some("b@X.test")), Some(1));
+        assert_eq!(find(Some("d@x.test")), None);
+        assert_eq!(find(None), None, "three deliveries, no address");
+    }
+
+    #[test]
+    fn the_only_delivery_is_found_without_an_address_but_never_by_a_foreign_one() {
+        let sent = outgoing(&["a@x.test"]);
+        let values = recipients(&sent, 250);
+        let find = |address: Option<&EmailAddress>| {
+            delivery(
+                &sent.message.simple(),
+                values.iter().map(String::as_str),
+                address,
+            )
+        };
+        assert_eq!(find(None).map(|d| d.index), Some(0));
+        assert_eq!(find(Some(&"z@x.test".parse().unwrap())), None);
+    }
+
+    #[test]
+    fn nonsense_is_no_delivery() {
+        let id = MessageId::from_bytes([7; 16]).simple();
+        for (message, value) in [("x", "0-00"), (&*id, "99999-00"), (&*id, ""), (&*id, "_-_")] {
+            assert_eq!(
+                delivery(message, [value].into_iter(), None),
+                None,
+                "{value}"
+            );
+        }
+    }
+}

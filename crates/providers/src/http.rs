@@ -1,0 +1,444 @@
+//! One HTTP exchange with a service, bounded in time and size, that can tell whether the request
+//! may have arrived.
+
+#[cfg(test)]
+pub(crate) mod responder;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::error::Error;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{DATE, HeaderMap, RETRY_AFTER};
+use http::{HeaderValue, Method};
+use http_body::{Frame, SizeHint};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
+use malote_core::provider::{Fault, RETRY_AFTER_MAX, Reply, SendError, Verdict};
+use malote_core::stream::Class;
+use reqwest::{Client, ClientBuilder, Response, Url};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// Longest wait for a connection, TLS included.
+const CONNECT_WAIT_MAX: Duration = Duration::from_secs(10);
+/// Idle connections are dropped before common servers and balancers drop them (20 s and more), so
+/// that a request is rarely written into a connection that is being closed: that ends as unknown.
+const IDLE_MAX: Duration = Duration::from_secs(15);
+/// Idle connections kept per host; busy ones are bounded by the provider's `concurrency`.
+const IDLE_CONNECTIONS_MAX: usize = 64;
+/// Largest answer that is read. Answers are never decompressed, so this bounds memory too.
+pub(crate) const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// Longest time for reading an answer's body once its header is there.
+const ANSWER_BODY_WAIT_MAX: Duration = Duration::from_secs(30);
+/// Slowest link that a message must get through on, in octets a second.
+const WRITE_BYTES_PER_SECOND_MIN: u64 = 32 * 1024;
+/// Shortest time allowed for writing a request.
+const WRITE_WAIT_MIN: Duration = Duration::from_secs(60);
+/// What may sit in buffers of the HTTP library and the kernel when the last octet is handed over.
+const BUFFERED_BYTES_MAX: u64 = 1024 * 1024;
+/// Octets handed to the connection at once.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// A client with what all our calls have in common: no redirect is followed (it would carry the
+/// credentials elsewhere), no proxy is taken from the environment, nothing is sent twice on the
+/// library's own account. HTTP/1.1 only: one exchange per connection, so that a broken connection
+/// leaves one outcome in doubt and not dozens.
+pub(crate) fn client_builder() -> ClientBuilder {
+    Client::builder()
+        .user_agent(concat!("malote/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .no_proxy()
+        .http1_only()
+        .connect_timeout(CONNECT_WAIT_MAX)
+        .pool_idle_timeout(IDLE_MAX)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
+        .tcp_nodelay(true)
+        .tcp_keepalive(Duration::from_secs(30))
+}
+
+/// The connections to one service: a set for each class, since classes never share a connection.
+#[derive(Debug, Clone)]
+pub(crate) struct HttpClients {
+    transactional: Client,
+    campaign: Client,
+}
+
+impl HttpClients {
+    /// Two sets without connections yet.
+    ///
+    /// # Errors
+    /// If TLS cannot be set up on this machine.
+    pub(crate) fn new() -> Result<Self, reqwest::Error> {
+        Ok(Self {
+            transactional: client_builder().build()?,
+            campaign: client_builder().build()?,
+        })
+    }
+
+    /// The connections of this class.
+    pub(crate) const fn of(&self, class: Class) -> &Client {
+        match class {
+            Class::Transactional => &self.transactional,
+            Class::Campaign => &self.campaign,
+        }
+    }
+}
+
+/// A request, ready to be written.
+#[derive(Debug)]
+pub(crate) struct Call {
+    /// The method.
+    pub method: Method,
+    /// Where to.
+    pub url: Url,
+    /// Header fields, without `Host` and `Content-Length`.
+    pub headers: HeaderMap,
+    /// The body in parts, so that a message is not copied to be framed.
+    pub body: Vec<Bytes>,
+}
+
+/// How long an exchange may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Patience {
+    /// Until the last octet of the request is handed over, connecting included.
+    pub write_max: Duration,
+    /// From then until the answer's header is there.
+    pub reply_max: Duration,
+}
+
+impl Patience {
+    /// For calls that carry no message.
+    pub(crate) const SHORT: Self = Self {
+        write_max: Duration::from_secs(15),
+        reply_max: Duration::from_secs(15),
+    };
+
+    /// For a message of this size: 60 s or 32 KiB a second for writing, whichever is longer.
+    pub(crate) fn for_message(bytes: u64, reply_wait_max: Duration) -> Self {
+        let at_slowest = |bytes: u64| Duration::from_secs(bytes / WRITE_BYTES_PER_SECOND_MIN);
+        Self {
+            write_max: WRITE_WAIT_MIN.max(at_slowest(bytes)),
+            reply_max: reply_wait_max + at_slowest(bytes.min(BUFFERED_BYTES_MAX)),
+        }
+    }
+}
+
+/// What came back.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Answer {
+    /// The status code.
+    pub status: u16,
+    /// The header fields.
+    pub headers: HeaderMap,
+    /// The body, or its beginning.
+    pub body: Bytes,
+    /// Whether `body` is all of it: not cut off, not too long, not too slow.
+    pub is_whole: bool,
+}
+
+impl Answer {
+    /// A header field's value as text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The body as JSON; `None` if it is something else or not whole.
+    pub(crate) fn json<T: serde::de::DeserializeOwned>(&self) -> Option<T> {
+        if !self.is_whole {
+            return None;
+        }
+        serde_json::from_slice(&self.body).ok()
+    }
+
+    /// The beginning of the body, for the timeline.
+    pub(crate) fn text(&self) -> String {
+        let end = self.body.len().min(1024);
+        String::from_utf8_lossy(&self.body[..end]).into_owned()
+    }
+
+    /// The service's clock (`Date`, RFC 9110 6.6.1).
+    pub(crate) fn date(&self) -> Option<Timestamp> {
+        http_date(self.header(DATE.as_str())?)
+    }
+
+    /// The wait that the service asks for (`Retry-After`, RFC 9110 10.2.3).
+    pub(crate) fn retry_after(&self, now: Timestamp) -> Option<Duration> {
+        retry_after(self.header(RETRY_AFTER.as_str())?, now)
+    }
+}
+
+/// No answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Lost {
+    /// The end of the request was never handed to the connection: the service cannot have it.
+    #[error("not sent: {0}")]
+    NotSent(String),
+    /// The whole request may have arrived, and nobody knows.
+    #[error("outcome unknown: {0}")]
+    Unclear(String),
+}
+
+impl From<Lost> for SendError {
+    fn from(lost: Lost) -> Self {
+        let verdict = match &lost {
+            Lost::NotSent(_) => Verdict::Transient,
+            Lost::Unclear(_) => Verdict::Unknown,
+        };
+        Self::new(verdict, Reply::none(&lost.to_string()))
+    }
+}
+
+/// Writes a request and reads the answer. Dropping the future closes the connection.
+///
+/// The library's own errors do not say how much was written. The body does: as long as its last
+/// part has not been asked for, the service has at most a request without its end, which no
+/// service acts upon. That covers name resolution, connecting and TLS as well.
+///
+/// # Errors
+/// [`Lost`], if there is no answer.
+pub(crate) async fn exchange(
+    client: &Client,
+    call: Call,
+    patience: Patience,
+) -> Result<Answer, Lost> {
+    let handed_over = Arc::new(HandedOver::default());
+    let request = request(call, &handed_over);
+    let mut send = pin!(client.execute(request));
+    let first = timeout(patience.write_max, async {
+        tokio::select! {
+            biased;
+            response = &mut send => Some(response),
+            () = handed_over.told.notified() => None,
+        }
+    })
+    .await;
+    let response = match first {
+        Ok(Some(response)) => response,
+        Ok(None) => timeout(patience.reply_max, &mut send)
+            .await
+            .map_err(|_| handed_over.lost("no answer in time".to_owned()))?,
+        Err(_) => return Err(handed_over.lost("the request took too long".to_owned())),
+    };
+    let mut response = response.map_err(|error| handed_over.lost(innermost(&error)))?;
+    let (body, is_whole) = read_bounded(&mut response, ANSWER_BYTES_MAX).await;
+    Ok(Answer {
+        status: response.status().as_u16(),
+        headers: std::mem::take(response.headers_mut()),
+        body,
+        is_whole,
+    })
+}
+
+fn request(call: Call, handed_over: &Arc<HandedOver>) -> reqwest::Request {
+    let mut request = reqwest::Request::new(call.method, call.url);
+    *request.headers_mut() = call.headers;
+    let remaining: u64 = call.body.iter().map(|part| part.len() as u64).sum();
+    if remaining > 0 {
+        let body = SegmentedBody {
+            rest: call.body.into(),
+            remaining,
+            handed_over: Arc::clone(handed_over),
+        };
+        *request.body_mut() = Some(reqwest::Body::wrap(body));
+    }
+    request
+}
+
+/// Reads at most `bytes_max` octets, whatever `Content-Length` says.
+async fn read_bounded(response: &mut Response, bytes_max: usize) -> (Bytes, bool) {
+    let until = Instant::now() + ANSWER_BODY_WAIT_MAX;
+    let mut body = Vec::new();
+    loop {
+        match timeout_at(until, response.chunk()).await {
+            Ok(Ok(Some(chunk))) => {
+                let room = bytes_max - body.len();
+                body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+                if chunk.len() > room {
+                    return (body.into(), false);
+                }
+            }
+            Ok(Ok(None)) => return (body.into(), true),
+            Ok(Err(_)) | Err(_) => return (body.into(), false),
+        }
+    }
+}
+
+/// The cause at the bottom: the outer errors only repeat the URL.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    if error.is_timeout() {
+        return "timed out".to_owned();
+    }
+    cause.to_string()
+}
+
+/// Whether the end of a request's body has been handed to its connection.
+#[derive(Debug, Default)]
+struct HandedOver {
+    is_done: AtomicBool,
+    told: Notify,
+}
+
+impl HandedOver {
+    fn lost(&self, what_happened: String) -> Lost {
+        if self.is_done.load(Ordering::Acquire) {
+            Lost::Unclear(what_happened)
+        } else {
+            Lost::NotSent(what_happened)
+        }
+    }
+}
+
+/// A body of known length that notes when its last part is taken.
+struct SegmentedBody {
+    rest: VecDeque<Bytes>,
+    remaining: u64,
+    handed_over: Arc<HandedOver>,
+}
+
+impl http_body::Body for SegmentedBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        while self.rest.front().is_some_and(Bytes::is_empty) {
+            self.rest.pop_front();
+        }
+        let Some(front) = self.rest.front_mut() else {
+            return Poll::Ready(None);
+        };
+        let chunk = front.split_to(front.len().min(CHUNK_BYTES));
+        self.remaining -= chunk.len() as u64;
+        if self.remaining == 0 {
+            self.handed_over.is_done.store(true, Ordering::Release);
+            self.handed_over.told.notify_one();
+        }
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.remaining == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.remaining)
+    }
+}
+
+/// What a status means where the service's own words say nothing more. `is_own_shape`: the body is
+/// one that the service itself writes, so not a proxy's or a balancer's.
+pub(crate) fn verdict_of_status(
+    status: u16,
+    is_own_shape: bool,
+    retry_after: Option<Duration>,
+) -> Verdict {
+    match status {
+        // A redirect is not followed, and none of the services answers a send with one.
+        300..=399 | 408 | 425 | 503 => Verdict::Transient,
+        401 | 403 | 404 | 405 | 407 => Verdict::ProviderUnusable,
+        413 => Verdict::Rejected(Fault::MessageHere),
+        429 => Verdict::Throttled { after: retry_after },
+        400..=499 if is_own_shape => Verdict::Rejected(Fault::Message),
+        400..=499 => Verdict::Transient,
+        // A gateway that lost its upstream does not know whether that took the message.
+        502 | 504 => Verdict::Unknown,
+        500..=599 if is_own_shape => Verdict::Transient,
+        _ => Verdict::Unknown,
+    }
+}
+
+/// Reads `Retry-After`: seconds or an HTTP date; `None` for anything else, negative numbers
+/// included. At most [`RETRY_AFTER_MAX`].
+pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
+    let value = value.trim();
+    let is_number = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+    if is_number {
+        let seconds = value.parse().unwrap_or(u64::MAX);
+        return Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
+    }
+    let wait = http_date(value)?.duration_since(now);
+    let wait = Duration::try_from(wait).unwrap_or(Duration::ZERO);
+    Some(wait.min(RETRY_AFTER_MAX))
+}
+
+/// Reads the dates that services write: RFC 9110 5.6.7 (IMF-fixdate) and the same with `UTC` or an
+/// offset in place of `GMT`. A wrong day of the week does not matter.
+pub(crate) fn http_date(text: &str) -> Option<Timestamp> {
+    const PARSER: DateTimeParser = DateTimeParser::new().relaxed_weekday(true);
+    let text = text.trim();
+    if text.len() > 64 {
+        return None;
+    }
+    let named = ["GMT", "UTC"]
+        .iter()
+        .find_map(|zone| text.strip_suffix(zone));
+    match named {
+        Some(rest) => PARSER.parse_timestamp(format!("{rest}+0000")).ok(),
+        None => PARSER.parse_timestamp(text).ok(),
+    }
+}
+
+/// Fetches a small document: status 200, at most `bytes_max` octets, within `wait_max` in all.
+///
+/// # Errors
+/// [`FetchFault`]; the caller knows what it wanted.
+pub(crate) async fn fetch(
+    client: &Client,
+    request: reqwest::Request,
+    bytes_max: usize,
+    wait_max: Duration,
+) -> Result<Bytes, FetchFault> {
+    let read = async {
+        let mut response = client
+            .execute(request)
+            .await
+            .map_err(|error| FetchFault::Unreachable(innermost(&error)))?;
+        let status = response.status().as_u16();
+        if status != 200 {
+            return Err(FetchFault::Status(status));
+        }
+        match read_bounded(&mut response, bytes_max).await {
+            (body, true) => Ok(body),
+            (_, false) => Err(FetchFault::NotWhole),
+        }
+    };
+    timeout(wait_max, read)
+        .await
+        .unwrap_or_else(|_| Err(FetchFault::Unreachable("timed out".to_owned())))
+}
+
+/// Why a document could not be fetched.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FetchFault {
+    /// No answer.
+    #[error("no answer: {0}")]
+    Unreachable(String),
+    /// An answer other than 200; redirects are not followed.
+    #[error("answered {0}")]
+    Status(u16),
+    /// Too long, or cut off.
+    #[error("the document is too long or was cut off")]
+    NotWhole,
+}
+
+/// A header value that is kept out of `Debug`.
+pub(crate) fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}

@@ -1,0 +1,371 @@
+//! One call of `SendEmail` (API v2) with the raw message, signed, answered, classified.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::Method;
+use jiff::{SignedDuration, Timestamp};
+use malote_core::clock::Clock;
+use malote_core::name::ProviderName;
+use malote_core::provider::{
+    Account, Capabilities, Outgoing, Provider, Receipt, RecipientSource, Reply, SendError,
+    SendReport, Verdict, report_for_all,
+};
+use malote_core::stream::Class;
+use serde::Serialize;
+
+use super::account;
+use super::classify::{Sent, addresses, classify, clock_skew};
+use super::config::Settings;
+use super::credentials::{Credentials, NoKeys};
+use super::sign::{Signable, sha256_hex, sign};
+use crate::correlation;
+use crate::http::{Answer, Call, HttpClients, Lost, Patience, exchange};
+use crate::settings::join;
+
+const SEND_PATH: &str = "/v2/email/outbound-emails";
+const ACCOUNT_PATH: &str = "/v2/email/account";
+const JSON: &str = "application/json";
+/// SES takes 40 MB after base64 (developer guide, "Service quotas"); this leaves 130 kB for the
+/// rest of the document.
+const MESSAGE_BYTES_MAX: u64 = 29_900_000;
+/// Recipients per message (developer guide, "Service quotas").
+const RECIPIENTS_MAX: u16 = 50;
+/// GetAccount may be called once a second; rate and quota change by the day.
+const ACCOUNT_POLL_EVERY: Duration = Duration::from_secs(300);
+/// Encoding and hashing from this size on would hold up other tasks of the thread.
+const BLOCKING_FROM_BYTES: usize = 256 * 1024;
+/// Largest tag name and value (API reference, MessageTag).
+const TAG_BYTES_MAX: usize = 256;
+/// Most tags and metadata of a message that are passed on.
+const TAGS_MAX: usize = 30;
+
+/// An Amazon SES account in one region.
+pub(crate) struct Ses {
+    pub(super) name: ProviderName,
+    pub(super) settings: Settings,
+    pub(super) credentials: Credentials,
+    pub(super) clients: HttpClients,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) capabilities: Capabilities,
+    /// How far the service's clock was ahead of ours when it last complained, in seconds.
+    pub(super) clock_ahead_s: AtomicI64,
+}
+
+/// What SES can carry. Bodies are kept as they are unless the configuration set tracks opens or
+/// clicks: then 8-bit parts are re-encoded by SES.
+pub(super) const fn capabilities() -> Capabilities {
+    Capabilities {
+        message_bytes_max: MESSAGE_BYTES_MAX,
+        recipients_max: RECIPIENTS_MAX,
+        recipients: RecipientSource::Envelope,
+        envelope_sender: false,
+        smtputf8: false,
+        eight_bit: true,
+    }
+}
+
+#[async_trait]
+impl Provider for Ses {
+    fn kind(&self) -> &'static str {
+        "ses"
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    async fn send(&self, outgoing: &Outgoing) -> SendReport {
+        let result = self.send_email(outgoing).await;
+        report_for_all(outgoing, &result)
+    }
+
+    async fn check(&self) -> Result<Account, SendError> {
+        let request = Prepared {
+            method: Method::GET,
+            path: ACCOUNT_PATH,
+            body: Bytes::new(),
+            body_sha256: sha256_hex(b""),
+        };
+        let answer = self
+            .call(&request, Class::Transactional, Patience::SHORT)
+            .await
+            .map_err(CallFault::of_check)?;
+        account::read(&answer, self.clock.now())
+    }
+
+    fn account_poll_every(&self) -> Option<Duration> {
+        Some(ACCOUNT_POLL_EVERY)
+    }
+}
+
+/// A request that may be signed more than once.
+struct Prepared {
+    method: Method,
+    path: &'static str,
+    body: Bytes,
+    body_sha256: String,
+}
+
+/// Why a call has no answer.
+enum CallFault {
+    Keys(NoKeys),
+    Signing(String),
+    Lost(Lost),
+}
+
+impl CallFault {
+    fn of_send(self) -> SendError {
+        match self {
+            Self::Keys(NoKeys::Busy) => {
+                SendError::new(Verdict::Transient, Reply::none(&NoKeys::Busy.to_string()))
+            }
+            Self::Keys(fault) => {
+                SendError::new(Verdict::ProviderUnusable, Reply::none(&fault.to_string()))
+            }
+            Self::Signing(what) => SendError::new(Verdict::ProviderUnusable, Reply::none(&what)),
+            Self::Lost(lost) => lost.into(),
+        }
+    }
+
+    /// A check sends no mail, so nothing about it is in doubt.
+    fn of_check(self) -> SendError {
+        let mut error = self.of_send();
+        if error.verdict == Verdict::Unknown {
+            error.verdict = Verdict::Transient;
+        }
+        error
+    }
+}
+
+impl Ses {
+    async fn send_email(&self, outgoing: &Outgoing) -> Result<Receipt, SendError> {
+        let configuration_set = self.settings.configuration_sets.get(&outgoing.pool);
+        let request = prepare(outgoing, configuration_set.cloned()).await;
+        let patience = Patience::for_message(request.body.len() as u64, outgoing.reply_wait_max);
+        let answer = self
+            .call(&request, outgoing.class, patience)
+            .await
+            .map_err(CallFault::of_send)?;
+        let recipients = addresses(outgoing);
+        let sent = Sent {
+            sender: outgoing.mail_from.as_ref(),
+            recipients: &recipients,
+            names_configuration_set: configuration_set.is_some(),
+        };
+        let result = classify(&answer, sent, self.clock.now());
+        if matches!(&result, Err(error) if error.verdict == Verdict::ProviderUnusable) {
+            // Rotated keys are found by looking again.
+            self.credentials.forget();
+        }
+        result
+    }
+
+    /// One exchange; a second one if the service refuses our clock: that refusal is final, so
+    /// nothing can be sent twice.
+    async fn call(
+        &self,
+        request: &Prepared,
+        class: Class,
+        patience: Patience,
+    ) -> Result<Answer, CallFault> {
+        let answer = self.call_once(request, class, patience).await?;
+        let Some(ahead) = clock_skew(&answer, self.clock.now()) else {
+            return Ok(answer);
+        };
+        self.clock_ahead_s.store(ahead.as_secs(), Ordering::Relaxed);
+        tracing::warn!(provider = %self.name, skew_s = ahead.as_secs(), "clock differs from the service's");
+        self.call_once(request, class, patience).await
+    }
+
+    async fn call_once(
+        &self,
+        request: &Prepared,
+        class: Class,
+        patience: Patience,
+    ) -> Result<Answer, CallFault> {
+        let keys = self
+            .credentials
+            .keys(self.clock.now())
+            .await
+            .map_err(CallFault::Keys)?;
+        let url = join(&self.settings.endpoint, request.path);
+        let signable = Signable {
+            method: request.method.as_str(),
+            url: &url,
+            content_type: (!request.body.is_empty()).then_some(JSON),
+            body_sha256: &request.body_sha256,
+        };
+        let headers = sign(signable, &keys, &self.settings.region, self.service_time())
+            .map_err(|error| CallFault::Signing(error.to_string()))?;
+        let call = Call {
+            method: request.method.clone(),
+            url,
+            headers,
+            body: vec![request.body.clone()],
+        };
+        exchange(self.clients.of(class), call, patience)
+            .await
+            .map_err(CallFault::Lost)
+    }
+
+    fn service_time(&self) -> Timestamp {
+        let now = self.clock.now();
+        let ahead = SignedDuration::from_secs(self.clock_ahead_s.load(Ordering::Relaxed));
+        now.checked_add(ahead).unwrap_or(now)
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Rest {
+    destination: Destination,
+    email_tags: Vec<Tag>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    configuration_set_name: Option<String>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Destination {
+    to_addresses: Vec<String>,
+}
+
+#[derive(Serialize, Debug, PartialEq, Eq)]
+#[serde(rename_all = "PascalCase")]
+struct Tag {
+    name: String,
+    value: String,
+}
+
+async fn prepare(outgoing: &Outgoing, configuration_set: Option<String>) -> Prepared {
+    let rest = Rest {
+        destination: Destination {
+            to_addresses: outgoing
+                .recipients
+                .iter()
+                .map(|r| r.address.as_str().to_owned())
+                .collect(),
+        },
+        email_tags: email_tags(outgoing),
+        configuration_set_name: configuration_set,
+    };
+    let message = outgoing.body.clone();
+    let encode = move || {
+        let body = Bytes::from(document(&message, &rest));
+        let body_sha256 = sha256_hex(&body);
+        Prepared {
+            method: Method::POST,
+            path: SEND_PATH,
+            body,
+            body_sha256,
+        }
+    };
+    if outgoing.body.len() < BLOCKING_FROM_BYTES {
+        return encode();
+    }
+    match tokio::task::spawn_blocking(encode).await {
+        Ok(prepared) => prepared,
+        Err(stopped) => std::panic::resume_unwind(stopped.into_panic()),
+    }
+}
+
+/// The request body. The message is encoded straight into it: a copy of 40 MB per call is enough.
+/// `FromEmailAddress` and `ReplyToAddresses` stay away, since they would replace the message's own
+/// fields; the destination decides who gets it and changes no field.
+fn document(message: &[u8], rest: &Rest) -> String {
+    let encoded_bytes = message.len().div_ceil(3) * 4;
+    let mut json = String::with_capacity(encoded_bytes + 8192);
+    json.push_str(r#"{"Content":{"Raw":{"Data":""#);
+    STANDARD.encode_string(message, &mut json);
+    json.push_str(r#""}},"#);
+    let rest = serde_json::to_string(rest).unwrap_or_default();
+    json.push_str(rest.strip_prefix('{').unwrap_or("}"));
+    json
+}
+
+/// Our ids, so that events find their deliveries, then the message's tags and metadata as far as
+/// SES takes them. SES allows letters, digits, `-` and `_` only.
+fn email_tags(outgoing: &Outgoing) -> Vec<Tag> {
+    let mut tags = vec![tag(correlation::MESSAGE, &outgoing.message.simple())];
+    let values = correlation::recipients(outgoing, TAG_BYTES_MAX);
+    for (n, value) in values.iter().enumerate() {
+        tags.push(tag(&format!("{}-{n}", correlation::RECIPIENTS), value));
+    }
+    let own = tags.len();
+    let named = outgoing.tags.iter().enumerate();
+    let named = named.map(|(n, value)| tag(&format!("tag-{n}"), value));
+    let metadata = outgoing
+        .metadata
+        .iter()
+        .map(|(name, value)| tag(name, value));
+    for tag in named.chain(metadata) {
+        let is_taken = tags.iter().any(|other| other.name == tag.name);
+        let is_empty = tag.name.is_empty() || tag.value.is_empty();
+        if !is_taken && !is_empty && tags.len() < own + TAGS_MAX {
+            tags.push(tag);
+        }
+    }
+    tags
+}
+
+fn tag(name: &str, value: &str) -> Tag {
+    Tag {
+        name: sanitised(name),
+        value: sanitised(value),
+    }
+}
+
+fn sanitised(text: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    text.chars()
+        .take(TAG_BYTES_MAX)
+        .map(|c| if allowed(c) { c } else { '_' })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::correlation::tests::outgoing;
+
+    #[tokio::test]
+    async fn the_document_holds_the_raw_message_the_envelope_and_our_ids() {
+        let mut message = outgoing(&["a@x.test", "b@y.test"]);
+        message.metadata.insert("olá mundo".into(), "ç/1".into());
+        let request = prepare(&message, Some("transactional".into())).await;
+        let json: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+        assert_eq!(
+            json["Content"]["Raw"]["Data"],
+            STANDARD.encode(&message.body)
+        );
+        let to = &json["Destination"]["ToAddresses"];
+        assert_eq!(*to, serde_json::json!(["a@x.test", "b@y.test"]));
+        assert_eq!(json["ConfigurationSetName"], "transactional");
+        assert!(json.get("FromEmailAddress").is_none());
+        let tags = json["EmailTags"].as_array().unwrap();
+        let has = |name: &str, value: &str| {
+            tags.contains(&serde_json::json!({"Name": name, "Value": value}))
+        };
+        assert!(has("malote-message", &message.message.simple()));
+        assert!(has("tag-0", "welcome") && has("order", "42") && has("ol__mundo", "__1"));
+    }
+
+    #[tokio::test]
+    async fn a_full_call_stays_within_the_services_bounds() {
+        let addresses: Vec<String> = (0..50).map(|n| format!("r{n}@x.test")).collect();
+        let mut message = outgoing(&addresses.iter().map(String::as_str).collect::<Vec<_>>());
+        message.tags = (0..10).map(|n| format!("{n}").repeat(500)).collect();
+        message.body = vec![b'x'; 29_900_000].into();
+        let request = prepare(&message, None).await;
+        assert!(request.body.len() < 40_000_000);
+        for tag in email_tags(&message) {
+            assert!(tag.name.len() <= 256 && tag.value.len() <= 256, "{tag:?}");
+        }
+    }
+}
