@@ -1,0 +1,273 @@
+//! The configuration as it is written: the crates' own structs, and the tables of the program.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use malote_core::credential::{BadRecipients, OnFinalFailure, ReceivedDetail};
+use malote_core::name::{CredentialName, ProviderName, RouteName, StreamName};
+use malote_core::stream::{Class, OnThrottle, OnUnknown};
+use malote_core::units::{ByteSize, Span};
+use malote_ingress::http::HttpConfig;
+use malote_ingress::smtp::SmtpConfig;
+use malote_providers::ProviderConfig;
+use malote_router::{MailboxProvidersConfig, RouteConfig, RuleConfig};
+use malote_store::SqliteConfig;
+use serde::{Deserialize, Serialize};
+
+/// All tables. Has no `Debug`: literals of secrets stand in it.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawConfig {
+    /// `[http]`; without it there is no HTTP door.
+    pub http: Option<HttpConfig>,
+    /// `[admin]`.
+    pub admin: AdminConfig,
+    /// `[smtp]` and `[[smtp.listeners]]`.
+    pub smtp: SmtpConfig,
+    /// `[store]`.
+    pub store: StoreConfig,
+    /// `[credentials.NAME]`.
+    pub credentials: BTreeMap<CredentialName, CredentialConfig>,
+    /// `[streams.NAME]`.
+    pub streams: BTreeMap<StreamName, StreamConfig>,
+    /// `[routes.NAME]`.
+    pub routes: BTreeMap<RouteName, RouteConfig>,
+    /// `[[rules]]`.
+    pub rules: Vec<RuleConfig>,
+    /// `[providers.NAME]`.
+    pub providers: BTreeMap<ProviderName, ProviderConfig>,
+    /// `[mailbox_providers]`.
+    pub mailbox_providers: MailboxProvidersConfig,
+    /// `[delivery]`.
+    pub delivery: DeliveryConfig,
+    /// `[retention]`.
+    pub retention: RetentionConfig,
+    /// `[log]`.
+    pub log: LogConfig,
+}
+
+/// `[store]`: one table per engine; today there is one.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct StoreConfig {
+    /// `[store.sqlite]`.
+    pub sqlite: Option<SqliteConfig>,
+}
+
+/// `[admin]`: metrics, health and the operators' endpoints.
+#[derive(Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct AdminConfig {
+    /// Address and port; default `127.0.0.1:8081`. Beyond loopback a token is required.
+    pub listen: SocketAddr,
+    /// The token that operators present as `Authorization: Bearer TOKEN`.
+    pub token: Option<String>,
+    /// The environment variable that holds the token.
+    pub token_env: Option<String>,
+    /// The file that holds the token.
+    pub token_file: Option<PathBuf>,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            token: None,
+            token_env: None,
+            token_file: None,
+        }
+    }
+}
+
+/// One `[credentials.NAME]` table.
+#[derive(Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct CredentialConfig {
+    /// The key that an app presents as `Authorization: Bearer KEY`, at most 512 visible ASCII
+    /// characters.
+    pub api_key: Option<String>,
+    /// The environment variable that holds the key.
+    pub api_key_env: Option<String>,
+    /// The file that holds the key.
+    pub api_key_file: Option<PathBuf>,
+    /// The SMTP user name; needs a password.
+    pub smtp_user: Option<String>,
+    /// The SMTP password.
+    pub smtp_password: Option<String>,
+    /// The environment variable that holds the password.
+    pub smtp_password_env: Option<String>,
+    /// The file that holds the password.
+    pub smtp_password_file: Option<PathBuf>,
+    /// The streams it may use, at least one.
+    pub streams: Vec<StreamName>,
+    /// The stream of mail that nothing else classifies; one of `streams`.
+    pub default_stream: Option<StreamName>,
+    /// Domains it may put in From, with their subdomains; empty means any.
+    pub from_domains: Vec<String>,
+    /// What happens over SMTP to a From outside `from_domains`; default `rewrite` with an SMTP
+    /// login, else `reject`.
+    pub on_foreign_from: Option<ForeignFrom>,
+    /// The address that From becomes when it is rewritten.
+    pub rewrite_from: Option<String>,
+    /// What happens over SMTP to a recipient address that cannot exist; default `refuse`.
+    pub bad_recipients: BadRecipients,
+    /// Who is told when a delivery fails for good; default `dsn` with an SMTP login, else `event`.
+    pub on_final_failure: Option<OnFinalFailure>,
+    /// Whether provider control headers (`X-SES-*`, `X-Mailgun-*`, ...) may pass; default false.
+    pub provider_headers: bool,
+    /// Whether the added `Received` field names the client's address; default `brief`.
+    pub received: ReceivedDetail,
+    /// Whether raw UTF-8 in header fields is taken without SMTPUTF8; default false.
+    pub lenient_headers: bool,
+}
+
+/// What happens to a From that the credential may not use, as configuration writes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ForeignFrom {
+    /// Refused with 550 5.7.1.
+    Reject,
+    /// From becomes `rewrite_from`, Reply-To keeps the original.
+    Rewrite,
+}
+
+/// One `[streams.NAME]` table. What is absent has the default of the class.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StreamConfig {
+    /// `"transactional"` or `"campaign"`.
+    pub class: Class,
+    /// The route of deliveries that no route rule takes elsewhere.
+    pub route: RouteName,
+    /// When deferred deliveries are sent again.
+    #[serde(default)]
+    pub retry: RetryConfig,
+    /// What to do when nobody can say whether a provider took a message.
+    #[serde(default)]
+    pub on_unknown: Option<OnUnknown>,
+    /// When the next target takes over.
+    #[serde(default)]
+    pub failover: FailoverConfig,
+    /// How long to wait for the reply after the last octet.
+    #[serde(default)]
+    pub reply_wait_max: Option<Span>,
+}
+
+/// `retry` of a stream.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RetryConfig {
+    /// Longest wait before the second attempt, `"1s"` to `"1d"`.
+    pub first: Option<Span>,
+    /// Growth of the wait, 1.0 to 10.0.
+    pub factor: Option<f64>,
+    /// Longest wait of all, `first` to `"1d"`.
+    pub max: Option<Span>,
+    /// Age at which a message expires, `"1m"` to `"14d"`.
+    pub give_up_after: Option<Span>,
+}
+
+/// `failover` of a stream.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct FailoverConfig {
+    /// How long a delivery stays with a target that fails transiently.
+    pub transient_after: Option<Span>,
+    /// What a throttled delivery does.
+    pub on_throttle: Option<OnThrottle>,
+}
+
+/// `[delivery]`: the engine.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeliveryConfig {
+    /// Attempts under way at once, over all providers, 1 to 10,000; default 256.
+    pub workers: u32,
+    /// Share of the workers that only transactional streams may use, 0.0 to 0.9; default 0.25.
+    pub transactional_reserve: f64,
+    /// How long a stop waits for what is under way, `"0s"` to `"10m"`; default `"30s"`.
+    pub drain: Span,
+    /// Octets of queued mail above which nothing more is accepted, at least `"1MiB"`; default
+    /// `"20GiB"`.
+    pub queue_bytes_max: ByteSize,
+    /// Recipients of one Mautic e-mail id in ten minutes above which mail with no other mark of a
+    /// campaign is one, 1 to 1,000,000; default 50.
+    pub campaign_burst: u64,
+}
+
+impl Default for DeliveryConfig {
+    fn default() -> Self {
+        Self {
+            workers: 256,
+            transactional_reserve: 0.25,
+            drain: Span(std::time::Duration::from_secs(30)),
+            queue_bytes_max: ByteSize(20 << 30),
+            campaign_burst: malote_router::CAMPAIGN_BURST_DEFAULT,
+        }
+    }
+}
+
+/// `[retention]`: how long what is settled is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetentionConfig {
+    /// Bodies, after the last delivery is settled, `"0s"` to `"365d"`; default `"1h"`.
+    pub bodies: Span,
+    /// Messages with their timelines, after acceptance, `"1d"` to `"3650d"`; default `"30d"`.
+    pub messages: Span,
+}
+
+impl Default for RetentionConfig {
+    fn default() -> Self {
+        Self {
+            bodies: Span(std::time::Duration::from_secs(3_600)),
+            messages: Span(std::time::Duration::from_secs(30 * 86_400)),
+        }
+    }
+}
+
+/// `[log]`: what standard output tells.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LogConfig {
+    /// `"text"` (default) or `"json"`, one event a line.
+    pub format: LogFormat,
+    /// `"error"`, `"warn"`, `"info"` (default), `"debug"` or `"trace"`, or a list such as
+    /// `"info,malote_delivery=debug"`. The environment variable `MALOTE_LOG` wins.
+    pub level: String,
+    /// How addresses are named: `"hash"` (default: keyed hash and domain) or `"full"`.
+    pub pii: Pii,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Text,
+            level: "info".to_owned(),
+            pii: Pii::Hash,
+        }
+    }
+}
+
+/// How an event is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For log collectors.
+    Json,
+}
+
+/// How logs name addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pii {
+    /// A keyed hash and the domain.
+    #[default]
+    Hash,
+    /// As they are.
+    Full,
+}

@@ -1,0 +1,66 @@
+//! Which keys hold secrets, so that reports never show one, and what is said about how they are
+//! kept.
+
+use std::ops::Range;
+use std::os::unix::fs::PermissionsExt;
+
+use malote_core::fault::ConfigFault;
+
+use super::tree::{Node, Value};
+
+/// The keys whose literal value is a secret.
+const SECRET_KEYS: [&str; 7] = [
+    "api_key",
+    "password",
+    "secret_access_key",
+    "session_token",
+    "signing_key",
+    "smtp_password",
+    "token",
+];
+
+/// The keys that name a file of which others must not know the content.
+const PRIVATE_FILE_KEYS: [&str; 1] = ["key_file"];
+
+/// Whether a literal value of `key` is a secret.
+pub(crate) fn is_secret(key: &str) -> bool {
+    SECRET_KEYS.contains(&key)
+}
+
+/// Whether `key` names a file that only the gateway should read.
+fn is_private_file(key: &str) -> bool {
+    PRIVATE_FILE_KEYS.contains(&key) || key.strip_suffix("_file").is_some_and(is_secret)
+}
+
+/// Warnings about secrets written into the configuration, and about secret files that others on
+/// the machine can read.
+pub(crate) fn check(root: &Node, faults: &mut Vec<ConfigFault>) {
+    root.each_member(&mut |path, key, member| {
+        if is_secret(key) && matches!(member.node.value, Value::Text(_)) {
+            let message = format!("a secret in the file: better {key}_env or {key}_file");
+            faults.push(ConfigFault::warning(path.to_string(), message));
+        }
+        let (Value::Text(file) | Value::Variable(file)) = &member.node.value else {
+            return;
+        };
+        if !is_private_file(key) {
+            return;
+        }
+        let others = std::fs::metadata(file).map(|about| about.permissions().mode() & 0o007);
+        if others.is_ok_and(|bits| bits != 0) {
+            let message = format!("every user of this machine can read {file}; chmod o-rwx it");
+            faults.push(ConfigFault::warning(path.to_string(), message));
+        }
+    });
+}
+
+/// The octets of source number `source` that hold secrets.
+pub(crate) fn spans(root: &Node, source: usize) -> Vec<Range<usize>> {
+    let mut spans = Vec::new();
+    root.each_member(&mut |_, key, member| {
+        if is_secret(key) && member.node.place.source == source {
+            spans.push(member.node.place.span.clone());
+        }
+    });
+    spans
+}

@@ -1,0 +1,172 @@
+//! `[streams.NAME]`: the defaults of each class, and the bounds.
+
+use std::time::Duration;
+
+use malote_core::fault::ConfigFault;
+use malote_core::name::StreamName;
+use malote_core::stream::{Class, FailoverPolicy, OnThrottle, OnUnknown, RetryPolicy, Stream};
+use malote_core::units::Span;
+
+use super::raw::StreamConfig;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// What a stream of a class does where its table does not say.
+struct ClassDefaults {
+    retry: RetryPolicy,
+    on_unknown: OnUnknown,
+    failover: FailoverPolicy,
+    reply_wait_max: Duration,
+}
+
+/// A password reset is worth nothing tomorrow and must not wait for a provider to recover.
+const TRANSACTIONAL: ClassDefaults = ClassDefaults {
+    retry: RetryPolicy {
+        first: Duration::from_secs(10),
+        factor: 2.0,
+        max: Duration::from_secs(15 * 60),
+        give_up_after: DAY,
+    },
+    on_unknown: OnUnknown::PreferNoLoss,
+    failover: FailoverPolicy {
+        transient_after: Duration::ZERO,
+        on_throttle: OnThrottle::Next,
+    },
+    reply_wait_max: MINUTE,
+};
+
+/// A newsletter may wait, and must not arrive twice. RFC 5321 4.5.3.2.6 asks for ten minutes of
+/// patience after the final dot.
+const CAMPAIGN: ClassDefaults = ClassDefaults {
+    retry: RetryPolicy {
+        first: MINUTE,
+        factor: 2.0,
+        max: HOUR,
+        give_up_after: Duration::from_secs(3 * 86_400),
+    },
+    on_unknown: OnUnknown::PreferNoDuplicate,
+    failover: FailoverPolicy {
+        transient_after: Duration::from_secs(5 * 60),
+        on_throttle: OnThrottle::Wait,
+    },
+    reply_wait_max: Duration::from_secs(600),
+};
+
+/// A stream with the defaults of its class where the table says nothing. Values out of bounds are
+/// noted.
+pub(super) fn build(
+    name: &StreamName,
+    config: &StreamConfig,
+    faults: &mut Vec<ConfigFault>,
+) -> Stream {
+    let class = match config.class {
+        Class::Transactional => TRANSACTIONAL,
+        Class::Campaign => CAMPAIGN,
+    };
+    let given = |span: Option<Span>, default: Duration| span.map_or(default, |span| span.0);
+    let retry = RetryPolicy {
+        first: given(config.retry.first, class.retry.first),
+        factor: config.retry.factor.unwrap_or(class.retry.factor),
+        max: given(config.retry.max, class.retry.max),
+        give_up_after: given(config.retry.give_up_after, class.retry.give_up_after),
+    };
+    let stream = Stream {
+        name: name.clone(),
+        class: config.class,
+        route: config.route.clone(),
+        retry,
+        on_unknown: config.on_unknown.unwrap_or(class.on_unknown),
+        failover: FailoverPolicy {
+            transient_after: given(
+                config.failover.transient_after,
+                class.failover.transient_after,
+            ),
+            on_throttle: config
+                .failover
+                .on_throttle
+                .unwrap_or(class.failover.on_throttle),
+        },
+        reply_wait_max: given(config.reply_wait_max, class.reply_wait_max),
+    };
+    check(&stream, faults);
+    stream
+}
+
+fn check(stream: &Stream, faults: &mut Vec<ConfigFault>) {
+    let at = format!("streams.{}", stream.name);
+    let second = Duration::from_secs(1);
+    let retry = &stream.retry;
+    let bounds = [
+        ("retry.first", retry.first, second, DAY),
+        ("retry.max", retry.max, retry.first, DAY),
+        ("retry.give_up_after", retry.give_up_after, MINUTE, 14 * DAY),
+        (
+            "failover.transient_after",
+            stream.failover.transient_after,
+            Duration::ZERO,
+            DAY,
+        ),
+        (
+            "reply_wait_max",
+            stream.reply_wait_max,
+            Duration::from_secs(5),
+            Duration::from_secs(1_800),
+        ),
+    ];
+    for (key, value, min, max) in bounds {
+        if !(min..=max).contains(&value) {
+            let message = format!("must be from \"{}\" to \"{}\"", Span(min), Span(max));
+            faults.push(ConfigFault::error(format!("{at}.{key}"), message));
+        }
+    }
+    // NaN is in no range.
+    if !(1.0..=10.0).contains(&retry.factor) {
+        let message = "must be from 1.0 to 10.0";
+        faults.push(ConfigFault::error(format!("{at}.retry.factor"), message));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stream(text: &str) -> (Stream, Vec<ConfigFault>) {
+        let mut faults = Vec::new();
+        let config: StreamConfig = toml::from_str(text).unwrap();
+        let name = "s".try_into().unwrap();
+        (build(&name, &config, &mut faults), faults)
+    }
+
+    #[test]
+    fn a_stream_has_the_defaults_of_its_class() {
+        let (tx, _) = stream("class = 'transactional'\nroute = 'r'");
+        assert_eq!(tx.on_unknown, OnUnknown::PreferNoLoss);
+        assert_eq!(tx.failover.transient_after, Duration::ZERO);
+        assert_eq!(tx.reply_wait_max, Duration::from_secs(60));
+        let (campaign, faults) = stream("class = 'campaign'\nroute = 'r'");
+        assert_eq!(campaign.on_unknown, OnUnknown::PreferNoDuplicate);
+        assert_eq!(campaign.failover.transient_after, Duration::from_secs(300));
+        assert_eq!(campaign.reply_wait_max, Duration::from_secs(600));
+        assert_eq!(faults, []);
+    }
+
+    #[test]
+    fn values_out_of_bounds_are_all_noted() {
+        let (_, faults) = stream(
+            "class = 'campaign'\nroute = 'r'\nreply_wait_max = '1ms'\n\
+             retry = { first = '2h', factor = nan, max = '1h', give_up_after = '15d' }",
+        );
+        let keys: Vec<_> = faults.iter().map(|f| f.path.as_str()).collect();
+        assert_eq!(
+            keys,
+            [
+                "streams.s.retry.max",
+                "streams.s.retry.give_up_after",
+                "streams.s.reply_wait_max",
+                "streams.s.retry.factor"
+            ]
+        );
+    }
+}

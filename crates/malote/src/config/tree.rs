@@ -1,0 +1,330 @@
+//! The configuration as one tree of values, each knowing where it was set.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+
+use toml_edit::{Document, Item, TableLike};
+
+/// A value and where it was set.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) value: Value,
+    pub(crate) place: Place,
+}
+
+/// What a [`Node`] holds.
+#[derive(Debug, Clone)]
+pub(crate) enum Value {
+    Text(String),
+    Integer(i64),
+    Float(f64),
+    Bool(bool),
+    /// Elements keep the index that they had in their file, also when a neighbour is pruned.
+    Array(Vec<(usize, Node)>),
+    Table(BTreeMap<String, Member>),
+    /// An environment variable's text; what it means depends on what is wanted there.
+    Variable(String),
+}
+
+/// A key of a table and its value.
+#[derive(Debug, Clone)]
+pub(crate) struct Member {
+    pub(crate) key: Place,
+    pub(crate) node: Node,
+}
+
+/// Where something was set: octets of a source, by the source's number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) source: usize,
+    pub(crate) span: Range<usize>,
+}
+
+/// One step into the tree.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Step {
+    Key(String),
+    Index(usize),
+}
+
+/// The way to a node from the root: `providers.ses.pools.tx`, `rules[2].when`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct Path(pub(crate) Vec<Step>);
+
+impl Path {
+    /// Reads a path as faults write it. No key that we know holds `.` or `[`.
+    pub(crate) fn parse(text: &str) -> Self {
+        let mut steps = Vec::new();
+        for part in text.split('.').filter(|part| !part.is_empty()) {
+            let mut pieces = part.split('[');
+            if let Some(key) = pieces.next().filter(|key| !key.is_empty()) {
+                steps.push(Step::Key(key.to_owned()));
+            }
+            for piece in pieces {
+                if let Ok(index) = piece.trim_end_matches(']').parse() {
+                    steps.push(Step::Index(index));
+                }
+            }
+        }
+        Self(steps)
+    }
+
+    /// This path and one key more.
+    pub(crate) fn key(&self, key: &str) -> Self {
+        let mut longer = self.clone();
+        longer.0.push(Step::Key(key.to_owned()));
+        longer
+    }
+
+    /// The path of the table or list around; `None` at the root.
+    pub(crate) fn parent(&self) -> Option<Self> {
+        let (_, around) = self.0.split_last()?;
+        Some(Self(around.to_vec()))
+    }
+
+    /// The last key on the way.
+    pub(crate) fn last_key(&self) -> Option<&str> {
+        self.0.iter().rev().find_map(|step| match step {
+            Step::Key(key) => Some(key.as_str()),
+            Step::Index(_) => None,
+        })
+    }
+
+    /// Whether `other` is this path or leads on from it.
+    pub(crate) fn holds(&self, other: &Self) -> bool {
+        other.0.starts_with(&self.0)
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, step) in self.0.iter().enumerate() {
+            match step {
+                Step::Key(key) if position == 0 => f.write_str(key)?,
+                Step::Key(key) => write!(f, ".{key}")?,
+                Step::Index(index) => write!(f, "[{index}]")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a text is not TOML, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct SyntaxFault {
+    pub(crate) message: String,
+    pub(crate) span: Range<usize>,
+}
+
+impl Node {
+    /// An empty table, set nowhere.
+    pub(crate) fn empty() -> Self {
+        Self {
+            value: Value::Table(BTreeMap::new()),
+            place: Place {
+                source: 0,
+                span: 0..0,
+            },
+        }
+    }
+
+    /// Reads a TOML document. A key given twice is refused, as TOML has it.
+    ///
+    /// # Errors
+    /// The first thing that is not TOML.
+    pub(crate) fn parse(text: &str, source: usize) -> Result<Self, SyntaxFault> {
+        let document = Document::parse(text).map_err(|error| SyntaxFault {
+            message: error.message().trim().replace('\n', "; "),
+            span: error.span().unwrap_or(0..0),
+        })?;
+        let place = Place { source, span: 0..0 };
+        Ok(Self {
+            value: table(document.as_table(), source),
+            place,
+        })
+    }
+
+    /// Lays `over` on top: tables are merged key by key, anything else is replaced.
+    pub(crate) fn merge(&mut self, over: Self) {
+        match (&mut self.value, over.value) {
+            (Value::Table(own), Value::Table(others)) => {
+                for (key, other) in others {
+                    match own.get_mut(&key) {
+                        Some(member) => {
+                            member.key = other.key;
+                            member.node.merge(other.node);
+                        }
+                        None => {
+                            own.insert(key, other);
+                        }
+                    }
+                }
+            }
+            (value, other) => {
+                *value = other;
+                self.place = over.place;
+            }
+        }
+    }
+
+    /// The node at `path`, by the indices that lists had in their files.
+    pub(crate) fn find(&self, path: &Path) -> Option<&Self> {
+        path.0.iter().try_fold(self, |node, step| node.child(step))
+    }
+
+    fn child(&self, step: &Step) -> Option<&Self> {
+        match (&self.value, step) {
+            (Value::Table(members), Step::Key(key)) => members.get(key).map(|m| &m.node),
+            (Value::Array(elements), Step::Index(index)) => elements
+                .iter()
+                .find_map(|(own, node)| (own == index).then_some(node)),
+            _ => None,
+        }
+    }
+
+    /// Takes the node at `path` out of the tree.
+    pub(crate) fn prune(&mut self, path: &Path) {
+        let Some((step, rest)) = path.0.split_first() else {
+            return;
+        };
+        let rest = Path(rest.to_vec());
+        match (&mut self.value, step) {
+            (Value::Table(members), Step::Key(key)) => {
+                if rest.0.is_empty() {
+                    members.remove(key);
+                } else if let Some(member) = members.get_mut(key) {
+                    member.node.prune(&rest);
+                }
+            }
+            (Value::Array(elements), Step::Index(index)) => {
+                if rest.0.is_empty() {
+                    elements.retain(|(own, _)| own != index);
+                } else if let Some((_, node)) = elements.iter_mut().find(|(own, _)| own == index) {
+                    node.prune(&rest);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Turns a path with positions of the values as read into one with the indices of the file,
+    /// and finds the place: of the last key on the way that exists.
+    pub(crate) fn locate(&self, path: &Path) -> (Path, Option<Place>) {
+        let mut node = Some(self);
+        let mut found = Path::default();
+        let mut place = None;
+        for step in &path.0 {
+            let (step, next) = match (node.map(|n| &n.value), step) {
+                (Some(Value::Table(members)), Step::Key(key)) => {
+                    let member = members.get(key);
+                    place = member.map(|m| m.key.clone()).or(place);
+                    (step.clone(), member.map(|m| &m.node))
+                }
+                (Some(Value::Array(elements)), Step::Index(position)) => {
+                    let element = elements.get(*position);
+                    place = element.map(|(_, n)| n.place.clone()).or(place);
+                    let index = element.map_or(*position, |(index, _)| *index);
+                    (Step::Index(index), element.map(|(_, n)| n))
+                }
+                _ => (step.clone(), None),
+            };
+            found.0.push(step);
+            node = next;
+        }
+        (found, place)
+    }
+
+    /// Calls `visit` for every member of every table, with the path to it.
+    pub(crate) fn each_member<'a>(&'a self, visit: &mut dyn FnMut(&Path, &str, &'a Member)) {
+        self.walk(&mut Path::default(), visit);
+    }
+
+    fn walk<'a>(&'a self, path: &mut Path, visit: &mut dyn FnMut(&Path, &str, &'a Member)) {
+        match &self.value {
+            Value::Table(members) => {
+                for (key, member) in members {
+                    path.0.push(Step::Key(key.clone()));
+                    visit(path, key, member);
+                    member.node.walk(path, visit);
+                    path.0.pop();
+                }
+            }
+            Value::Array(elements) => {
+                for (index, node) in elements {
+                    path.0.push(Step::Index(*index));
+                    node.walk(path, visit);
+                    path.0.pop();
+                }
+            }
+            Value::Text(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Bool(_)
+            | Value::Variable(_) => {}
+        }
+    }
+}
+
+fn table(table: &dyn TableLike, source: usize) -> Value {
+    let members = table.iter().filter_map(|(name, _)| {
+        let (key, item) = table.get_key_value(name)?;
+        let node = node(item, source)?;
+        let span = key.span().unwrap_or_else(|| node.place.span.clone());
+        let key = Place { source, span };
+        Some((name.to_owned(), Member { key, node }))
+    });
+    Value::Table(members.collect())
+}
+
+fn node(item: &Item, source: usize) -> Option<Node> {
+    let value = match item {
+        Item::None => return None,
+        Item::Table(t) => table(t, source),
+        Item::ArrayOfTables(tables) => Value::Array(
+            tables
+                .iter()
+                .map(|t| Node {
+                    value: table(t, source),
+                    place: Place {
+                        source,
+                        span: t.span().unwrap_or(0..0),
+                    },
+                })
+                .enumerate()
+                .collect(),
+        ),
+        Item::Value(v) => scalar(v, source),
+    };
+    Some(Node {
+        value,
+        place: Place {
+            source,
+            span: item.span().unwrap_or(0..0),
+        },
+    })
+}
+
+fn scalar(value: &toml_edit::Value, source: usize) -> Value {
+    match value {
+        toml_edit::Value::String(text) => Value::Text(text.value().clone()),
+        toml_edit::Value::Integer(number) => Value::Integer(*number.value()),
+        toml_edit::Value::Float(number) => Value::Float(*number.value()),
+        toml_edit::Value::Boolean(truth) => Value::Bool(*truth.value()),
+        toml_edit::Value::Datetime(date) => Value::Text(date.value().to_string()),
+        toml_edit::Value::Array(elements) => Value::Array(
+            elements
+                .iter()
+                .map(|element| Node {
+                    value: scalar(element, source),
+                    place: Place {
+                        source,
+                        span: element.span().unwrap_or(0..0),
+                    },
+                })
+                .enumerate()
+                .collect(),
+        ),
+        toml_edit::Value::InlineTable(inline) => table(inline, source),
+    }
+}
