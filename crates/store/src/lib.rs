@@ -4,8 +4,15 @@
 //! what several nodes must agree on: quotas, warm-up, breakers, suppressions and switches. They are
 //! two traits because they scale differently.
 
+mod config;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
+mod metrics;
 mod shared;
 mod spool;
+mod sqlite;
+
+pub use config::SqliteConfig;
 
 pub use shared::{
     BreakerRecord, QuotaGrant, QuotaRequest, Shared, Suppression, SuppressionReason,
@@ -16,3 +23,4 @@ pub use spool::{
     LaneId, Leased, LeasedMessage, MessageRecord, NewDelivery, NewMessage, NextStep, NodeSession,
     PendingAttempt, QueueFilter, QueueStats, Settlement, Spool, StoreError,
 };
+pub use sqlite::{BackupReport, OnFatal, RestoreReport, SqliteStore, restore};

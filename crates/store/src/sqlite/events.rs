@@ -1,0 +1,211 @@
+//! Providers' events: each applied once, to the delivery it belongs to, moving states only forward.
+
+use jiff::Timestamp;
+use malote_core::event::{EventKind, ProviderEvent, State};
+use malote_core::name::ProviderName;
+use rusqlite::{Connection, params};
+use sha2::{Digest, Sha256};
+
+use crate::Leased;
+use crate::sqlite::columns::{delivery_pk, micros, state_number};
+use crate::sqlite::fault::Fault;
+use crate::sqlite::rows::{self, DeliveryRow};
+use crate::sqlite::timeline::{self, Line};
+use crate::sqlite::writer::Tx;
+
+/// Unreadable parts kept.
+const UNREADABLE_MAX: i64 = 10_000;
+/// Octets kept of one unreadable part.
+const PART_BYTES_MAX: usize = 8 << 10;
+/// Deliveries that may share a provider's id: the recipients of one call.
+const CANDIDATES_MAX: i64 = 1_000;
+
+/// Applies events; for each the delivery as it was before, or `None`.
+pub(crate) fn apply(
+    tx: &mut Tx<'_>,
+    provider: &ProviderName,
+    events: &[ProviderEvent],
+    now: Timestamp,
+) -> Result<Vec<Option<Leased>>, Fault> {
+    let mut applied = Vec::with_capacity(events.len());
+    for event in events {
+        applied.push(apply_one(tx, provider, event, now)?);
+    }
+    Ok(applied)
+}
+
+fn apply_one(
+    tx: &mut Tx<'_>,
+    provider: &ProviderName,
+    event: &ProviderEvent,
+    now: Timestamp,
+) -> Result<Option<Leased>, Fault> {
+    let key = dedup_key(provider, &event.dedup_key);
+    let is_repeat = tx
+        .conn
+        .prepare_cached("SELECT 1 FROM event_keys WHERE key = ?1")?
+        .exists([&key[..]])?;
+    if is_repeat {
+        return Ok(None);
+    }
+    let Some(pk) = find(tx.conn, provider, event)? else {
+        return Ok(None);
+    };
+    let Some(row) = rows::delivery(tx.conn, pk)? else {
+        return Ok(None);
+    };
+    tx.conn
+        .prepare_cached("INSERT INTO event_keys (key, at) VALUES (?1, ?2)")?
+        .execute(params![&key[..], micros(now)])?;
+    let before = rows::leased(tx.conn, pk, row.state)?;
+    if let Some(state) = next_state(row.state, &event.kind) {
+        move_to(tx, &row, state, now)?;
+    }
+    let line = Line {
+        at: event.at,
+        kind: &event.kind,
+        blame: event.blame,
+        provider: Some(provider),
+        detail: &event.detail,
+    };
+    timeline::write(tx.conn, pk, &line)?;
+    Ok(Some(before))
+}
+
+fn dedup_key(provider: &ProviderName, key: &str) -> [u8; 16] {
+    let digest = Sha256::new()
+        .chain_update(provider.as_str())
+        .chain_update([0])
+        .chain_update(key)
+        .finalize();
+    let mut short = [0; 16];
+    short.copy_from_slice(&digest[..16]);
+    short
+}
+
+/// Where an event moves a delivery; `None` leaves it. A provider's late or repeated word never
+/// takes back what is already known, and never settles what waits for its next attempt.
+const fn next_state(now: State, kind: &EventKind) -> Option<State> {
+    let is_open = matches!(now, State::Sent | State::Unknown);
+    match kind {
+        EventKind::Sent if matches!(now, State::Unknown) => Some(State::Sent),
+        EventKind::Delivered if is_open => Some(State::Delivered),
+        EventKind::Bounced | EventKind::Rejected if is_open || matches!(now, State::Delivered) => {
+            Some(State::Bounced)
+        }
+        EventKind::Suppressed if is_open => Some(State::Suppressed),
+        EventKind::Accepted
+        | EventKind::Sent
+        | EventKind::Delivered
+        | EventKind::Deferred
+        | EventKind::FailedOver
+        | EventKind::Bounced
+        | EventKind::Complained
+        | EventKind::Unsubscribed
+        | EventKind::Opened
+        | EventKind::Clicked
+        | EventKind::Suppressed
+        | EventKind::Rejected
+        | EventKind::Held
+        | EventKind::Released
+        | EventKind::Expired
+        | EventKind::Cancelled
+        | EventKind::Unknown
+        | EventKind::ResendRisk
+        | EventKind::Quarantined
+        | EventKind::Other(_) => None,
+    }
+}
+
+fn move_to(tx: &mut Tx<'_>, row: &DeliveryRow, to: State, at: Timestamp) -> Result<(), Fault> {
+    tx.conn
+        .prepare_cached("UPDATE deliveries SET state = ?2 WHERE id = ?1")?
+        .execute([row.pk, state_number(to)])?;
+    timeline::moved(tx, row.pk, (row.lane, row.state), (row.lane, to), at)
+}
+
+/// The delivery that an event is about: by our own id, else by the provider's id and recipient.
+fn find(
+    conn: &Connection,
+    provider: &ProviderName,
+    event: &ProviderEvent,
+) -> Result<Option<i64>, Fault> {
+    if let Some(id) = event.delivery
+        && let Some(message) = rows::message_pk(conn, id.message)?
+    {
+        let pk = delivery_pk(message, id.index);
+        let was_called = conn
+            .prepare_cached("SELECT 1 FROM attempts WHERE delivery = ?1 AND provider = ?2")?
+            .exists(params![pk, provider.as_str()])?;
+        if was_called {
+            return Ok(Some(pk));
+        }
+    }
+    let Some(message) = &event.provider_message_id else {
+        return Ok(None);
+    };
+    let candidates: Vec<(i64, String)> = conn
+        .prepare_cached(
+            "SELECT DISTINCT d.id, d.recipient FROM attempts a JOIN deliveries d ON d.id = a.delivery
+             WHERE a.provider_message_id = ?1 AND a.provider = ?2 LIMIT ?3",
+        )?
+        .query_map(
+            params![message, provider.as_str(), CANDIDATES_MAX],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?
+        .collect::<rusqlite::Result<_>>()?;
+    Ok(match (&event.recipient, &candidates[..]) {
+        (Some(recipient), _) => {
+            let key = recipient.key();
+            let theirs = candidates.iter().find(|(_, own)| own.to_lowercase() == key);
+            theirs.map(|(pk, _)| *pk)
+        }
+        (None, [(pk, _)]) => Some(*pk),
+        (None, _) => None,
+    })
+}
+
+/// Keeps parts of webhooks that could not be read; the oldest go first.
+pub(crate) fn keep_unreadable(
+    tx: &mut Tx<'_>,
+    provider: &ProviderName,
+    parts: &[String],
+    now: Timestamp,
+) -> Result<(), Fault> {
+    for part in parts {
+        let kept = &part[..part.floor_char_boundary(PART_BYTES_MAX)];
+        tx.conn
+            .prepare_cached("INSERT INTO unreadable (provider, at, part) VALUES (?1, ?2, ?3)")?
+            .execute(params![provider.as_str(), micros(now), kept])?;
+    }
+    tx.conn
+        .prepare_cached("DELETE FROM unreadable WHERE id <= (SELECT max(id) FROM unreadable) - ?1")?
+        .execute([UNREADABLE_MAX])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_only_move_forward() {
+        for (now, kind, then) in [
+            (State::Sent, EventKind::Delivered, Some(State::Delivered)),
+            (State::Unknown, EventKind::Delivered, Some(State::Delivered)),
+            (State::Unknown, EventKind::Sent, Some(State::Sent)),
+            (State::Delivered, EventKind::Bounced, Some(State::Bounced)),
+            (State::Sent, EventKind::Rejected, Some(State::Bounced)),
+            (State::Sent, EventKind::Suppressed, Some(State::Suppressed)),
+            (State::Bounced, EventKind::Delivered, None),
+            (State::Delivered, EventKind::Sent, None),
+            (State::Delivered, EventKind::Complained, None),
+            (State::Sent, EventKind::Deferred, None),
+            (State::Queued, EventKind::Bounced, None),
+            (State::Sending, EventKind::Delivered, None),
+            (State::Held, EventKind::Delivered, None),
+        ] {
+            assert_eq!(next_state(now, &kind), then, "{now:?} {kind:?}");
+        }
+    }
+}

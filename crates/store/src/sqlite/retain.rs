@@ -1,0 +1,228 @@
+//! What ends by time: mail too old to be sent, bodies and messages kept long enough.
+
+use jiff::{SignedDuration, Timestamp};
+use malote_core::event::{EventKind, State};
+use malote_core::id::MessageId;
+use rusqlite::{Connection, params};
+
+use crate::Leased;
+use crate::sqlite::accept::IDEMPOTENCY_KEPT;
+use crate::sqlite::body::Place;
+use crate::sqlite::columns::{self, delivery_range, micros};
+use crate::sqlite::fault::Fault;
+use crate::sqlite::lease::{self, release_scheduled};
+use crate::sqlite::rows;
+use crate::sqlite::timeline::{self, Line};
+use crate::sqlite::view::lane_ids;
+use crate::sqlite::writer::Tx;
+
+/// Messages that one retention step drops, so that it never holds the writer for long.
+const STEP: i64 = 500;
+/// Steps of one call.
+pub(crate) const STEPS_MAX: usize = 20;
+/// How long a provider's event is known to have been applied; providers repeat for hours or days.
+const EVENT_KEYS_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// How long quota buckets are kept; no window is longer than a day and a zone's offset.
+const QUOTAS_KEPT: SignedDuration = SignedDuration::from_hours(4 * 24);
+/// How long soft bounces are kept.
+const SOFT_BOUNCES_KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
+/// When a message past its time with only held or leased deliveries is looked at again.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_mins(5);
+
+/// Settles as expired what waits beyond its time, and queues what was scheduled and is due.
+pub(crate) fn expire(
+    tx: &mut Tx<'_>,
+    count_max: u32,
+    now: Timestamp,
+) -> Result<Vec<Leased>, Fault> {
+    for (lane, _) in lane_ids(tx.conn)? {
+        release_scheduled(tx, lane.0, count_max, now)?;
+    }
+    let overdue: Vec<i64> = tx
+        .conn
+        .prepare_cached(
+            "SELECT pk FROM messages WHERE settled_at IS NULL AND check_at <= ?1
+             ORDER BY check_at LIMIT ?2",
+        )?
+        .query_map(params![micros(now), count_max], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut expired = Vec::new();
+    for message in overdue {
+        if expired.len() >= count_max as usize {
+            break;
+        }
+        expire_message(tx, message, (count_max, now), &mut expired)?;
+    }
+    Ok(expired)
+}
+
+fn expire_message(
+    tx: &mut Tx<'_>,
+    message: i64,
+    (count_max, now): (u32, Timestamp),
+    expired: &mut Vec<Leased>,
+) -> Result<(), Fault> {
+    let (first, last) = delivery_range(message);
+    let waiting: Vec<i64> = tx
+        .conn
+        .prepare_cached(
+            "SELECT id FROM deliveries NOT INDEXED WHERE id BETWEEN ?1 AND ?2
+                AND state IN (0, 1, 5)",
+        )?
+        .query_map([first, last], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    if waiting.is_empty() {
+        let again = now.saturating_add(LOOK_AGAIN).unwrap_or(now);
+        tx.conn
+            .prepare_cached("UPDATE messages SET check_at = ?2 WHERE pk = ?1")?
+            .execute([message, micros(again)])?;
+        return Ok(());
+    }
+    for pk in waiting {
+        if expired.len() >= count_max as usize {
+            return Ok(());
+        }
+        expired.extend(expire_delivery(tx, pk, now)?);
+    }
+    Ok(())
+}
+
+fn expire_delivery(tx: &mut Tx<'_>, pk: i64, now: Timestamp) -> Result<Option<Leased>, Fault> {
+    let Some(row) = rows::delivery(tx.conn, pk)? else {
+        return Ok(None);
+    };
+    let before = match rows::leased(tx.conn, pk, row.state) {
+        Ok(before) => before,
+        Err(fault) => {
+            lease::set_aside(tx, pk, fault, now)?;
+            return Ok(None);
+        }
+    };
+    tx.conn
+        .prepare_cached("UPDATE deliveries SET state = 9, due_at = NULL WHERE id = ?1")?
+        .execute([pk])?;
+    let (from, to) = ((row.lane, row.state), (row.lane, State::Expired));
+    timeline::moved(tx, pk, from, to, now)?;
+    let line = Line {
+        at: now,
+        kind: &EventKind::Expired,
+        blame: None,
+        provider: None,
+        detail: "waited longer than its stream allows",
+    };
+    timeline::write(tx.conn, pk, &line)?;
+    Ok(Some(before))
+}
+
+/// What one retention step dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Dropped {
+    pub(crate) bodies: u64,
+    pub(crate) messages: u64,
+    /// Bodies in files, to be removed after the commit.
+    pub(crate) files: Vec<MessageId>,
+}
+
+/// Drops whole messages, and bodies; bounded. Nothing dropped means nothing is left to drop.
+pub(crate) fn step(
+    tx: &mut Tx<'_>,
+    bodies_before: Timestamp,
+    all_before: Timestamp,
+) -> Result<Dropped, Fault> {
+    let mut dropped = Dropped::default();
+    for place in [Place::Dropped, Place::Table, Place::File] {
+        for (pk, id) in settled(tx.conn, place, all_before)? {
+            drop_message(tx.conn, pk)?;
+            dropped.messages += 1;
+            if place != Place::Dropped {
+                dropped.bodies += 1;
+            }
+            if place == Place::File {
+                dropped.files.push(id);
+            }
+        }
+    }
+    for place in [Place::Table, Place::File] {
+        for (pk, id) in settled(tx.conn, place, bodies_before)? {
+            drop_body(tx.conn, pk)?;
+            dropped.bodies += 1;
+            if place == Place::File {
+                dropped.files.push(id);
+            }
+        }
+    }
+    Ok(dropped)
+}
+
+fn settled(
+    conn: &Connection,
+    place: Place,
+    before: Timestamp,
+) -> Result<Vec<(i64, MessageId)>, Fault> {
+    let mut find = conn.prepare_cached(
+        "SELECT pk, id FROM messages WHERE settled_at IS NOT NULL AND body_place = ?1
+            AND settled_at < ?2 ORDER BY settled_at LIMIT ?3",
+    )?;
+    let found = find.query_map(params![place.number(), micros(before), STEP], |row| {
+        Ok((row.get(0)?, MessageId::from_bytes(row.get(1)?)))
+    })?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
+}
+
+fn drop_body(conn: &Connection, pk: i64) -> Result<(), Fault> {
+    conn.prepare_cached("DELETE FROM bodies WHERE message = ?1")?
+        .execute([pk])?;
+    conn.prepare_cached("UPDATE messages SET body_place = 0 WHERE pk = ?1")?
+        .execute([pk])?;
+    Ok(())
+}
+
+fn drop_message(conn: &Connection, pk: i64) -> Result<(), Fault> {
+    let (first, last) = delivery_range(pk);
+    let gone: Vec<(i64, i64)> = conn
+        .prepare_cached("DELETE FROM deliveries WHERE id BETWEEN ?1 AND ?2 RETURNING lane, state")?
+        .query_map([first, last], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    for (lane, state) in gone {
+        conn.prepare_cached("UPDATE counters SET n = n - 1 WHERE lane = ?1 AND state = ?2")?
+            .execute([lane, state])?;
+    }
+    for sql in [
+        "DELETE FROM attempts WHERE delivery BETWEEN ?1 AND ?2",
+        "DELETE FROM events WHERE delivery BETWEEN ?1 AND ?2",
+    ] {
+        conn.prepare_cached(sql)?.execute([first, last])?;
+    }
+    // Row ids of messages are never given out twice, so a cursor never meets another message.
+    for sql in [
+        "DELETE FROM bodies WHERE message = ?1",
+        "DELETE FROM tags WHERE message = ?1",
+        "INSERT INTO meta (key, value) VALUES ('next_message', ?1 + 1)
+         ON CONFLICT (key) DO UPDATE SET value = max(value, ?1 + 1)",
+        "DELETE FROM messages WHERE pk = ?1",
+    ] {
+        conn.prepare_cached(sql)?.execute([pk])?;
+    }
+    Ok(())
+}
+
+/// Forgets keys and counts that nothing asks for any more.
+pub(crate) fn forget(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), Fault> {
+    let before = |kept: SignedDuration| {
+        let at = now.saturating_sub(kept);
+        at.map_err(|_| columns::damaged("time out of range"))
+    };
+    let event_keys = micros(before(EVENT_KEYS_KEPT)?);
+    let keys = micros(before(IDEMPOTENCY_KEPT)?);
+    let soft_bounces = micros(before(SOFT_BOUNCES_KEPT)?);
+    let hours = before(QUOTAS_KEPT)?.as_second().div_euclid(3_600);
+    for (sql, bound) in [
+        ("DELETE FROM event_keys WHERE at < ?1", event_keys),
+        ("DELETE FROM idempotency WHERE created_at < ?1", keys),
+        ("DELETE FROM soft_bounces WHERE at < ?1", soft_bounces),
+        ("DELETE FROM quotas WHERE hour < ?1", hours),
+    ] {
+        tx.conn.prepare_cached(sql)?.execute([bound])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,132 @@
+//! [`Shared`] on SQLite: what each method hands to the writer or to a reader.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use malote_core::address::EmailAddress;
+
+use crate::sqlite::{Load, SqliteStore, quota, states, suppression};
+use crate::{
+    BreakerRecord, QuotaGrant, QuotaRequest, Shared, StoreError, Suppression, SuppressionScope,
+    Switch, WarmupRecord,
+};
+
+#[async_trait]
+impl Shared for SqliteStore {
+    async fn take_quota(&self, request: QuotaRequest) -> Result<QuotaGrant, StoreError> {
+        self.write(Load::small(), move |tx| quota::take(tx, &request))
+            .await
+    }
+
+    async fn give_back_quota(
+        &self,
+        account: &str,
+        taken_at: Timestamp,
+        units: u64,
+    ) -> Result<(), StoreError> {
+        let account = account.to_owned();
+        self.write(Load::small(), move |tx| {
+            quota::give_back(tx, &account, taken_at, units)
+        })
+        .await
+    }
+
+    async fn quota_used(&self, account: &str, since: Timestamp) -> Result<u64, StoreError> {
+        let account = account.to_owned();
+        self.read(move |conn| quota::used(conn, &account, since))
+            .await
+    }
+
+    async fn warmup(&self, account: &str) -> Result<Option<WarmupRecord>, StoreError> {
+        let account = account.to_owned();
+        self.read(move |conn| states::warmup(conn, &account)).await
+    }
+
+    async fn set_warmup(&self, account: &str, record: WarmupRecord) -> Result<(), StoreError> {
+        let account = account.to_owned();
+        self.write(Load::small(), move |tx| {
+            states::set_warmup(tx, &account, record)
+        })
+        .await
+    }
+
+    async fn breakers(&self) -> Result<Vec<BreakerRecord>, StoreError> {
+        self.read(states::breakers).await
+    }
+
+    async fn set_breaker(&self, key: &str, state: Option<String>) -> Result<(), StoreError> {
+        let key = key.to_owned();
+        self.write(Load::small(), move |tx| {
+            states::set_breaker(tx, &key, state.as_deref())
+        })
+        .await
+    }
+
+    async fn suppressed(
+        &self,
+        addresses: &[EmailAddress],
+        scopes: &[SuppressionScope],
+        now: Timestamp,
+    ) -> Result<Vec<Option<Suppression>>, StoreError> {
+        let key = self.inner.key.clone();
+        let (addresses, scopes) = (addresses.to_vec(), scopes.to_vec());
+        self.read(move |conn| suppression::lookup(conn, &key, (&addresses, &scopes), now))
+            .await
+    }
+
+    async fn suppress(&self, entries: Vec<Suppression>) -> Result<(), StoreError> {
+        let key = self.inner.key.clone();
+        let load = Load {
+            operations: entries.len(),
+            bytes: 512 * (1 + entries.len()),
+            ..Load::small()
+        };
+        self.write(load, move |tx| suppression::suppress(tx, &key, &entries))
+            .await
+    }
+
+    async fn unsuppress(
+        &self,
+        address: &EmailAddress,
+        scope: Option<&SuppressionScope>,
+    ) -> Result<u64, StoreError> {
+        let key = self.inner.key.clone();
+        let (address, scope) = (address.clone(), scope.cloned());
+        self.write(Load::small(), move |tx| {
+            suppression::unsuppress(tx, &key, &address, scope.as_ref())
+        })
+        .await
+    }
+
+    async fn suppressions(
+        &self,
+        after: Option<(EmailAddress, SuppressionScope)>,
+        count_max: u32,
+    ) -> Result<Vec<Suppression>, StoreError> {
+        self.read(move |conn| suppression::list(conn, after.as_ref(), count_max))
+            .await
+    }
+
+    async fn count_soft_bounce(
+        &self,
+        address: &EmailAddress,
+        at: Timestamp,
+        since: Timestamp,
+    ) -> Result<u32, StoreError> {
+        let (key, address) = (self.inner.key.clone(), address.clone());
+        self.write(Load::small(), move |tx| {
+            suppression::count_soft_bounce(tx, &key, &address, (at, since))
+        })
+        .await
+    }
+
+    async fn switches(&self) -> Result<Vec<Switch>, StoreError> {
+        self.read(states::switches).await
+    }
+
+    async fn set_switch(&self, switch: Switch, is_on: bool) -> Result<(), StoreError> {
+        self.write(Load::small(), move |tx| {
+            states::set_switch(tx, &switch, is_on)
+        })
+        .await
+    }
+}

@@ -1,0 +1,206 @@
+//! Suppressions, looked up by a keyed hash of address and scope, and soft bounces.
+
+use jiff::Timestamp;
+use malote_core::address::EmailAddress;
+use rusqlite::{Connection, Row, params};
+
+use crate::sqlite::columns::{damaged, micros, parsed, timestamp, unsigned};
+use crate::sqlite::fault::Fault;
+use crate::sqlite::key::AddressKey;
+use crate::sqlite::rows::{opt_str, str_of};
+use crate::sqlite::writer::Tx;
+use crate::{Suppression, SuppressionReason, SuppressionScope};
+
+/// Suppressions in one page of the list.
+const COUNT_MAX: u32 = 10_000;
+
+const REASONS: [(SuppressionReason, &str); 5] = [
+    (SuppressionReason::HardBounce, "hard_bounce"),
+    (SuppressionReason::MailboxFull, "mailbox_full"),
+    (SuppressionReason::Complaint, "complaint"),
+    (SuppressionReason::Unsubscribe, "unsubscribe"),
+    (SuppressionReason::Manual, "manual"),
+];
+
+const COLUMNS: &str =
+    "address, scope, reason, detail, provider, credential, created_at, expires_at";
+
+fn scope_text(scope: &SuppressionScope) -> &str {
+    match scope {
+        SuppressionScope::Global => "",
+        SuppressionScope::Stream(stream) => stream.as_str(),
+    }
+}
+
+fn reason_word(reason: SuppressionReason) -> &'static str {
+    let found = REASONS.iter().find(|(own, _)| *own == reason);
+    found.map_or("manual", |(_, word)| word)
+}
+
+fn read(row: &Row<'_>) -> Result<Suppression, Fault> {
+    let reason = str_of(row, 2)?;
+    let reason = REASONS.iter().find(|(_, word)| *word == reason);
+    let scope = match str_of(row, 1)? {
+        "" => SuppressionScope::Global,
+        stream => SuppressionScope::Stream(parsed(stream, "scope")?),
+    };
+    Ok(Suppression {
+        address: parsed(str_of(row, 0)?, "suppressed address")?,
+        scope,
+        reason: reason.ok_or_else(|| damaged("unknown reason"))?.0,
+        detail: row.get(3)?,
+        provider: opt_str(row, 4)?
+            .map(|name| parsed(name, "provider"))
+            .transpose()?,
+        credential: opt_str(row, 5)?
+            .map(|name| parsed(name, "credential"))
+            .transpose()?,
+        created_at: timestamp(row.get(6)?)?,
+        expires_at: row.get::<_, Option<i64>>(7)?.map(timestamp).transpose()?,
+    })
+}
+
+/// For each address, the first suppression in the order of the scopes that stands now.
+pub(crate) fn lookup(
+    conn: &Connection,
+    key: &AddressKey,
+    (addresses, scopes): (&[EmailAddress], &[SuppressionScope]),
+    now: Timestamp,
+) -> Result<Vec<Option<Suppression>>, Fault> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM suppressions
+         WHERE hash = ?1 AND (expires_at IS NULL OR expires_at > ?2)"
+    );
+    let mut find = conn.prepare_cached(&sql)?;
+    let mut found = Vec::with_capacity(addresses.len());
+    for address in addresses {
+        let address_key = address.key();
+        let mut stopped = None;
+        for scope in scopes {
+            let hash = key.hash(scope_text(scope), &address_key);
+            let mut rows = find.query(params![&hash[..], micros(now)])?;
+            if let Some(row) = rows.next()? {
+                stopped = Some(read(row)?);
+                break;
+            }
+        }
+        found.push(stopped);
+    }
+    Ok(found)
+}
+
+/// Writes suppressions; one that stands is replaced only by one that lasts longer.
+pub(crate) fn suppress(
+    tx: &mut Tx<'_>,
+    key: &AddressKey,
+    entries: &[Suppression],
+) -> Result<(), Fault> {
+    for entry in entries {
+        let scope = scope_text(&entry.scope);
+        let hash = key.hash(scope, &entry.address.key());
+        tx.conn
+            .prepare_cached(
+                "INSERT INTO suppressions (hash, address, scope, reason, detail, provider,
+                    credential, created_at, expires_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+                 ON CONFLICT (hash) DO UPDATE SET address = ?2, reason = ?4, detail = ?5,
+                    provider = ?6, credential = ?7, created_at = ?8, expires_at = ?9
+                 WHERE expires_at IS NOT NULL AND (?9 IS NULL OR ?9 > expires_at)",
+            )?
+            .execute(params![
+                &hash[..],
+                entry.address.as_str(),
+                scope,
+                reason_word(entry.reason),
+                entry.detail,
+                entry.provider.as_ref().map(|name| name.as_str()),
+                entry.credential.as_ref().map(|name| name.as_str()),
+                micros(entry.created_at),
+                entry.expires_at.map(micros),
+            ])?;
+    }
+    Ok(())
+}
+
+/// Lifts an address's suppression in one scope, or in all.
+pub(crate) fn unsuppress(
+    tx: &mut Tx<'_>,
+    key: &AddressKey,
+    address: &EmailAddress,
+    scope: Option<&SuppressionScope>,
+) -> Result<u64, Fault> {
+    let scopes = match scope {
+        Some(scope) => vec![scope_text(scope).to_owned()],
+        None => known_scopes(tx.conn)?,
+    };
+    let mut lifted = 0;
+    for scope in scopes {
+        let hash = key.hash(&scope, &address.key());
+        lifted += tx
+            .conn
+            .prepare_cached("DELETE FROM suppressions WHERE hash = ?1")?
+            .execute([&hash[..]])? as u64;
+    }
+    Ok(lifted)
+}
+
+/// Every scope that may have entries: the spelling of an address may differ from the kept one, so
+/// the entries of an address are found by hash, one look a scope.
+fn known_scopes(conn: &Connection) -> Result<Vec<String>, Fault> {
+    let mut find = conn.prepare_cached(
+        "WITH RECURSIVE scopes (scope) AS (
+            SELECT min(scope) FROM suppressions
+            UNION ALL
+            SELECT (SELECT min(scope) FROM suppressions s WHERE s.scope > scopes.scope)
+            FROM scopes WHERE scopes.scope IS NOT NULL)
+         SELECT scope FROM scopes WHERE scope IS NOT NULL",
+    )?;
+    let found = find.query_map([], |row| row.get(0))?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
+}
+
+/// A page of the list, in the order of address and scope.
+pub(crate) fn list(
+    conn: &Connection,
+    after: Option<&(EmailAddress, SuppressionScope)>,
+    count_max: u32,
+) -> Result<Vec<Suppression>, Fault> {
+    let (address, scope) = after.map_or(("", ""), |(address, scope)| {
+        (address.as_str(), scope_text(scope))
+    });
+    let sql = format!(
+        "SELECT {COLUMNS} FROM suppressions WHERE (address, scope) > (?1, ?2)
+         ORDER BY address, scope LIMIT ?3"
+    );
+    let mut find = conn.prepare_cached(&sql)?;
+    let mut rows = find.query(params![address, scope, count_max.min(COUNT_MAX)])?;
+    let mut page = Vec::new();
+    while let Some(row) = rows.next()? {
+        page.push(read(row)?);
+    }
+    Ok(page)
+}
+
+/// Notes a soft bounce and counts those since a time; older ones are forgotten.
+pub(crate) fn count_soft_bounce(
+    tx: &mut Tx<'_>,
+    key: &AddressKey,
+    address: &EmailAddress,
+    (at, since): (Timestamp, Timestamp),
+) -> Result<u32, Fault> {
+    let hash = key.hash(" soft", &address.key());
+    tx.conn
+        .prepare_cached(
+            "INSERT INTO soft_bounces (hash, at, n) VALUES (?1, ?2, 1)
+             ON CONFLICT (hash, at) DO UPDATE SET n = n + 1",
+        )?
+        .execute(params![&hash[..], micros(at)])?;
+    tx.conn
+        .prepare_cached("DELETE FROM soft_bounces WHERE hash = ?1 AND at < ?2")?
+        .execute(params![&hash[..], micros(since)])?;
+    let count: i64 = tx
+        .conn
+        .prepare_cached("SELECT coalesce(sum(n), 0) FROM soft_bounces WHERE hash = ?1")?
+        .query_row([&hash[..]], |row| row.get(0))?;
+    unsigned(count)
+}

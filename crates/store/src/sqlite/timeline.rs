@@ -1,0 +1,107 @@
+//! The bookkeeping that every change of a delivery shares: counters, settled messages, events.
+
+use jiff::Timestamp;
+use malote_core::event::{Blame, EventKind, State};
+use malote_core::name::ProviderName;
+use rusqlite::{Connection, params};
+
+use crate::EventRecord;
+use crate::sqlite::columns::{message_pk, micros};
+use crate::sqlite::fault::Fault;
+use crate::sqlite::writer::Tx;
+
+/// Whether a delivery of this state has a due time and is found by lane.
+pub(crate) const fn is_waiting(state: State) -> bool {
+    match state {
+        State::Scheduled | State::Queued | State::Deferred => true,
+        State::Sending
+        | State::Sent
+        | State::Delivered
+        | State::Held
+        | State::Bounced
+        | State::Suppressed
+        | State::Expired
+        | State::Cancelled
+        | State::Unknown
+        | State::Quarantined => false,
+    }
+}
+
+/// Counts a delivery's move and, if it settles or unsettles, notes that on its message.
+pub(crate) fn moved(
+    tx: &mut Tx<'_>,
+    delivery_pk: i64,
+    from: (i64, State),
+    to: (i64, State),
+    at: Timestamp,
+) -> Result<(), Fault> {
+    tx.memory.count(from.0, from.1, -1);
+    tx.memory.count(to.0, to.1, 1);
+    let change = match (from.1.is_settled(), to.1.is_settled()) {
+        (false, true) => -1,
+        (true, false) => 1,
+        (true, true) | (false, false) => return Ok(()),
+    };
+    let (unsettled, size): (i64, i64) = tx
+        .conn
+        .prepare_cached(
+            "UPDATE messages SET unsettled = unsettled + ?2,
+                settled_at = CASE WHEN unsettled + ?2 = 0 THEN ?3 END
+             WHERE pk = ?1 RETURNING unsettled, size_bytes",
+        )?
+        .query_row(
+            params![message_pk(delivery_pk), change, micros(at)],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )?;
+    if change < 0 && unsettled == 0 {
+        tx.memory.count_body(-size);
+    } else if change > 0 && unsettled == 1 {
+        tx.memory.count_body(size);
+    }
+    Ok(())
+}
+
+/// Writes an event behind the ones that the delivery has.
+pub(crate) fn write_event(
+    conn: &Connection,
+    delivery_pk: i64,
+    event: &EventRecord,
+) -> Result<(), Fault> {
+    write(
+        conn,
+        delivery_pk,
+        &Line {
+            at: event.at,
+            kind: &event.kind,
+            blame: event.blame,
+            provider: event.provider.as_ref(),
+            detail: &event.detail,
+        },
+    )
+}
+
+/// An event, borrowed.
+pub(crate) struct Line<'a> {
+    pub(crate) at: Timestamp,
+    pub(crate) kind: &'a EventKind,
+    pub(crate) blame: Option<Blame>,
+    pub(crate) provider: Option<&'a ProviderName>,
+    pub(crate) detail: &'a str,
+}
+
+/// Writes an event behind the ones that the delivery has.
+pub(crate) fn write(conn: &Connection, delivery_pk: i64, line: &Line<'_>) -> Result<(), Fault> {
+    conn.prepare_cached(
+        "INSERT INTO events (delivery, seq, at, kind, blame, provider, detail)
+         SELECT ?1, coalesce(max(seq), 0) + 1, ?2, ?3, ?4, ?5, ?6 FROM events WHERE delivery = ?1",
+    )?
+    .execute(params![
+        delivery_pk,
+        micros(line.at),
+        line.kind.as_str(),
+        line.blame.map(Blame::as_str),
+        line.provider.map(ProviderName::as_str),
+        line.detail,
+    ])?;
+    Ok(())
+}
