@@ -76,11 +76,9 @@ fn credentials(
         if let Some(default) = &credential.default_stream
             && !credential.streams.contains(default)
         {
-            let own = credential.streams.iter().map(StreamName::as_str);
-            let hint = unknown("such stream of this credential:", default.as_str(), own);
             faults.push(ConfigFault::error(
                 format!("credentials.{name}.default_stream"),
-                hint,
+                format!("\"{default}\" is not one of this credential's streams"),
             ));
         }
         let default_stream = credential.default_stream.clone();
@@ -104,4 +102,4 @@ fn unknown_stream(config: &RouterConfig, wanted: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

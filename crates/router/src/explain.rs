@@ -100,3 +100,6 @@ fn write_trace(f: &mut fmt::Formatter<'_>, trace: &[RuleTrial], indent: &str) ->
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

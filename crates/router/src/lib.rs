@@ -16,6 +16,7 @@ mod plan;
 mod route;
 mod rule;
 mod stream;
+mod targets;
 
 pub use config::{
     CAMPAIGN_BURST_DEFAULT, EMAIL_ID_WINDOW_S, HeaderConfig, HourConfig, MailboxProvidersConfig,

@@ -123,7 +123,7 @@ impl Router {
     }
 
     /// A route and the routes it falls back to. Compiling refused cycles, so this ends.
-    fn chain<'s>(
+    pub(crate) fn chain<'s>(
         &'s self,
         route: &'s RouteName,
     ) -> impl Iterator<Item = (&'s RouteName, &'s Route)> {

@@ -27,8 +27,8 @@ pub(super) fn check(config: &RouterConfig, faults: &mut Vec<ConfigFault>) {
                 faults.push(ConfigFault::error(
                     format!("routes.{route}.targets[{index}]"),
                     format!(
-                        "the campaign stream {stream:?} shares a pool with the transactional \
-                         stream {other:?}: both can leave through {target}; give one of them a \
+                        "the campaign stream \"{stream}\" shares a pool with the transactional \
+                         stream \"{other}\": both can leave through {target}; give one of them a \
                          pool of its own"
                     ),
                 ));
@@ -65,7 +65,7 @@ fn reachable<'c>(
     let by_rule = config
         .rules
         .iter()
-        .filter(|rule| can_apply(config, rule, stream))
+        .filter(|rule| rule.then.stream.is_none() && can_apply(config, rule, stream))
         .filter_map(|rule| rule.then.route.as_deref());
     let mut routes = BTreeSet::new();
     for route in own.into_iter().chain(by_rule) {

@@ -142,7 +142,7 @@ fn warn_useless(
     if !users.any(|(name, credential)| is_meant(name) && credential.streams.contains(stream)) {
         faults.push(ConfigFault::warning(
             format!("{path}.then.stream"),
-            format!("this rule never applies: none of its credentials may use {stream:?}"),
+            format!("this rule never applies: none of its credentials may use \"{stream}\""),
         ));
     }
 }

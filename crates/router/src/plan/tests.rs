@@ -286,8 +286,8 @@ fn a_route_that_is_gone_is_replaced_by_the_streams() {
     assert!(!plan.fits_nowhere(), "another configuration may carry it");
 }
 
-#[test]
-fn a_target_that_cannot_carry_the_message_is_excluded_with_the_reason() {
+/// Providers `env` (takes the envelope), `hdr` (reads To and Cc) and `ascii` (no SMTPUTF8).
+fn router_of_three_abilities() -> Router {
     let provider = |capabilities| RouterProvider {
         pools: BTreeSet::new(),
         capabilities,
@@ -301,7 +301,7 @@ fn a_target_that_cannot_carry_the_message_is_excluded_with_the_reason() {
         smtputf8: false,
         ..able()
     };
-    let router = compiled(
+    compiled(
         "main = { strategy = 'failover', targets = [{provider='env'}, {provider='hdr'}, {provider='ascii'}] }",
         [
             ("env".try_into().unwrap(), provider(able())),
@@ -309,7 +309,12 @@ fn a_target_that_cannot_carry_the_message_is_excluded_with_the_reason() {
             ("ascii".try_into().unwrap(), provider(ascii_only)),
         ]
         .into(),
-    );
+    )
+}
+
+#[test]
+fn a_target_that_cannot_carry_the_message_is_excluded_with_the_reason() {
+    let router = router_of_three_abilities();
     let mail = Mail::to("joao@dest.example");
     let excluded = |facts: &PlanFacts<'_>| {
         let plan = router.plan(&main_route(), facts, &Health::new(), Draw::default());
