@@ -1,1 +1,41 @@
 //! The engine: intake, dispatch, limits, breaker, retry and the consequences of events.
+//!
+//! It decides; adapters classify and the router plans. Pure decisions stand in [`step`],
+//! [`breaker`], [`warmup`], [`header`] and [`dsn`]; what waits for a store or a provider stands
+//! around them.
+
+mod attempt;
+pub mod breaker;
+mod bursts;
+mod dispatcher;
+pub mod dsn;
+mod engine;
+mod feedback;
+pub mod header;
+mod health;
+mod housekeeping;
+mod idempotency;
+mod intake;
+mod ledger;
+pub mod limits;
+mod metrics;
+mod mx;
+mod notice;
+mod operator;
+mod outcome;
+mod planning;
+mod policy;
+mod prepare;
+pub mod progress;
+mod quiet;
+mod recovery;
+mod retry_budget;
+pub mod step;
+pub mod warmup;
+
+pub use engine::{Engine, Parts};
+pub use health::{Alert, Registry};
+pub use metrics::Metrics;
+pub use mx::MxCache;
+pub use operator::{Hypothesis, Resolution, TargetStatus};
+pub use policy::{Bounds, Policy, ProviderEntry};

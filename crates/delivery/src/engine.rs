@@ -1,0 +1,246 @@
+//! The engine's shared state: what intake, dispatch, feedback and the operator's hands work on.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use malote_core::clock::Clock;
+use malote_core::limits::Limits;
+use malote_core::name::{ProviderName, RouteName, TargetName};
+use malote_core::provider::Account;
+use malote_store::{Lane, LaneId, NodeSession, PendingAttempt, Shared, Spool, StoreError};
+use tokio::sync::Notify;
+
+use crate::bursts::Bursts;
+use crate::health::Registry;
+use crate::limits::{AccountLimits, Limiters};
+use crate::metrics::Metrics;
+use crate::mx::MxCache;
+use crate::policy::Policy;
+use crate::quiet::Quiet;
+use crate::retry_budget::RetryBudgets;
+
+/// The engine. Cheap to share; every part of it is bounded.
+pub struct Engine {
+    pub(crate) spool: Arc<dyn Spool>,
+    pub(crate) shared: Arc<dyn Shared>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Metrics,
+    pub(crate) policy: ArcSwap<Policy>,
+    pub(crate) limiters: ArcSwap<Limiters>,
+    pub(crate) registry: Registry,
+    pub(crate) mx: MxCache,
+    pub(crate) bursts: Bursts,
+    pub(crate) budgets: RetryBudgets,
+    pub(crate) turns: Turns,
+    /// Addresses suppressed a moment ago: what is leased already must not leave either.
+    pub(crate) quiet: Quiet,
+    pub(crate) session: NodeSession,
+    /// What services said of our accounts.
+    pub(crate) learned: Mutex<HashMap<ProviderName, Account>>,
+    pub(crate) keys_in_flight: Mutex<std::collections::HashSet<String>>,
+    pub(crate) queue_bytes: AtomicU64,
+    /// A lane that did not exist before has mail.
+    pub(crate) lane_added: Notify,
+    lanes: Mutex<HashMap<Lane, LaneId>>,
+    wakes: Mutex<HashMap<LaneId, Arc<Notify>>>,
+}
+
+/// What an engine is made of.
+pub struct Parts {
+    /// Messages.
+    pub spool: Arc<dyn Spool>,
+    /// Quotas, breakers, suppressions.
+    pub shared: Arc<dyn Shared>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// MX records, where rules need them.
+    pub mx: MxCache,
+    /// The configuration.
+    pub policy: Policy,
+}
+
+impl Engine {
+    /// Opens a session in the store and takes over what an earlier process left: breakers,
+    /// switches, and the attempts whose outcome nobody knows.
+    ///
+    /// # Errors
+    /// If the store cannot be read or written.
+    pub async fn open(parts: Parts) -> Result<Arc<Self>, StoreError> {
+        let (session, pending) = parts.spool.open_session(parts.clock.now()).await?;
+        let limiters = limiters(&parts.shared, &parts.policy, &HashMap::new(), false);
+        let engine = Arc::new(Self {
+            spool: parts.spool,
+            shared: parts.shared,
+            clock: parts.clock,
+            metrics: parts.metrics,
+            policy: ArcSwap::from_pointee(parts.policy),
+            limiters: ArcSwap::from_pointee(limiters),
+            registry: Registry::default(),
+            mx: parts.mx,
+            bursts: Bursts::default(),
+            budgets: RetryBudgets::default(),
+            turns: Turns::default(),
+            quiet: Quiet::default(),
+            session,
+            learned: Mutex::default(),
+            keys_in_flight: Mutex::default(),
+            queue_bytes: AtomicU64::new(0),
+            lane_added: Notify::new(),
+            lanes: Mutex::default(),
+            wakes: Mutex::default(),
+        });
+        engine.registry.restore(engine.shared.as_ref()).await?;
+        engine.recover(pending).await?;
+        engine.measure_queue().await?;
+        Ok(engine)
+    }
+
+    /// Puts another configuration in force. Attempts under way end with the one they began with.
+    pub fn reload(&self, policy: Policy) {
+        self.policy.store(Arc::new(policy));
+        self.rebuild_limiters();
+        self.lane_added.notify_one();
+        self.wake_all();
+    }
+
+    /// Builds the limiters anew from the configuration and what services say of our accounts.
+    pub(crate) fn rebuild_limiters(&self) {
+        let policy = self.policy.load();
+        let learned = lock(&self.learned).clone();
+        self.limiters
+            .store(Arc::new(limiters(&self.shared, &policy, &learned, true)));
+    }
+
+    /// What the engine knows of its targets.
+    #[must_use]
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn policy(&self) -> Arc<Policy> {
+        self.policy.load_full()
+    }
+
+    /// Octets of bodies that wait, as last measured.
+    #[must_use]
+    pub fn queue_bytes(&self) -> u64 {
+        self.queue_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Gives unused quota back to the store at the end of the process.
+    pub async fn close(&self) {
+        self.limiters.load_full().give_back().await;
+    }
+
+    /// The number of a lane, from memory where it was asked before.
+    pub(crate) async fn lane(&self, lane: &Lane) -> Result<LaneId, StoreError> {
+        let known = lock(&self.lanes).get(lane).copied();
+        if let Some(id) = known {
+            return Ok(id);
+        }
+        let id = self.spool.lane(lane).await?;
+        lock(&self.lanes).insert(lane.clone(), id);
+        self.lane_added.notify_one();
+        Ok(id)
+    }
+
+    /// The bell of a lane.
+    pub(crate) fn bell(&self, lane: LaneId) -> Arc<Notify> {
+        Arc::clone(lock(&self.wakes).entry(lane).or_default())
+    }
+
+    /// Rings it: there is mail that is due.
+    pub(crate) fn wake(&self, lane: LaneId) {
+        self.bell(lane).notify_one();
+    }
+
+    /// Rings all bells: something changed that a frozen lane may be waiting for.
+    pub(crate) fn wake_all(&self) {
+        for bell in lock(&self.wakes).values() {
+            bell.notify_one();
+        }
+    }
+
+    /// Makes a breaker's state durable after it changed.
+    pub(crate) async fn keep_breaker(&self, target: &TargetName) {
+        let (key, state) = self.registry.breaker_record(target);
+        if let Err(error) = self.shared.set_breaker(&key, state).await {
+            tracing::warn!(target = %target, %error, "kept a breaker's state in memory only");
+        }
+    }
+
+    async fn recover(&self, pending: Vec<PendingAttempt>) -> Result<(), StoreError> {
+        crate::recovery::settle_pending(self, pending).await
+    }
+}
+
+/// Counts the plans of each route, for round-robin.
+#[derive(Default)]
+pub(crate) struct Turns(Mutex<HashMap<RouteName, u64>>);
+
+impl Turns {
+    pub(crate) fn next(&self, route: &RouteName) -> u64 {
+        let mut turns = lock(&self.0);
+        let turn = turns.entry(route.clone()).or_default();
+        *turn = turn.wrapping_add(1);
+        *turn
+    }
+}
+
+fn limiters(
+    shared: &Arc<dyn Shared>,
+    policy: &Policy,
+    learned: &HashMap<ProviderName, Account>,
+    is_reload: bool,
+) -> Limiters {
+    let all: Vec<AccountLimits> = policy
+        .providers
+        .iter()
+        .map(|(name, entry)| AccountLimits {
+            provider: name.clone(),
+            limits: within(&entry.limits, learned.get(name)),
+            pools: entry
+                .pools
+                .iter()
+                .map(|(pool, limits)| {
+                    let target = TargetName {
+                        provider: name.clone(),
+                        pool: pool.clone(),
+                    };
+                    (target, limits.clone())
+                })
+                .collect(),
+            is_shared_by_classes: policy.is_shared_by_classes(name),
+        })
+        .collect();
+    Limiters::new(Arc::clone(shared), &all, is_reload)
+}
+
+/// Our limits, lowered to what the service allows: sending faster would only be throttled.
+fn within(limits: &Limits, account: Option<&Account>) -> Limits {
+    let mut limits = limits.clone();
+    if let Some(account) = account {
+        let rate = account.per_second.filter(|rate| *rate > 0.0);
+        limits.per_second = match (limits.per_second, rate) {
+            (Some(own), Some(theirs)) => Some(own.min(theirs)),
+            (own, theirs) => own.or(theirs),
+        };
+        let quota = account.per_day.filter(|quota| *quota > 0);
+        limits.per_day = match (limits.per_day, quota) {
+            (Some(own), Some(theirs)) => Some(own.min(theirs)),
+            (own, theirs) => own.or(theirs),
+        };
+    }
+    limits
+}
+
+/// A lock whose holders never panic half-way through a change.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

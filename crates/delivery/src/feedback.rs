@@ -1,0 +1,301 @@
+//! Providers' events and their consequences: the timeline, suppression within its scope, and word
+//! to the sender. All durable before the provider is told 2xx.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use malote_core::event::{Blame, EventKind, ProviderEvent, State};
+use malote_core::name::{MailboxProvider, ProviderName, StreamName};
+use malote_core::provider::Reply;
+use malote_core::stream::Class;
+use malote_core::webhook::{EventSink, SinkUnavailable, Webhook};
+use malote_store::{Leased, StoreError, Suppression, SuppressionReason, SuppressionScope};
+
+use crate::engine::Engine;
+use crate::notice::Failure;
+use crate::policy::Policy;
+
+/// What an event asks for besides its place on the timeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Consequence {
+    None,
+    Suppress {
+        scopes: Vec<SuppressionScope>,
+        reason: SuppressionReason,
+    },
+    CountSoftBounce,
+}
+
+#[async_trait]
+impl EventSink for Engine {
+    async fn apply(
+        &self,
+        provider: &ProviderName,
+        webhook: Webhook,
+    ) -> Result<(), SinkUnavailable> {
+        let now = self.clock.now();
+        self.apply_webhook(provider, webhook, now)
+            .await
+            .map_err(|error| {
+                tracing::error!(%provider, %error, "could not store a provider's events");
+                SinkUnavailable
+            })
+    }
+}
+
+impl Engine {
+    async fn apply_webhook(
+        &self,
+        provider: &ProviderName,
+        webhook: Webhook,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if !webhook.unreadable.is_empty() {
+            tracing::warn!(%provider, parts = webhook.unreadable.len(), "set unreadable events aside");
+            self.spool
+                .keep_unreadable(provider, webhook.unreadable, now)
+                .await?;
+        }
+        if webhook.events.is_empty() {
+            return Ok(());
+        }
+        let applied = self
+            .spool
+            .apply_events(provider, webhook.events.clone(), now)
+            .await?;
+        let policy = self.policy.load_full();
+        for (event, delivery) in webhook.events.iter().zip(applied) {
+            match delivery {
+                Some(delivery) => {
+                    self.follow(
+                        &policy,
+                        &Told {
+                            provider,
+                            event,
+                            delivery: &delivery,
+                            now,
+                        },
+                    )
+                    .await?;
+                }
+                None => self
+                    .metrics
+                    .unmatched
+                    .with_label_values(&[provider.as_str()])
+                    .inc(),
+            }
+        }
+        Ok(())
+    }
+
+    /// The consequences of one event. A repeated event has them again: each may be repeated.
+    async fn follow(&self, policy: &Policy, told: &Told<'_>) -> Result<(), StoreError> {
+        let Told {
+            provider,
+            event,
+            delivery,
+            now,
+        } = *told;
+        match consequence(policy, event, &delivery.stream) {
+            Consequence::None => {}
+            Consequence::Suppress { scopes, reason } => {
+                if reason == SuppressionReason::Complaint && is_transactional(policy, delivery) {
+                    tracing::error!(%provider, stream = %delivery.stream, "a complaint about transactional mail");
+                    self.metrics
+                        .alerts
+                        .with_label_values(&["complaint", provider.as_str()])
+                        .inc();
+                }
+                let entry = |scope| told.suppression(scope, reason, event.detail.clone());
+                self.silence(scopes.into_iter().map(entry).collect(), now)
+                    .await?;
+            }
+            Consequence::CountSoftBounce => self.count_soft_bounce(policy, told).await?,
+        }
+        self.count_event(told).await?;
+        let was_open = matches!(
+            delivery.state,
+            State::Sent | State::Unknown | State::Delivered
+        );
+        if event.kind == EventKind::Bounced && was_open {
+            self.tell_sender(policy, told).await?;
+        }
+        Ok(())
+    }
+
+    async fn silence(&self, entries: Vec<Suppression>, now: Timestamp) -> Result<(), StoreError> {
+        for entry in &entries {
+            self.quiet.add(&entry.address, entry.scope.clone(), now);
+        }
+        self.shared.suppress(entries).await
+    }
+
+    async fn count_soft_bounce(&self, policy: &Policy, told: &Told<'_>) -> Result<(), StoreError> {
+        let bounds = &policy.bounds;
+        let since = told
+            .now
+            .checked_sub(bounds.soft_bounce_window)
+            .unwrap_or(Timestamp::MIN);
+        let address = &told.delivery.recipient;
+        let count = self
+            .shared
+            .count_soft_bounce(address, told.event.at, since)
+            .await?;
+        if count < bounds.soft_bounces_max {
+            return Ok(());
+        }
+        let detail = format!("mailbox full {count} times: {}", told.event.detail);
+        let entry = told.suppression(
+            SuppressionScope::Global,
+            SuppressionReason::MailboxFull,
+            detail,
+        );
+        let expires_at = told.now.checked_add(bounds.soft_bounce_suppression).ok();
+        self.silence(
+            vec![Suppression {
+                expires_at,
+                ..entry
+            }],
+            told.now,
+        )
+        .await
+    }
+
+    async fn count_event(&self, told: &Told<'_>) -> Result<(), StoreError> {
+        let Told {
+            provider,
+            event,
+            delivery,
+            now,
+        } = *told;
+        let kind = event.kind.label();
+        let mailbox = delivery
+            .mailbox_provider
+            .as_ref()
+            .map_or("other", MailboxProvider::as_str);
+        self.metrics
+            .events
+            .with_label_values(&[provider.as_str(), kind, mailbox])
+            .inc();
+        if event.kind == EventKind::Delivered
+            && let Some(record) = self.spool.message(delivery.id.message).await?
+        {
+            let at = event
+                .at
+                .clamp(record.accepted_at, now.max(record.accepted_at));
+            let took = at.duration_since(record.accepted_at).as_secs_f64();
+            self.metrics
+                .to_delivered
+                .with_label_values(&[delivery.stream.as_str()])
+                .observe(took);
+        }
+        Ok(())
+    }
+
+    /// A bounce after acceptance is a final failure like any other.
+    async fn tell_sender(&self, policy: &Policy, told: &Told<'_>) -> Result<(), StoreError> {
+        let id = told.delivery.id.message;
+        let Some(record) = self.spool.message(id).await? else {
+            return Ok(());
+        };
+        let body = self.spool.body(id).await?.unwrap_or_default();
+        let reply = Reply::none(&told.event.detail);
+        let failure = Failure {
+            record: &record,
+            body: &body,
+            delivery: told.delivery,
+            state: State::Bounced,
+            reply: Some(&reply),
+        };
+        self.notify_failure(policy, &failure, told.now).await
+    }
+}
+
+/// One event of a provider and the delivery it belongs to.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    provider: &'a ProviderName,
+    event: &'a ProviderEvent,
+    delivery: &'a Leased,
+    now: Timestamp,
+}
+
+impl Told<'_> {
+    fn suppression(
+        &self,
+        scope: SuppressionScope,
+        reason: SuppressionReason,
+        detail: String,
+    ) -> Suppression {
+        Suppression {
+            address: self.delivery.recipient.clone(),
+            scope,
+            reason,
+            detail,
+            provider: Some(self.provider.clone()),
+            credential: None,
+            created_at: self.now,
+            expires_at: None,
+        }
+    }
+}
+
+fn is_transactional(policy: &Policy, delivery: &Leased) -> bool {
+    let stream = policy.streams.get(&delivery.stream);
+    stream.is_some_and(|stream| stream.class == Class::Transactional)
+}
+
+/// What an event asks for. Among bounces only the recipient's own fault suppresses at once; an
+/// unsubscribe or complaint reaches the campaign stream it came from, and from anywhere else every
+/// campaign stream; transactional mail is stopped by neither.
+fn consequence(policy: &Policy, event: &ProviderEvent, stream: &StreamName) -> Consequence {
+    match (&event.kind, event.blame) {
+        (EventKind::Bounced, Some(Blame::Recipient)) => Consequence::Suppress {
+            scopes: vec![SuppressionScope::Global],
+            reason: SuppressionReason::HardBounce,
+        },
+        (EventKind::Bounced, Some(Blame::MailboxFull)) => Consequence::CountSoftBounce,
+        (EventKind::Complained, _) => Consequence::Suppress {
+            scopes: campaign_scopes(policy, stream),
+            reason: SuppressionReason::Complaint,
+        },
+        (EventKind::Unsubscribed, _) => Consequence::Suppress {
+            scopes: campaign_scopes(policy, stream),
+            reason: SuppressionReason::Unsubscribe,
+        },
+        (
+            EventKind::Bounced
+            | EventKind::Accepted
+            | EventKind::Sent
+            | EventKind::Delivered
+            | EventKind::Deferred
+            | EventKind::FailedOver
+            | EventKind::Opened
+            | EventKind::Clicked
+            | EventKind::Suppressed
+            | EventKind::Rejected
+            | EventKind::Held
+            | EventKind::Released
+            | EventKind::Expired
+            | EventKind::Cancelled
+            | EventKind::Unknown
+            | EventKind::ResendRisk
+            | EventKind::Quarantined
+            | EventKind::Other(_),
+            _,
+        ) => Consequence::None,
+    }
+}
+
+fn campaign_scopes(policy: &Policy, stream: &StreamName) -> Vec<SuppressionScope> {
+    let is_campaign = |name: &StreamName| {
+        policy
+            .streams
+            .get(name)
+            .is_some_and(|s| s.class == Class::Campaign)
+    };
+    if is_campaign(stream) {
+        return vec![SuppressionScope::Stream(stream.clone())];
+    }
+    let campaigns = policy.streams.keys().filter(|name| is_campaign(name));
+    campaigns.cloned().map(SuppressionScope::Stream).collect()
+}

@@ -1,0 +1,127 @@
+//! What each verdict takes out, and what comes back.
+
+use malote_core::provider::{Fault, Reply};
+
+use super::*;
+
+fn target(pool: &str) -> TargetName {
+    TargetName {
+        provider: "ses".try_into().unwrap(),
+        pool: pool.try_into().unwrap(),
+    }
+}
+
+fn exclusion(
+    registry: &Registry,
+    pool: &str,
+    domain: &str,
+    mailbox: &str,
+    now: Timestamp,
+) -> Option<Exclusion> {
+    let mailbox = MailboxProvider::try_from(mailbox).unwrap();
+    registry
+        .picture(now)
+        .exclusion(&target(pool), domain, &mailbox)
+}
+
+fn fail(registry: &Registry, verdict: Verdict, now: Timestamp) -> Option<Alert> {
+    let target = target("tx");
+    let mailbox_provider = MailboxProvider::try_from("google").unwrap();
+    let call = Call {
+        target: &target,
+        sender_domain: "shop.example",
+        mailbox_provider: &mailbox_provider,
+    };
+    let error = SendError::new(verdict, Reply::none("no"));
+    registry.record(&call, Some(&error), now)
+}
+
+#[test]
+fn each_verdict_takes_out_what_it_is_about_and_nothing_more() {
+    let now = Timestamp::from_second(1_800_000_000).unwrap();
+    for (verdict, out, still_in) in [
+        (
+            Verdict::ProviderUnusable,
+            ("other", "x.example", "yahoo"),
+            None,
+        ),
+        (
+            Verdict::PoolUnusable,
+            ("tx", "x.example", "yahoo"),
+            Some(("other", "x.example", "yahoo")),
+        ),
+        (
+            Verdict::SenderUnusable,
+            ("tx", "shop.example", "yahoo"),
+            Some(("tx", "x.example", "yahoo")),
+        ),
+        (
+            Verdict::QuotaSpent { until: None },
+            ("tx", "x.example", "yahoo"),
+            Some(("other", "x.example", "yahoo")),
+        ),
+        (
+            Verdict::Throttled { after: None },
+            ("tx", "x.example", "yahoo"),
+            Some(("other", "x.example", "yahoo")),
+        ),
+    ] {
+        let registry = Registry::default();
+        fail(&registry, verdict.clone(), now);
+        assert!(
+            exclusion(&registry, out.0, out.1, out.2, now).is_some(),
+            "{verdict:?}"
+        );
+        if let Some(well) = still_in {
+            assert_eq!(
+                exclusion(&registry, well.0, well.1, well.2, now),
+                None,
+                "{verdict:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_reputation_block_counts_for_that_mailbox_provider_only() {
+    let now = Timestamp::from_second(1_800_000_000).unwrap();
+    let registry = Registry::default();
+    for _ in 0..5 {
+        fail(&registry, Verdict::Rejected(Fault::Reputation), now);
+    }
+    assert!(exclusion(&registry, "tx", "shop.example", "google", now).is_some());
+    assert_eq!(
+        exclusion(&registry, "tx", "shop.example", "yahoo", now),
+        None
+    );
+}
+
+#[test]
+fn an_alert_is_told_once() {
+    let now = Timestamp::from_second(1_800_000_000).unwrap();
+    let registry = Registry::default();
+    assert_eq!(
+        fail(&registry, Verdict::ProviderUnusable, now),
+        Some(Alert::ProviderOut)
+    );
+    assert_eq!(fail(&registry, Verdict::ProviderUnusable, now), None);
+    assert!(registry.provider_is_well(&"ses".try_into().unwrap()));
+    assert_eq!(exclusion(&registry, "tx", "x", "yahoo", now), None);
+}
+
+#[test]
+fn an_open_breaker_survives_being_kept() {
+    let now = Timestamp::from_second(1_800_000_000).unwrap();
+    let registry = Registry::default();
+    let alerts: Vec<_> = (0..5)
+        .filter_map(|_| fail(&registry, Verdict::Transient, now))
+        .collect();
+    assert_eq!(alerts, [Alert::BreakerOpened]);
+    let (key, state) = registry.breaker_record(&target("tx"));
+    let restored = Registry::default();
+    restored.lock().restore_breaker(&BreakerRecord {
+        key,
+        state: state.unwrap(),
+    });
+    assert!(exclusion(&restored, "tx", "x", "yahoo", now).is_some());
+}

@@ -1,0 +1,236 @@
+//! What goes on beside sending: expiry, retention, counts for metrics, and the check of providers.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use malote_core::event::{EventKind, State};
+use malote_core::name::ProviderName;
+use malote_core::provider::{Account, Verdict};
+use malote_store::StoreError;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::{Engine, lock};
+use crate::notice::Failure;
+use crate::policy::ProviderEntry;
+
+/// How often counts are taken.
+const MEASURE_EVERY: Duration = Duration::from_secs(1);
+/// How often expiry and retention run.
+const TIDY_EVERY: Duration = Duration::from_secs(10);
+/// Deliveries expired in one go.
+const EXPIRE_MAX: u32 = 500;
+/// How often a provider that is out is checked again.
+const RECHECK_EVERY: Duration = Duration::from_secs(60);
+/// Longest check.
+const CHECK_MAX: Duration = Duration::from_secs(30);
+
+impl Engine {
+    /// Runs until `shutdown`.
+    pub async fn keep_house(self: Arc<Self>, shutdown: CancellationToken) {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::clone(&self).every(MEASURE_EVERY, Chore::Measure, shutdown.clone()));
+        tasks.spawn(Arc::clone(&self).every(TIDY_EVERY, Chore::Tidy, shutdown.clone()));
+        tasks.spawn(Arc::clone(&self).watch_providers(shutdown));
+        while tasks.join_next().await.is_some() {}
+    }
+
+    async fn every(self: Arc<Self>, period: Duration, chore: Chore, shutdown: CancellationToken) {
+        let mut ticks = tokio::time::interval(period);
+        // After the machine slept, one tick makes up for all that were missed.
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = shutdown.cancelled() => return,
+            }
+            let result = match chore {
+                Chore::Measure => self.measure_queue().await,
+                Chore::Tidy => self.tidy().await,
+            };
+            if let Err(error) = result {
+                tracing::error!(%error, "housekeeping failed, it comes again");
+            }
+        }
+    }
+
+    /// Takes the counts that admission and metrics need.
+    pub(crate) async fn measure_queue(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let stats = self.spool.stats(now).await?;
+        self.queue_bytes.store(stats.body_bytes, Ordering::Relaxed);
+        let policy = self.policy.load();
+        for stream in policy.streams.keys() {
+            for state in MEASURED {
+                let count = stats
+                    .by_state
+                    .get(&(stream.clone(), state))
+                    .copied()
+                    .unwrap_or(0);
+                let gauge = self
+                    .metrics
+                    .queue
+                    .with_label_values(&[stream.as_str(), state.as_str()]);
+                gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+            let oldest = stats.oldest_due_at.get(stream);
+            let age = oldest.map_or(0, |at| now.duration_since(*at).as_secs().max(0));
+            self.metrics
+                .queue_age
+                .with_label_values(&[stream.as_str()])
+                .set(age);
+        }
+        for status in self.targets() {
+            let Some((provider, pool)) = status.target.split_once('/') else {
+                continue;
+            };
+            self.metrics
+                .target_up
+                .with_label_values(&[provider, pool])
+                .set(i64::from(status.is_up));
+            for state in BREAKER_WORDS {
+                let is_state = i64::from(state == status.breaker);
+                self.metrics
+                    .breaker
+                    .with_label_values(&[provider, pool, state])
+                    .set(is_state);
+            }
+        }
+        Ok(())
+    }
+
+    async fn tidy(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let policy = self.policy.load_full();
+        let expired = self.spool.expire(EXPIRE_MAX, now).await?;
+        for delivery in &expired {
+            let Some(record) = self.spool.message(delivery.id.message).await? else {
+                continue;
+            };
+            let body = self
+                .spool
+                .body(delivery.id.message)
+                .await?
+                .unwrap_or_default();
+            let word = EventKind::Expired.as_str();
+            self.metrics
+                .settle(&delivery.stream, word, delivery.mailbox_provider.as_ref());
+            let failure = Failure {
+                record: &record,
+                body: &body,
+                delivery,
+                state: State::Expired,
+                reply: None,
+            };
+            self.notify_failure(&policy, &failure, now).await?;
+        }
+        let before = |age: Duration| now.checked_sub(age).unwrap_or(Timestamp::MIN);
+        let bounds = &policy.bounds;
+        let (bodies, messages) = self
+            .spool
+            .retain(before(bounds.keep_bodies), before(bounds.keep_messages))
+            .await?;
+        if bodies + messages > 0 {
+            tracing::debug!(bodies, messages, "dropped what retention no longer keeps");
+        }
+        Ok(())
+    }
+
+    /// Checks every provider at start, again those that are out, and those that tell rate and
+    /// quota as often as they like to be asked. A failed check never stops anything.
+    async fn watch_providers(self: Arc<Self>, shutdown: CancellationToken) {
+        let mut checked_at: Vec<(ProviderName, Timestamp)> = Vec::new();
+        loop {
+            let policy = self.policy.load_full();
+            let now = self.clock.now();
+            let out = self.registry.providers_out();
+            let mut checks = JoinSet::new();
+            for (name, entry) in &policy.providers {
+                let is_out = out.iter().any(|(provider, _)| provider == name);
+                let last = checked_at
+                    .iter()
+                    .find(|(known, _)| known == name)
+                    .map(|(_, at)| *at);
+                if is_check_due(entry, is_out, last, now) {
+                    checked_at.retain(|(known, _)| known != name);
+                    checked_at.push((name.clone(), now));
+                    let (engine, name, entry) = (Arc::clone(&self), name.clone(), entry.clone());
+                    checks.spawn(async move { engine.check_provider(&name, &entry).await });
+                }
+            }
+            while checks.join_next().await.is_some() {}
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(1)) => {}
+                () = shutdown.cancelled() => return,
+            }
+        }
+    }
+
+    async fn check_provider(&self, name: &ProviderName, entry: &ProviderEntry) {
+        match tokio::time::timeout(CHECK_MAX, entry.provider.check()).await {
+            Ok(Ok(account)) => {
+                if self.registry.provider_is_well(name) {
+                    tracing::info!(provider = %name, note = account.note, "provider is in again");
+                    self.wake_all();
+                }
+                self.learn(name, &account);
+            }
+            Ok(Err(error)) if error.verdict == Verdict::ProviderUnusable => {
+                let reason = error.reply.to_string();
+                if self.registry.provider_is_out(name, &reason) {
+                    tracing::error!(alert = "provider_out", provider = %name, reason, "provider failed its check and is out");
+                    self.metrics
+                        .alerts
+                        .with_label_values(&["provider_out", name.as_str()])
+                        .inc();
+                }
+            }
+            // It may be a passing fault: sends and the breaker will tell.
+            Ok(Err(error)) => {
+                tracing::warn!(provider = %name, reply = %error.reply, "provider could not be checked");
+            }
+            Err(_) => tracing::warn!(provider = %name, "provider did not answer its check"),
+        }
+    }
+
+    /// Keeps what the service says of our account; the limiters follow if it says something new.
+    fn learn(&self, name: &ProviderName, account: &Account) {
+        tracing::debug!(provider = %name, note = account.note, "checked provider");
+        let known = lock(&self.learned).insert(name.clone(), account.clone());
+        let allows = |account: &Account| (account.per_second, account.per_day);
+        if known.as_ref().map_or((None, None), allows) != allows(account) {
+            self.rebuild_limiters();
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Chore {
+    Measure,
+    Tidy,
+}
+
+const MEASURED: [State; 6] = [
+    State::Queued,
+    State::Scheduled,
+    State::Deferred,
+    State::Held,
+    State::Unknown,
+    State::Quarantined,
+];
+
+const BREAKER_WORDS: [&str; 4] = ["closed", "open", "half_open", "ramp"];
+
+fn is_check_due(
+    entry: &ProviderEntry,
+    is_out: bool,
+    last: Option<Timestamp>,
+    now: Timestamp,
+) -> bool {
+    let Some(last) = last else { return true };
+    let age = now.duration_since(last).unsigned_abs();
+    let poll = entry.provider.account_poll_every();
+    (is_out && age >= RECHECK_EVERY) || poll.is_some_and(|every| age >= every)
+}

@@ -1,0 +1,452 @@
+//! From submission to message: classify, check, clean the header, and make it durable.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use malote_core::address::EmailAddress;
+use malote_core::event::{Blame, EventKind, State};
+use malote_core::id::MessageId;
+use malote_core::intake::{Accepted, AcceptedRecipient, Intake, RecipientStatus, Refusal};
+use malote_core::message::{Channel, IdempotencyKey, Submission};
+use malote_core::name::StreamName;
+use malote_core::stream::{Class, Stream};
+use malote_router::{DeliveryFacts, MessageFacts};
+use malote_store::{
+    AcceptOutcome, EventRecord, IdempotencyRecord, Lane, LaneId, MessageRecord, NewDelivery,
+    NewMessage, StoreError,
+};
+
+use crate::engine::Engine;
+use crate::idempotency::{self, KeyInFlight};
+use crate::policy::Policy;
+use crate::prepare::{Prepared, prepare};
+
+/// When to come back to a full queue.
+const QUEUE_RETRY_AFTER: Duration = Duration::from_secs(60);
+
+#[async_trait]
+impl Intake for Engine {
+    async fn accept(&self, submission: Submission) -> Result<Accepted, Refusal> {
+        let result = self.take(submission).await;
+        if let Err(refusal) = &result {
+            self.metrics
+                .refused
+                .with_label_values(&[reason_word(refusal)])
+                .inc();
+        }
+        result
+    }
+
+    fn can_accept(&self) -> Result<(), Refusal> {
+        let max = self.policy.load().bounds.queue_bytes_max;
+        let is_full = self.queue_bytes.load(Ordering::Relaxed) >= max.saturating_add(max / 10);
+        if is_full { Err(queue_full()) } else { Ok(()) }
+    }
+}
+
+/// What a submission needs besides itself on its way in.
+struct Way<'a> {
+    policy: &'a Policy,
+    stream: &'a Stream,
+    facts: &'a MessageFacts<'a>,
+    now: Timestamp,
+    due_at: Timestamp,
+    state: State,
+}
+
+impl Engine {
+    async fn take(&self, submission: Submission) -> Result<Accepted, Refusal> {
+        let prepared = prepare(&submission)?;
+        let Some(key) = idempotency::key_of(&submission, &prepared) else {
+            return self.keep(&submission, prepared, None).await;
+        };
+        let credential = &submission.credential.name;
+        let _in_flight = KeyInFlight::enter(self, credential, &key.key)?;
+        match self
+            .spool
+            .idempotent(credential, &key.key)
+            .await
+            .map_err(refused)?
+        {
+            Some(record) => self.replay(&record, key.fingerprint).await,
+            None => self.keep(&submission, prepared, Some(key)).await,
+        }
+    }
+
+    async fn keep(
+        &self,
+        submission: &Submission,
+        prepared: Prepared,
+        key: Option<IdempotencyKey>,
+    ) -> Result<Accepted, Refusal> {
+        let policy = self.policy.load_full();
+        let now = self.clock.now();
+        let id = MessageId::new(now);
+        let facts = self.facts(submission, &prepared, now);
+        if let Some(asked) = &submission.stream
+            && !submission.credential.may_use(asked)
+        {
+            return Err(Refusal::StreamNotAllowed(asked.to_string()));
+        }
+        let decision = policy.router.stream(&facts);
+        let stream = decision.stream.map_err(|_| Refusal::StreamMissing)?;
+        let stream = policy.streams.get(&stream).ok_or(Refusal::StreamMissing)?;
+        self.check_room(&policy, stream.class, prepared.size())?;
+        let due_at = submission.send_at.map_or(now, |at| at.max(now));
+        let state = if due_at > now {
+            State::Scheduled
+        } else {
+            State::Queued
+        };
+        let way = Way {
+            policy: &policy,
+            stream,
+            facts: &facts,
+            now,
+            due_at,
+            state,
+        };
+        let (deliveries, recipients, lanes) = self.deliveries(submission, &way).await?;
+        let record = record(id, submission, &prepared, &way, decision.reason.to_string());
+        let body = prepared.finish(id, now, &policy.bounds.hostname);
+        let record = MessageRecord {
+            size_bytes: body.len() as u64,
+            ..record
+        };
+        let fingerprint = key.as_ref().and_then(|key| key.fingerprint);
+        let idempotency = key.map(|key| IdempotencyRecord {
+            credential: submission.credential.name.clone(),
+            key: key.key,
+            fingerprint,
+            message: id,
+            created_at: now,
+        });
+        let message = NewMessage {
+            record,
+            body,
+            deliveries,
+            idempotency,
+        };
+        let outcome = self
+            .spool
+            .accept(vec![message])
+            .await
+            .map_err(refused)?
+            .pop();
+        if let Some(AcceptOutcome::Repeat(earlier)) = outcome {
+            return self.replay(&earlier, fingerprint).await;
+        }
+        self.metrics
+            .accepted
+            .with_label_values(&[stream.name.as_str()])
+            .inc();
+        lanes.into_iter().for_each(|lane| self.wake(lane));
+        Ok(Accepted {
+            id,
+            stream: stream.name.clone(),
+            recipients,
+            is_replay: false,
+        })
+    }
+
+    fn facts<'a>(
+        &self,
+        submission: &'a Submission,
+        prepared: &'a Prepared,
+        now: Timestamp,
+    ) -> MessageFacts<'a> {
+        let mut facts = MessageFacts {
+            credential: &submission.credential.name,
+            asked_stream: submission.stream.as_ref(),
+            sender: Some(&prepared.from),
+            headers: &prepared.headers,
+            tags: &submission.tags,
+            metadata: &submission.metadata,
+            size_bytes: prepared.size(),
+            email_id_recipients: 0,
+            now,
+        };
+        if let Some(email_id) = facts.email_id() {
+            let recipients = submission.recipients.len() as u64;
+            facts.email_id_recipients =
+                self.bursts
+                    .add(&submission.credential.name, email_id, recipients, now);
+        }
+        facts
+    }
+
+    fn check_room(&self, policy: &Policy, class: Class, size: u64) -> Result<(), Refusal> {
+        let max = policy.bounds.queue_bytes_max;
+        let max = match class {
+            Class::Campaign => max,
+            Class::Transactional => max.saturating_add(max / 10),
+        };
+        let bytes = self
+            .queue_bytes
+            .load(Ordering::Relaxed)
+            .saturating_add(size);
+        if bytes > max {
+            Err(queue_full())
+        } else {
+            Ok(())
+        }
+    }
+
+    /// One delivery per recipient, what to answer for each, and the lanes to wake.
+    async fn deliveries(
+        &self,
+        submission: &Submission,
+        way: &Way<'_>,
+    ) -> Result<(Vec<NewDelivery>, Vec<AcceptedRecipient>, Vec<LaneId>), Refusal> {
+        let addresses: Vec<EmailAddress> = submission
+            .recipients
+            .iter()
+            .map(|r| r.address.clone())
+            .collect();
+        let scopes = way.policy.scopes_of(&way.stream.name, way.stream.class);
+        let suppressed = self
+            .shared
+            .suppressed(&addresses, &scopes, way.now)
+            .await
+            .map_err(refused)?;
+        let count = addresses.len() + submission.impossible.len();
+        let (mut deliveries, mut answers) = (Vec::with_capacity(count), Vec::with_capacity(count));
+        let mut lanes = Vec::with_capacity(1);
+        for (recipient, suppression) in submission.recipients.iter().zip(suppressed) {
+            let mut delivery = self.delivery(&recipient.address, way).await?;
+            delivery.notify = recipient.notify;
+            delivery.orcpt.clone_from(&recipient.orcpt);
+            let mut answer = AcceptedRecipient::queued(&recipient.address);
+            if let Some(suppression) = suppression {
+                delivery.state = State::Suppressed;
+                delivery.events.push(event(
+                    way.now,
+                    EventKind::Suppressed,
+                    None,
+                    &suppression.detail,
+                ));
+                answer.status = RecipientStatus::Suppressed;
+                self.metrics.settle(
+                    &way.stream.name,
+                    State::Suppressed.as_str(),
+                    delivery.mailbox_provider.as_ref(),
+                );
+            } else if !lanes.contains(&delivery.lane) {
+                lanes.push(delivery.lane);
+            }
+            deliveries.push(delivery);
+            answers.push(answer);
+        }
+        for impossible in &submission.impossible {
+            let lane = self.lane_of(way, way.stream.route.clone()).await?;
+            let bounced = event(
+                way.now,
+                EventKind::Bounced,
+                Some(Blame::Recipient),
+                &impossible.reason,
+            );
+            deliveries.push(NewDelivery {
+                recipient: impossible.text.clone(),
+                notify: None,
+                orcpt: None,
+                lane,
+                route_reason: "none: the address cannot exist".into(),
+                mailbox_provider: None,
+                state: State::Bounced,
+                due_at: way.now,
+                events: vec![event(way.now, EventKind::Accepted, None, ""), bounced],
+            });
+            self.metrics
+                .settle(&way.stream.name, State::Bounced.as_str(), None);
+            let status = RecipientStatus::Bounced;
+            answers.push(AcceptedRecipient {
+                address: impossible.text.clone(),
+                status,
+            });
+        }
+        Ok((deliveries, answers, lanes))
+    }
+
+    async fn delivery(
+        &self,
+        address: &EmailAddress,
+        way: &Way<'_>,
+    ) -> Result<NewDelivery, Refusal> {
+        let mailbox_provider = self
+            .mx
+            .mailbox_provider(&way.policy.router, address.domain())
+            .await;
+        let decision = way.policy.router.route(&DeliveryFacts {
+            message: way.facts,
+            stream: &way.stream.name,
+            recipient: address,
+            mailbox_provider: &mailbox_provider,
+        });
+        let route = decision.route.unwrap_or_else(|| way.stream.route.clone());
+        Ok(NewDelivery {
+            recipient: address.to_string(),
+            notify: None,
+            orcpt: None,
+            lane: self.lane_of(way, route).await?,
+            route_reason: decision.reason.to_string(),
+            mailbox_provider: Some(mailbox_provider),
+            state: way.state,
+            due_at: way.due_at,
+            events: vec![event(way.now, EventKind::Accepted, None, "")],
+        })
+    }
+
+    async fn lane_of(
+        &self,
+        way: &Way<'_>,
+        route: malote_core::name::RouteName,
+    ) -> Result<LaneId, Refusal> {
+        let lane = Lane {
+            class: way.stream.class,
+            stream: way.stream.name.clone(),
+            route,
+        };
+        self.lane(&lane).await.map_err(refused)
+    }
+
+    /// The answer that the first submission under this key got.
+    async fn replay(
+        &self,
+        record: &IdempotencyRecord,
+        fingerprint: Option<[u8; 32]>,
+    ) -> Result<Accepted, Refusal> {
+        if let (Some(first), Some(this)) = (record.fingerprint, fingerprint)
+            && first != this
+        {
+            return Err(Refusal::KeyReused);
+        }
+        let view = self.spool.view(record.message).await.map_err(refused)?;
+        let view = view.ok_or(Refusal::Unavailable)?;
+        let recipients = view.deliveries.iter().map(|delivery| AcceptedRecipient {
+            address: delivery.recipient.clone(),
+            status: first_status(&delivery.events),
+        });
+        Ok(Accepted {
+            id: record.message,
+            stream: view.stream,
+            recipients: recipients.collect(),
+            is_replay: true,
+        })
+    }
+}
+
+/// What was answered for a recipient at submission: custody and its consequences are the first two
+/// events of a timeline.
+fn first_status(events: &[malote_core::ledger::EventView]) -> RecipientStatus {
+    let second = events.get(1).filter(|second| events[0].at == second.at);
+    match second.map(|event| &event.kind) {
+        Some(EventKind::Suppressed) => RecipientStatus::Suppressed,
+        Some(EventKind::Bounced) => RecipientStatus::Bounced,
+        _ => RecipientStatus::Queued,
+    }
+}
+
+fn record(
+    id: MessageId,
+    submission: &Submission,
+    prepared: &Prepared,
+    way: &Way<'_>,
+    stream_reason: String,
+) -> MessageRecord {
+    let give_up_after = way.stream.retry.give_up_after;
+    MessageRecord {
+        id,
+        credential: submission.credential.name.clone(),
+        channel: submission.channel,
+        stream: way.stream.name.clone(),
+        class: way.stream.class,
+        stream_reason,
+        mail_from: submission.mail_from.clone(),
+        from: prepared.from.clone(),
+        message_id_header: prepared.message_id(id, &way.policy.bounds.hostname),
+        campaign: way.facts.campaign().map(str::to_owned),
+        tracking_hash: prepared.tracking_hash.clone(),
+        tags: submission.tags.clone(),
+        metadata: submission.metadata.clone(),
+        dsn: submission.dsn.clone(),
+        size_bytes: 0,
+        accepted_at: way.now,
+        expires_at: way
+            .due_at
+            .checked_add(give_up_after)
+            .unwrap_or(Timestamp::MAX),
+    }
+}
+
+pub(crate) fn event(
+    at: Timestamp,
+    kind: EventKind,
+    blame: Option<Blame>,
+    detail: &str,
+) -> EventRecord {
+    EventRecord {
+        at,
+        kind,
+        blame,
+        provider: None,
+        detail: detail.to_owned(),
+    }
+}
+
+fn queue_full() -> Refusal {
+    Refusal::QueueFull {
+        retry_after: QUEUE_RETRY_AFTER,
+    }
+}
+
+/// What a peer is told of a fault of the store. The log has the rest.
+pub(crate) fn refused(error: StoreError) -> Refusal {
+    match error {
+        StoreError::Full => Refusal::StorageFull,
+        StoreError::Busy => Refusal::QueueFull {
+            retry_after: Duration::from_secs(1),
+        },
+        StoreError::Closed => Refusal::Unavailable,
+        StoreError::Damaged(_) | StoreError::Engine(_) => {
+            tracing::error!(%error, "refused a submission: the store failed");
+            Refusal::Unavailable
+        }
+    }
+}
+
+const fn reason_word(refusal: &Refusal) -> &'static str {
+    match refusal {
+        Refusal::StreamNotAllowed(_) => "stream_not_allowed",
+        Refusal::StreamMissing => "stream_missing",
+        Refusal::FromNotAllowed { .. } => "from_not_allowed",
+        Refusal::Malformed { .. } => "malformed",
+        Refusal::TooLarge { .. } => "too_large",
+        Refusal::Loop => "loop",
+        Refusal::KeyReused => "key_reused",
+        Refusal::InProgress => "in_progress",
+        Refusal::QueueFull { .. } => "queue_full",
+        Refusal::StorageFull => "storage_full",
+        Refusal::Unavailable => "unavailable",
+    }
+}
+
+/// Whether a submission is the gateway's own.
+pub(crate) const fn is_internal(channel: Channel) -> bool {
+    match channel {
+        Channel::Internal => true,
+        Channel::Http(_) | Channel::Smtp(_) => false,
+    }
+}
+
+/// The stream in which the gateway's own mail (DSNs) to a credential's senders goes.
+pub(crate) fn stream_for_notices(policy: &Policy, allowed: &[StreamName]) -> Option<StreamName> {
+    let class_of = |name: &StreamName| policy.streams.get(name).map(|stream| stream.class);
+    let transactional = allowed
+        .iter()
+        .find(|name| class_of(name) == Some(Class::Transactional));
+    transactional
+        .or_else(|| allowed.iter().find(|name| class_of(name).is_some()))
+        .cloned()
+}

@@ -1,0 +1,65 @@
+//! Reads timelines for those who may see them, and takes messages back.
+
+use async_trait::async_trait;
+use malote_core::event::State;
+use malote_core::id::MessageId;
+use malote_core::ledger::{Cancelled, Ledger, LedgerFault, MessageView, Search, SearchPage};
+use malote_core::name::CredentialName;
+use malote_store::{QueueFilter, StoreError};
+
+use crate::engine::Engine;
+
+#[async_trait]
+impl Ledger for Engine {
+    async fn message(
+        &self,
+        id: MessageId,
+        owner: Option<&CredentialName>,
+    ) -> Result<Option<MessageView>, LedgerFault> {
+        let view = self.spool.view(id).await.map_err(fault)?;
+        Ok(view.filter(|view| owner.is_none_or(|owner| *owner == view.credential)))
+    }
+
+    async fn search(&self, query: &Search) -> Result<SearchPage, LedgerFault> {
+        self.spool.search(query).await.map_err(fault)
+    }
+
+    async fn cancel(
+        &self,
+        id: MessageId,
+        owner: Option<&CredentialName>,
+    ) -> Result<Cancelled, LedgerFault> {
+        let view = self
+            .message(id, owner)
+            .await?
+            .ok_or(LedgerFault::NotFound)?;
+        let filter = QueueFilter {
+            message: Some(id),
+            owner: owner.cloned(),
+            ..QueueFilter::default()
+        };
+        let moved = self
+            .spool
+            .move_deliveries(&filter, State::Cancelled, "cancelled", self.clock.now())
+            .await
+            .map_err(fault)?;
+        let count = |deliveries: usize| u32::try_from(deliveries).unwrap_or(u32::MAX);
+        let too_late = view.deliveries.len().saturating_sub(moved.len());
+        Ok(Cancelled {
+            cancelled: count(moved.len()),
+            too_late: count(too_late),
+        })
+    }
+}
+
+fn fault(error: StoreError) -> LedgerFault {
+    match error {
+        // The store names a cursor that it did not give out a damaged record.
+        StoreError::Damaged(what) if what.contains("cursor") => LedgerFault::BadCursor,
+        StoreError::Full | StoreError::Busy | StoreError::Closed => LedgerFault::Unavailable,
+        StoreError::Damaged(_) | StoreError::Engine(_) => {
+            tracing::error!(%error, "could not read the store");
+            LedgerFault::Unavailable
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! Windows, rates and places.
+
+use super::*;
+
+#[test]
+fn a_day_is_rolling_or_begins_at_midnight_somewhere() {
+    let now: Timestamp = "2026-11-22T01:30:00Z".parse().unwrap();
+    let since = |day: &str| {
+        let day = DayRule::try_from(day.to_owned()).unwrap();
+        let limits = Limits {
+            per_day: Some(100),
+            day,
+            ..Limits::default()
+        };
+        quota_windows(&limits, Class::Transactional, now)[0]
+            .0
+            .to_string()
+    };
+    assert_eq!(since("rolling"), "2026-11-21T01:30:00Z");
+    assert_eq!(since("utc"), "2026-11-22T00:00:00Z");
+    assert_eq!(since("America/Sao_Paulo"), "2026-11-21T03:00:00Z");
+}
+
+#[test]
+fn campaign_streams_see_caps_without_the_reserve() {
+    let limits = Limits {
+        per_hour: Some(10),
+        per_day: Some(100),
+        transactional_reserve: Some(0.2),
+        ..Limits::default()
+    };
+    let caps = |class| {
+        let windows = quota_windows(&limits, class, Timestamp::UNIX_EPOCH);
+        windows.into_iter().map(|(_, cap)| cap).collect::<Vec<_>>()
+    };
+    assert_eq!(caps(Class::Transactional), [10, 100]);
+    assert_eq!(caps(Class::Campaign), [8, 80]);
+}
+
+#[tokio::test]
+async fn a_rate_holds_and_serves_waiters_in_turn() {
+    let rate = Arc::new(Rate::new(100.0, 0.0));
+    let started = Instant::now();
+    let mut waiters = tokio::task::JoinSet::new();
+    for _ in 0..40 {
+        let rate = Arc::clone(&rate);
+        waiters.spawn(async move { rate.wait(Class::Campaign, 1).await });
+    }
+    while waiters.join_next().await.is_some() {}
+    // 10 go at once, 30 follow at 100 a second.
+    assert!(
+        started.elapsed() >= Duration::from_millis(290),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn campaign_calls_never_hold_every_place() {
+    let account = Account::new(
+        "a".into(),
+        &Limits {
+            concurrency: Some(4),
+            ..Limits::default()
+        },
+        None,
+        true,
+    );
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(account.place(Class::Campaign).await);
+    }
+    let fourth = tokio::time::timeout(Duration::from_millis(20), account.place(Class::Campaign));
+    assert!(fourth.await.is_err(), "a fourth campaign call waits");
+    let transactional =
+        tokio::time::timeout(Duration::from_secs(5), account.place(Class::Transactional));
+    assert!(transactional.await.is_ok(), "a transactional call does not");
+}

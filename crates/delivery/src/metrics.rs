@@ -1,0 +1,202 @@
+//! What the engine counts. Labels are closed sets: names from the configuration and our own words.
+
+use malote_core::name::{MailboxProvider, StreamName, TargetName};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+};
+
+/// Seconds from custody to a provider's receipt, and to delivery.
+const LATENCY_S: [f64; 12] = [
+    0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0, 86_400.0,
+];
+
+/// The engine's metrics.
+#[derive(Clone)]
+pub struct Metrics {
+    /// Messages taken, by stream.
+    pub accepted: IntCounterVec,
+    /// Submissions refused, by reason.
+    pub refused: IntCounterVec,
+    /// Attempts, by stream, provider, pool and outcome (`sent` or the verdict).
+    pub attempts: IntCounterVec,
+    /// Deliveries that went on to another target, by stream and the provider left behind.
+    pub failovers: IntCounterVec,
+    /// Deliveries settled, by stream, state and mailbox provider.
+    pub settled: IntCounterVec,
+    /// Providers' events applied, by provider, kind and mailbox provider.
+    pub events: IntCounterVec,
+    /// Providers' events that match nothing of ours, by provider.
+    pub unmatched: IntCounterVec,
+    /// Seconds from custody to receipt, by stream.
+    pub to_sent: HistogramVec,
+    /// Seconds from custody to delivery, by stream.
+    pub to_delivered: HistogramVec,
+    /// Seconds of calls, by provider.
+    pub calls: HistogramVec,
+    /// Recipients sent again although they may have been sent already, by stream.
+    pub duplicate_risk: IntCounterVec,
+    /// Alerts, by kind and provider.
+    pub alerts: IntCounterVec,
+    /// Deliveries by stream and state.
+    pub queue: IntGaugeVec,
+    /// Age in seconds of the oldest due delivery, by stream.
+    pub queue_age: IntGaugeVec,
+    /// 1 while a target can take mail, by provider and pool.
+    pub target_up: IntGaugeVec,
+    /// 1 for the state that a target's breaker is in, by provider, pool and state.
+    pub breaker: IntGaugeVec,
+    /// Calls under way, by provider.
+    pub in_flight: IntGaugeVec,
+    /// Delivery status notifications made, and those over the rate.
+    pub dsns: IntCounterVec,
+    /// Panics of adapters, caught.
+    pub panics: IntCounter,
+    /// Deliveries a lease.
+    pub lease_size: Histogram,
+}
+
+impl Metrics {
+    /// Registers the metrics.
+    ///
+    /// # Errors
+    /// If a name is registered already.
+    #[expect(
+        clippy::too_many_lines,
+        reason = "a list of metrics, one behind the other"
+    )]
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counter = |name: &str, help: &str, labels: &[&str]| {
+            let counter = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        let gauge = |name: &str, help: &str, labels: &[&str]| {
+            let gauge = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        let latency = |name: &str, help: &str, labels: &[&str]| {
+            let opts = HistogramOpts::new(name, help).buckets(LATENCY_S.to_vec());
+            let histogram = HistogramVec::new(opts, labels)?;
+            registry.register(Box::new(histogram.clone()))?;
+            Ok::<_, prometheus::Error>(histogram)
+        };
+        let panics = IntCounter::new("malote_adapter_panics_total", "Panics of adapters, caught")?;
+        registry.register(Box::new(panics.clone()))?;
+        let lease_size = Histogram::with_opts(
+            HistogramOpts::new("malote_lease_deliveries", "Deliveries a lease")
+                .buckets(vec![1.0, 4.0, 16.0, 64.0, 128.0, 256.0]),
+        )?;
+        registry.register(Box::new(lease_size.clone()))?;
+        Ok(Self {
+            accepted: counter(
+                "malote_messages_accepted_total",
+                "Messages taken into custody",
+                &["stream"],
+            )?,
+            refused: counter(
+                "malote_messages_refused_total",
+                "Submissions refused",
+                &["reason"],
+            )?,
+            attempts: counter(
+                "malote_attempts_total",
+                "Attempts by outcome, one per recipient",
+                &["stream", "provider", "pool", "outcome"],
+            )?,
+            failovers: counter(
+                "malote_failovers_total",
+                "Deliveries that went on to another target",
+                &["stream", "provider"],
+            )?,
+            settled: counter(
+                "malote_deliveries_settled_total",
+                "Deliveries settled",
+                &["stream", "state", "mailbox_provider"],
+            )?,
+            events: counter(
+                "malote_provider_events_total",
+                "Events of providers applied",
+                &["provider", "kind", "mailbox_provider"],
+            )?,
+            unmatched: counter(
+                "malote_provider_events_unmatched_total",
+                "Events of providers that match no delivery",
+                &["provider"],
+            )?,
+            to_sent: latency(
+                "malote_time_to_sent_seconds",
+                "Custody to receipt",
+                &["stream"],
+            )?,
+            to_delivered: latency(
+                "malote_time_to_delivered_seconds",
+                "Custody to delivery",
+                &["stream"],
+            )?,
+            calls: latency(
+                "malote_provider_call_seconds",
+                "Calls to providers",
+                &["provider"],
+            )?,
+            duplicate_risk: counter(
+                "malote_duplicate_risk_total",
+                "Recipients sent again although they may have been sent already",
+                &["stream"],
+            )?,
+            alerts: counter("malote_alerts_total", "Alerts", &["kind", "provider"])?,
+            queue: gauge(
+                "malote_queue_deliveries",
+                "Deliveries waiting or undecided",
+                &["stream", "state"],
+            )?,
+            queue_age: gauge(
+                "malote_queue_oldest_due_seconds",
+                "Age of the oldest due delivery",
+                &["stream"],
+            )?,
+            target_up: gauge(
+                "malote_target_up",
+                "1 while a target can take mail",
+                &["provider", "pool"],
+            )?,
+            breaker: gauge(
+                "malote_breaker_state",
+                "1 for the state a target's breaker is in",
+                &["provider", "pool", "state"],
+            )?,
+            in_flight: gauge("malote_calls_in_flight", "Calls under way", &["provider"])?,
+            dsns: counter(
+                "malote_dsns_total",
+                "Delivery status notifications",
+                &["result"],
+            )?,
+            panics,
+            lease_size,
+        })
+    }
+
+    /// Counts one recipient's attempt.
+    pub fn attempt(&self, stream: &StreamName, target: &TargetName, outcome: &str) {
+        let labels = [
+            stream.as_str(),
+            target.provider.as_str(),
+            target.pool.as_str(),
+            outcome,
+        ];
+        self.attempts.with_label_values(&labels).inc();
+    }
+
+    /// Counts one settled delivery.
+    pub fn settle(
+        &self,
+        stream: &StreamName,
+        state: &str,
+        mailbox_provider: Option<&MailboxProvider>,
+    ) {
+        let mailbox_provider = mailbox_provider.map_or("other", MailboxProvider::as_str);
+        self.settled
+            .with_label_values(&[stream.as_str(), state, mailbox_provider])
+            .inc();
+    }
+}

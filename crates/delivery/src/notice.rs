@@ -1,0 +1,154 @@
+//! After custody somebody must be told of a final failure (RFC 5321 6.1): delivery status
+//! notifications for credentials that hear of it in no other way.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use malote_core::credential::OnFinalFailure;
+use malote_core::event::{EventKind, State};
+use malote_core::id::MessageId;
+use malote_core::message::{Channel, DsnParameters};
+use malote_core::stream::Stream;
+use malote_store::{
+    IdempotencyRecord, Lane, Leased, MessageRecord, NewDelivery, NewMessage, StoreError,
+};
+
+use crate::dsn::{self, DsnInput};
+use crate::engine::Engine;
+use crate::intake::{event, stream_for_notices};
+use crate::policy::Policy;
+
+/// A delivery that has failed for good, and what was said of it last.
+pub(crate) struct Failure<'a> {
+    pub(crate) record: &'a MessageRecord,
+    pub(crate) body: &'a Bytes,
+    pub(crate) delivery: &'a Leased,
+    pub(crate) state: State,
+    pub(crate) reply: Option<&'a malote_core::provider::Reply>,
+}
+
+impl Engine {
+    /// Queues a DSN for a final failure if the credential wants one. Done before the failure is
+    /// settled, under a key of its own: a crash in between makes no second one.
+    pub(crate) async fn notify_failure(
+        &self,
+        policy: &Policy,
+        failure: &Failure<'_>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let Some(to) = failure.record.mail_from.clone() else {
+            return Ok(());
+        };
+        let credential = policy.credentials.get(&failure.record.credential);
+        let Some(credential) = credential else {
+            return Ok(());
+        };
+        let is_wanted = credential.on_final_failure == OnFinalFailure::Dsn
+            && failure.delivery.notify.is_none_or(|notify| notify.failure)
+            && failure.record.channel != Channel::Internal;
+        if !is_wanted {
+            return Ok(());
+        }
+        let stream = stream_for_notices(policy, &credential.streams);
+        let Some(stream) = stream.and_then(|name| policy.streams.get(&name)) else {
+            return Ok(());
+        };
+        if !self
+            .bursts
+            .allows_notice(&credential.name, policy.bounds.dsn_per_minute, now)
+        {
+            self.metrics.dsns.with_label_values(&["over_rate"]).inc();
+            return Ok(());
+        }
+        let id = MessageId::new(now);
+        let input = DsnInput {
+            id,
+            now,
+            reporting_mta: &policy.bounds.hostname,
+            record: failure.record,
+            body: failure.body,
+            delivery: failure.delivery,
+            state: failure.state,
+            reply: failure.reply,
+        };
+        let Some(notice) = dsn::compose(&input) else {
+            return Ok(());
+        };
+        let delivery = self.notice_delivery(to.to_string(), stream, now).await?;
+        let lane = delivery.lane;
+        let message = NewMessage {
+            record: notice_record(id, failure, stream, &notice, now),
+            body: notice.body,
+            deliveries: vec![delivery],
+            idempotency: Some(IdempotencyRecord {
+                credential: credential.name.clone(),
+                key: format!("dsn:{}", failure.delivery.id),
+                fingerprint: None,
+                message: id,
+                created_at: now,
+            }),
+        };
+        self.spool.accept(vec![message]).await?;
+        self.metrics.dsns.with_label_values(&["queued"]).inc();
+        self.wake(lane);
+        Ok(())
+    }
+
+    async fn notice_delivery(
+        &self,
+        recipient: String,
+        stream: &Stream,
+        now: Timestamp,
+    ) -> Result<NewDelivery, StoreError> {
+        let (class, route) = (stream.class, stream.route.clone());
+        let lane = self
+            .lane(&Lane {
+                class,
+                stream: stream.name.clone(),
+                route,
+            })
+            .await?;
+        Ok(NewDelivery {
+            recipient,
+            notify: None,
+            orcpt: None,
+            lane,
+            route_reason: "delivery status notification".into(),
+            mailbox_provider: None,
+            state: State::Queued,
+            due_at: now,
+            events: vec![event(now, EventKind::Accepted, None, "")],
+        })
+    }
+}
+
+fn notice_record(
+    id: MessageId,
+    failure: &Failure<'_>,
+    stream: &Stream,
+    notice: &dsn::Dsn,
+    now: Timestamp,
+) -> MessageRecord {
+    MessageRecord {
+        id,
+        credential: failure.record.credential.clone(),
+        channel: Channel::Internal,
+        stream: stream.name.clone(),
+        class: stream.class,
+        stream_reason: format!("delivery status notification of {}", failure.delivery.id),
+        mail_from: None,
+        from: notice.from.clone(),
+        message_id_header: notice.message_id.clone(),
+        campaign: None,
+        tracking_hash: None,
+        tags: Vec::new(),
+        metadata: BTreeMap::new(),
+        dsn: DsnParameters::default(),
+        size_bytes: notice.body.len() as u64,
+        accepted_at: now,
+        expires_at: now
+            .checked_add(stream.retry.give_up_after)
+            .unwrap_or(Timestamp::MAX),
+    }
+}

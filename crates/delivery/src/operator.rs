@@ -1,0 +1,310 @@
+//! The operator's hands: switches, the queue, unknown outcomes, suppressions and explanations.
+
+use jiff::Timestamp;
+use malote_core::address::EmailAddress;
+use malote_core::event::State;
+use malote_core::id::{DeliveryId, MessageId};
+use malote_core::name::{CredentialName, MailboxProvider, StreamName, TargetName};
+use malote_router::{DeliveryFacts, Draw, ExplainedDelivery, Explanation, MessageFacts, PlanFacts};
+use malote_store::{QueueFilter, QueueStats, StoreError, Suppression, SuppressionScope, Switch};
+use serde::Serialize;
+
+use crate::engine::Engine;
+use crate::header::Header;
+use crate::policy::Policy;
+
+/// How an operator settles an unknown outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Resolution {
+    /// It was sent.
+    Sent,
+    /// It was not: send it again.
+    Resend,
+}
+
+/// A target as an operator sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TargetStatus {
+    /// The target, `provider/pool`.
+    pub target: String,
+    /// The adapter.
+    pub kind: &'static str,
+    /// Whether it can take mail now.
+    pub is_up: bool,
+    /// Why not.
+    pub why: Option<String>,
+    /// closed, open, half_open or ramp.
+    pub breaker: &'static str,
+}
+
+/// A message that was never sent, to be explained.
+#[derive(Debug, Clone)]
+pub struct Hypothesis {
+    /// Who would submit it.
+    pub credential: CredentialName,
+    /// The stream that the API call would ask for.
+    pub stream: Option<StreamName>,
+    /// The address in From.
+    pub from: EmailAddress,
+    /// Whom to.
+    pub recipients: Vec<EmailAddress>,
+    /// Its header fields.
+    pub headers: Vec<(String, String)>,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// Its metadata.
+    pub metadata: std::collections::BTreeMap<String, String>,
+    /// Its size in octets.
+    pub size_bytes: u64,
+}
+
+impl Engine {
+    /// Sets or clears a switch, durably.
+    ///
+    /// # Errors
+    /// If it cannot be written; then nothing changed.
+    pub async fn set_switch(&self, switch: Switch, is_on: bool) -> Result<(), StoreError> {
+        self.shared.set_switch(switch.clone(), is_on).await?;
+        self.registry.set_switch(switch, is_on);
+        self.wake_all();
+        Ok(())
+    }
+
+    /// Sends again now what waits, is held or has failed, as far as its body is still there.
+    ///
+    /// # Errors
+    /// If the change cannot be written.
+    pub async fn retry(&self, filter: &QueueFilter) -> Result<Vec<DeliveryId>, StoreError> {
+        let now = self.clock.now();
+        let moved =
+            self.spool
+                .move_deliveries(filter, State::Queued, "retried by an operator", now);
+        let moved = moved.await?;
+        self.wake_all();
+        Ok(moved)
+    }
+
+    /// Takes back what has not left.
+    ///
+    /// # Errors
+    /// If the change cannot be written.
+    pub async fn cancel_all(&self, filter: &QueueFilter) -> Result<Vec<DeliveryId>, StoreError> {
+        let now = self.clock.now();
+        self.spool
+            .move_deliveries(filter, State::Cancelled, "cancelled by an operator", now)
+            .await
+    }
+
+    /// Holds what has not left until it is released.
+    ///
+    /// # Errors
+    /// If the change cannot be written.
+    pub async fn hold(&self, filter: &QueueFilter) -> Result<Vec<DeliveryId>, StoreError> {
+        let now = self.clock.now();
+        self.spool
+            .move_deliveries(filter, State::Held, "held by an operator", now)
+            .await
+    }
+
+    /// Settles an unknown outcome.
+    ///
+    /// # Errors
+    /// If the change cannot be written.
+    pub async fn resolve(
+        &self,
+        delivery: DeliveryId,
+        resolution: Resolution,
+    ) -> Result<bool, StoreError> {
+        let filter = QueueFilter {
+            delivery: Some(delivery),
+            state: Some(State::Unknown),
+            ..QueueFilter::default()
+        };
+        let (to, reason) = match resolution {
+            Resolution::Sent => (State::Sent, "an operator says that it was sent"),
+            Resolution::Resend => (State::Queued, "an operator says that it was not sent"),
+        };
+        let moved = self
+            .spool
+            .move_deliveries(&filter, to, reason, self.clock.now())
+            .await?;
+        self.wake_all();
+        Ok(!moved.is_empty())
+    }
+
+    /// How much waits where.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn queue_stats(&self) -> Result<QueueStats, StoreError> {
+        self.spool.stats(self.clock.now()).await
+    }
+
+    /// Every target that a route names, with its state.
+    #[must_use]
+    pub fn targets(&self) -> Vec<TargetStatus> {
+        let policy = self.policy.load();
+        let picture = self.registry.picture(self.clock.now());
+        let nobody = MailboxProvider::other();
+        let status = |target: &TargetName| {
+            let why = picture.exclusion(target, "", &nobody);
+            let kind = policy
+                .providers
+                .get(&target.provider)
+                .map_or("", |p| p.provider.kind());
+            TargetStatus {
+                target: target.to_string(),
+                kind,
+                is_up: why.is_none(),
+                why: why.map(|why| why.to_string()),
+                breaker: self.registry.breaker_word(target),
+            }
+        };
+        policy.router.targets().iter().map(status).collect()
+    }
+
+    /// Suppresses an address by hand.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub async fn suppress(&self, entry: Suppression) -> Result<(), StoreError> {
+        self.quiet
+            .add(&entry.address, entry.scope.clone(), self.clock.now());
+        self.shared.suppress(vec![entry]).await
+    }
+
+    /// Lifts suppressions of an address, in one scope or all.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub async fn unsuppress(
+        &self,
+        address: &EmailAddress,
+        scope: Option<&SuppressionScope>,
+    ) -> Result<u64, StoreError> {
+        let lifted = self.shared.unsuppress(address, scope).await?;
+        self.quiet.remove(address);
+        Ok(lifted)
+    }
+
+    /// Suppressions in the order of their addresses.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn suppressions(
+        &self,
+        after: Option<(EmailAddress, SuppressionScope)>,
+        count_max: u32,
+    ) -> Result<Vec<Suppression>, StoreError> {
+        self.shared.suppressions(after, count_max).await
+    }
+
+    /// Why a kept message would go where it goes if it were decided now.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn explain(&self, id: MessageId) -> Result<Option<Explanation>, StoreError> {
+        let Some(record) = self.spool.message(id).await? else {
+            return Ok(None);
+        };
+        let Some(view) = self.spool.view(id).await? else {
+            return Ok(None);
+        };
+        let body = self.spool.body(id).await?.unwrap_or_default();
+        let headers = Header::parse(&body).map(|header| {
+            header
+                .iter()
+                .map(|(name, value)| (name.to_owned(), value.into_owned()))
+                .collect()
+        });
+        let recipients = view
+            .deliveries
+            .iter()
+            .filter_map(|d| EmailAddress::parse(&d.recipient).ok());
+        let hypothesis = Hypothesis {
+            credential: record.credential,
+            stream: None,
+            from: record.from,
+            recipients: recipients.collect(),
+            headers: headers.unwrap_or_default(),
+            tags: record.tags,
+            metadata: record.metadata,
+            size_bytes: record.size_bytes,
+        };
+        Ok(Some(self.explain_hypothesis(&hypothesis).await))
+    }
+
+    /// Why a message like this would go where it would go.
+    pub async fn explain_hypothesis(&self, message: &Hypothesis) -> Explanation {
+        let policy = self.policy.load_full();
+        let now = self.clock.now();
+        let facts = message.facts(now);
+        let stream = policy.router.stream(&facts);
+        let mut deliveries = Vec::new();
+        if let Ok(name) = &stream.stream {
+            for recipient in &message.recipients {
+                let mailbox = self
+                    .mx
+                    .mailbox_provider(&policy.router, recipient.domain())
+                    .await;
+                let to = (recipient, mailbox, name);
+                deliveries.push(self.explain_delivery(&policy, message, &facts, to));
+            }
+        }
+        Explanation { stream, deliveries }
+    }
+
+    fn explain_delivery(
+        &self,
+        policy: &Policy,
+        message: &Hypothesis,
+        facts: &MessageFacts<'_>,
+        (recipient, mailbox_provider, stream): (&EmailAddress, MailboxProvider, &StreamName),
+    ) -> ExplainedDelivery {
+        let route = policy.router.route(&DeliveryFacts {
+            message: facts,
+            stream,
+            recipient,
+            mailbox_provider: &mailbox_provider,
+        });
+        let plan_facts = PlanFacts {
+            stream,
+            recipient,
+            mailbox_provider: &mailbox_provider,
+            sender_domain: message.from.domain(),
+            campaign: facts.campaign(),
+            size_bytes: message.size_bytes,
+            recipients_in_call: 1,
+            has_all_recipients: false,
+            needs_smtputf8: recipient.needs_smtputf8(),
+        };
+        let picture = self.registry.picture(facts.now);
+        let plan = route.route.as_ref().map(|name| {
+            policy
+                .router
+                .plan(name, &plan_facts, &picture, Draw::default())
+        });
+        ExplainedDelivery {
+            recipient: recipient.to_string(),
+            mailbox_provider,
+            route,
+            plan,
+        }
+    }
+}
+
+impl Hypothesis {
+    fn facts(&self, now: Timestamp) -> MessageFacts<'_> {
+        MessageFacts {
+            credential: &self.credential,
+            asked_stream: self.stream.as_ref(),
+            sender: Some(&self.from),
+            headers: &self.headers,
+            tags: &self.tags,
+            metadata: &self.metadata,
+            size_bytes: self.size_bytes,
+            email_id_recipients: self.recipients.len() as u64,
+            now,
+        }
+    }
+}

@@ -1,0 +1,491 @@
+//! What becomes of a delivery: the settlement to write, and its consequences (suppression, notice
+//! to the sender, health, counters).
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use malote_core::event::{Blame, EventKind, State};
+use malote_core::name::{MailboxProvider, ProviderName, TargetName};
+use malote_core::provider::{Receipt, Reply, SendError, Verdict};
+use malote_router::MessageFacts;
+use malote_store::{
+    AttemptOutcome, AttemptStart, EventRecord, Leased, MessageRecord, NextStep, Settlement,
+    Suppression, SuppressionReason, SuppressionScope,
+};
+
+use crate::attempt::{Carriage, Member};
+use crate::engine::Engine;
+use crate::health::Call;
+use crate::notice::Failure;
+use crate::progress::Progress;
+use crate::step::{Situation, Step, decide};
+
+/// Panics of an adapter over one delivery after which it is set aside.
+const PANICS_MAX: u32 = 3;
+
+/// One delivery's end of this lease.
+pub(crate) struct Outcome {
+    pub(crate) settlement: Settlement,
+    pub(crate) delivery: Leased,
+    /// What the provider said, if one was asked.
+    pub(crate) reply: Option<Reply>,
+    /// The target that was called or passed over.
+    pub(crate) target: Option<TargetName>,
+    /// Whether the address is suppressed everywhere from now on.
+    pub(crate) suppress: bool,
+}
+
+/// One recipient's part of a call that ended.
+pub(crate) struct Attempt {
+    pub(crate) start: AttemptStart,
+    pub(crate) ended_at: Timestamp,
+    pub(crate) result: Result<Receipt, SendError>,
+    pub(crate) has_panicked: bool,
+}
+
+impl Outcome {
+    /// Whether the delivery waits and is due by `now`.
+    pub(crate) fn is_due_by(&self, now: Timestamp) -> bool {
+        self.settlement
+            .next
+            .due_at
+            .is_some_and(|due_at| due_at <= now)
+    }
+
+    fn without_attempt(delivery: Leased, next: NextStep, events: Vec<EventRecord>) -> Self {
+        let settlement = Settlement {
+            delivery: delivery.id,
+            attempt: None,
+            next,
+            events,
+        };
+        Self {
+            settlement,
+            delivery,
+            reply: None,
+            target: None,
+            suppress: false,
+        }
+    }
+}
+
+/// What a delivery is settled as before any call: damaged, poisonous, too old or suppressed.
+pub(crate) fn before_call(
+    carriage: &Carriage<'_>,
+    delivery: &Leased,
+    suppression: Option<&Suppression>,
+    now: Timestamp,
+) -> Option<Outcome> {
+    if let Some(why) = &delivery.damaged {
+        return Some(quarantine(delivery.clone(), why, now));
+    }
+    if delivery.crashes >= carriage.policy.bounds.crashes_max {
+        let why = format!("under way in {} crashes of the gateway", delivery.crashes);
+        return Some(quarantine(delivery.clone(), &why, now));
+    }
+    if now >= carriage.record.expires_at {
+        let why = "not sent within the stream's give_up_after";
+        return Some(settled(
+            delivery.clone(),
+            State::Expired,
+            (EventKind::Expired, why),
+            now,
+        ));
+    }
+    suppression.map(|entry| suppressed(delivery.clone(), &entry.detail, now))
+}
+
+/// Sets a delivery aside.
+pub(crate) fn quarantine(delivery: Leased, why: &str, now: Timestamp) -> Outcome {
+    settled(
+        delivery,
+        State::Quarantined,
+        (EventKind::Quarantined, why),
+        now,
+    )
+}
+
+/// The address is suppressed: nothing is sent.
+pub(crate) fn suppressed(delivery: Leased, why: &str, now: Timestamp) -> Outcome {
+    settled(
+        delivery,
+        State::Suppressed,
+        (EventKind::Suppressed, why),
+        now,
+    )
+}
+
+/// No target of the route can ever carry it.
+pub(crate) fn bounced_unsendable(delivery: Leased, why: &str, now: Timestamp) -> Outcome {
+    let mut outcome = settled(delivery, State::Bounced, (EventKind::Bounced, why), now);
+    outcome.settlement.events[0].blame = Some(Blame::Message);
+    outcome.reply = Some(Reply::new(None, Some("5.3.4".into()), why));
+    outcome
+}
+
+fn settled(
+    delivery: Leased,
+    state: State,
+    (kind, why): (EventKind, &str),
+    now: Timestamp,
+) -> Outcome {
+    let next = NextStep {
+        state,
+        due_at: None,
+        attempts: delivery.attempts,
+        progress: None,
+        lane: None,
+    };
+    let event = EventRecord {
+        at: now,
+        kind,
+        blame: None,
+        provider: None,
+        detail: why.to_owned(),
+    };
+    Outcome::without_attempt(delivery, next, vec![event])
+}
+
+/// Back to the queue as it was, due after `wait`.
+pub(crate) fn back(delivery: &Leased, now: Timestamp, wait: Duration) -> Settlement {
+    let state = if delivery.attempts > 0 {
+        State::Deferred
+    } else {
+        State::Queued
+    };
+    let next = NextStep {
+        state,
+        due_at: Some(later(now, wait)),
+        attempts: delivery.attempts,
+        progress: delivery.progress.clone(),
+        lane: None,
+    };
+    Settlement {
+        delivery: delivery.id,
+        attempt: None,
+        next,
+        events: Vec::new(),
+    }
+}
+
+/// All of a group back to the queue, with their notes, due after `wait`.
+pub(crate) fn wait_all(members: Vec<Member>, now: Timestamp, wait: Duration) -> Vec<Outcome> {
+    let wait_one = |member: Member| {
+        let mut settlement = back(&member.delivery, now, wait);
+        settlement.next.progress = member.progress.write();
+        let delivery = member.delivery;
+        Outcome {
+            settlement,
+            delivery,
+            reply: None,
+            target: None,
+            suppress: false,
+        }
+    };
+    members.into_iter().map(wait_one).collect()
+}
+
+/// All of a group on to their next target now.
+pub(crate) fn go_on(
+    members: Vec<Member>,
+    target: &TargetName,
+    why: &str,
+    now: Timestamp,
+) -> Vec<Outcome> {
+    let go_on_one = |mut member: Member| {
+        member.progress.use_up(target, why);
+        let detail = format!("{target}: {why}");
+        let note = (EventKind::FailedOver, detail.as_str());
+        let mut outcome = wait_with(
+            member.delivery,
+            member.progress,
+            (now, Duration::ZERO),
+            note,
+        );
+        outcome.settlement.next.state = State::Queued;
+        outcome.target = Some(target.clone());
+        outcome
+    };
+    members.into_iter().map(go_on_one).collect()
+}
+
+/// A delivery back to the queue with new notes and an event.
+pub(crate) fn wait_with(
+    delivery: Leased,
+    progress: Progress,
+    (now, wait): (Timestamp, Duration),
+    (kind, detail): (EventKind, &str),
+) -> Outcome {
+    let next = NextStep {
+        state: State::Deferred,
+        due_at: Some(later(now, wait)),
+        attempts: delivery.attempts,
+        progress: progress.write(),
+        lane: None,
+    };
+    let event = EventRecord {
+        at: now,
+        kind,
+        blame: None,
+        provider: None,
+        detail: detail.to_owned(),
+    };
+    Outcome::without_attempt(delivery, next, vec![event])
+}
+
+/// A message's facts for route rules.
+pub(crate) fn facts_of<'a>(
+    record: &'a MessageRecord,
+    headers: &'a [(String, String)],
+    now: Timestamp,
+) -> MessageFacts<'a> {
+    MessageFacts {
+        credential: &record.credential,
+        asked_stream: None,
+        sender: Some(&record.from),
+        headers,
+        tags: &record.tags,
+        metadata: &record.metadata,
+        size_bytes: record.size_bytes,
+        email_id_recipients: 0,
+        now,
+    }
+}
+
+impl Engine {
+    /// Takes in what a call said of one recipient, and decides.
+    pub(crate) async fn conclude(
+        &self,
+        carriage: &Carriage<'_>,
+        target: &TargetName,
+        mut member: Member,
+        attempt: Attempt,
+    ) -> Outcome {
+        self.take_in(carriage, target, &member.mailbox_provider, &attempt)
+            .await;
+        let situation = Situation {
+            stream: carriage.stream,
+            target,
+            others_left: member.others_left,
+            attempts: member.delivery.attempts,
+            expires_at: carriage.record.expires_at,
+            now: attempt.ended_at,
+            chance: rand::random(),
+            has_retry_budget: self.budgets.has(&target.provider, attempt.ended_at),
+        };
+        let mut step = decide(&situation, &mut member.progress, &attempt.result);
+        if step.draws_on_budget {
+            self.budgets.spend(&target.provider);
+        }
+        if attempt.has_panicked {
+            member.progress.panics = member.progress.panics.saturating_add(1);
+            if member.progress.panics >= PANICS_MAX {
+                step = Step {
+                    state: State::Quarantined,
+                    due_at: None,
+                    event: EventKind::Quarantined,
+                    ..step
+                };
+            }
+        }
+        self.count(carriage, target, &attempt, &step);
+        conclusion(target, member, attempt, step)
+    }
+
+    async fn take_in(
+        &self,
+        carriage: &Carriage<'_>,
+        target: &TargetName,
+        mailbox_provider: &MailboxProvider,
+        attempt: &Attempt,
+    ) {
+        let sender_domain = carriage.record.from.domain();
+        let call = Call {
+            target,
+            sender_domain,
+            mailbox_provider,
+        };
+        let was_open = self.registry.breaker_word(target);
+        let alert = self
+            .registry
+            .record(&call, attempt.result.as_ref().err(), attempt.ended_at);
+        if self.registry.breaker_word(target) != was_open {
+            self.keep_breaker(target).await;
+            self.wake_all();
+        }
+        if let Some(alert) = alert {
+            self.metrics
+                .alerts
+                .with_label_values(&[alert.as_str(), target.provider.as_str()])
+                .inc();
+            let reply = attempt
+                .result
+                .as_ref()
+                .err()
+                .map(|error| error.reply.to_string());
+            tracing::error!(
+                alert = alert.as_str(),
+                provider = %target.provider,
+                pool = %target.pool,
+                sender_domain,
+                reply = reply.as_deref().unwrap_or_default(),
+                "raised an alert"
+            );
+        }
+    }
+
+    fn count(&self, carriage: &Carriage<'_>, target: &TargetName, attempt: &Attempt, step: &Step) {
+        let word = attempt
+            .result
+            .as_ref()
+            .map_or_else(|e| e.verdict.as_str(), |_| "sent");
+        self.metrics.attempt(&carriage.stream.name, target, word);
+        let stream = carriage.stream.name.as_str();
+        if attempt.result.is_ok() {
+            let took = attempt
+                .ended_at
+                .duration_since(carriage.record.accepted_at)
+                .as_secs_f64();
+            self.metrics
+                .to_sent
+                .with_label_values(&[stream])
+                .observe(took.max(0.0));
+        }
+        if step.event == EventKind::ResendRisk {
+            self.metrics
+                .duplicate_risk
+                .with_label_values(&[stream])
+                .inc();
+        }
+    }
+
+    /// What follows from an outcome, made durable before the outcome itself: a crash in between
+    /// repeats it, and each of these may be repeated.
+    pub(crate) async fn consequences(
+        &self,
+        carriage: &Carriage<'_>,
+        outcome: &Outcome,
+        now: Timestamp,
+    ) {
+        let state = outcome.settlement.next.state;
+        let is_failover = outcome
+            .settlement
+            .events
+            .iter()
+            .any(|event| event.kind == EventKind::FailedOver);
+        if let (true, Some(target)) = (is_failover, &outcome.target) {
+            let labels = [carriage.stream.name.as_str(), target.provider.as_str()];
+            self.metrics.failovers.with_label_values(&labels).inc();
+        }
+        if outcome.suppress {
+            let entry = hard_bounce(carriage.record, outcome, now);
+            self.quiet
+                .add(&entry.address, SuppressionScope::Global, now);
+            if let Err(error) = self.shared.suppress(vec![entry]).await {
+                tracing::error!(message.id = %carriage.record.id, %error, "could not suppress");
+            }
+        }
+        if state.is_settled() {
+            let mailbox_provider = outcome.delivery.mailbox_provider.as_ref();
+            self.metrics
+                .settle(&carriage.stream.name, state.as_str(), mailbox_provider);
+        }
+        if matches!(state, State::Bounced | State::Expired) {
+            let failure = Failure {
+                record: carriage.record,
+                body: carriage.body,
+                delivery: &outcome.delivery,
+                state,
+                reply: outcome.reply.as_ref(),
+            };
+            if let Err(error) = self.notify_failure(carriage.policy, &failure, now).await {
+                tracing::error!(message.id = %carriage.record.id, %error, "could not queue a DSN");
+            }
+        }
+    }
+}
+
+fn conclusion(target: &TargetName, member: Member, attempt: Attempt, step: Step) -> Outcome {
+    let (word, reply, provider_message_id) = match &attempt.result {
+        Ok(receipt) => (
+            "sent",
+            receipt.reply.clone(),
+            Some(receipt.provider_message_id.clone()),
+        ),
+        Err(error) => (error.verdict.as_str(), error.reply.clone(), None),
+    };
+    let event = EventRecord {
+        at: attempt.ended_at,
+        kind: step.event.clone(),
+        blame: step.blame,
+        provider: Some(target.provider.clone()),
+        detail: detail(target, word, &reply, &attempt.result),
+    };
+    let waits = step.due_at.is_some();
+    let settlement = Settlement {
+        delivery: member.delivery.id,
+        attempt: Some(AttemptOutcome {
+            start: attempt.start,
+            ended_at: attempt.ended_at,
+            outcome: word.to_owned(),
+            reply: reply.clone(),
+            provider_message_id,
+        }),
+        next: NextStep {
+            state: step.state,
+            due_at: step.due_at,
+            attempts: step.attempts,
+            progress: if waits { member.progress.write() } else { None },
+            lane: None,
+        },
+        events: vec![event],
+    };
+    Outcome {
+        settlement,
+        delivery: member.delivery,
+        reply: Some(reply),
+        target: Some(target.clone()),
+        suppress: step.suppress,
+    }
+}
+
+fn detail(
+    target: &TargetName,
+    word: &str,
+    reply: &Reply,
+    result: &Result<Receipt, SendError>,
+) -> String {
+    let text = match result {
+        Ok(_) => format!("{target}: {reply}"),
+        Err(SendError {
+            verdict: Verdict::Unknown,
+            ..
+        }) => {
+            format!("{target}: nobody knows whether it was sent: {reply}")
+        }
+        Err(_) => format!("{target}: {word}: {reply}"),
+    };
+    malote_core::provider::bounded(&text, 512)
+}
+
+fn hard_bounce(record: &MessageRecord, outcome: &Outcome, now: Timestamp) -> Suppression {
+    let provider: Option<ProviderName> = outcome.target.as_ref().map(|t| t.provider.clone());
+    Suppression {
+        address: outcome.delivery.recipient.clone(),
+        scope: SuppressionScope::Global,
+        reason: SuppressionReason::HardBounce,
+        detail: outcome
+            .reply
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        provider,
+        credential: Some(record.credential.clone()),
+        created_at: now,
+        expires_at: None,
+    }
+}
+
+fn later(from: Timestamp, by: Duration) -> Timestamp {
+    from.checked_add(by).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,229 @@
+//! Where the deliveries of a leased message go: plan each, and put those of one target together.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use malote_core::event::EventKind;
+use malote_core::message::has_bare_cr_lf;
+use malote_core::name::{MailboxProvider, RouteName, TargetName};
+use malote_core::provider::bounded;
+use malote_router::{DeliveryFacts, Draw, MessageFacts, Plan, PlanFacts};
+use malote_store::Leased;
+
+use crate::attempt::{Carriage, Group, Member};
+use crate::engine::Engine;
+use crate::header::Header;
+use crate::outcome::{self, Outcome};
+use crate::progress::Progress;
+use crate::step::back_off_wait;
+
+/// Longest wait where no target can take mail and none says until when.
+pub(crate) const NO_TARGET_WAIT: Duration = Duration::from_secs(30);
+/// Longest reason or detail kept, in octets.
+const TEXT_BYTES_MAX: usize = 512;
+
+impl Engine {
+    /// Plans every delivery and puts those of one target together.
+    pub(crate) fn group(
+        &self,
+        carriage: &Carriage<'_>,
+        deliveries: Vec<Leased>,
+        outcomes: &mut Vec<Outcome>,
+        now: Timestamp,
+    ) -> Vec<Group> {
+        let mut groups: Vec<Group> = Vec::new();
+        if deliveries.is_empty() {
+            return groups;
+        }
+        let header = match Header::parse(carriage.body) {
+            Ok(header) if !has_bare_cr_lf(carriage.body) => header,
+            Ok(_) | Err(_) => {
+                let why = "the kept message is not well formed";
+                outcomes.extend(
+                    deliveries
+                        .into_iter()
+                        .map(|d| outcome::quarantine(d, why, now)),
+                );
+                return groups;
+            }
+        };
+        let headers: Vec<(String, String)> = header
+            .iter()
+            .map(|(name, value)| (name.to_owned(), value.into_owned()))
+            .collect();
+        let facts = outcome::facts_of(carriage.record, &headers, now);
+        for delivery in deliveries {
+            let (member, target) = match self.plan(carriage, &facts, delivery, now) {
+                Ok(planned) => planned,
+                Err(outcome) => {
+                    outcomes.push(*outcome);
+                    continue;
+                }
+            };
+            let most = carriage.recipients_max(&target);
+            let is_single = member.progress.is_single;
+            let open = groups.iter_mut().find(|group| {
+                !is_single
+                    && group.target == target
+                    && group.members.len() < most
+                    && !group.members[0].progress.is_single
+            });
+            match open {
+                Some(group) => group.members.push(member),
+                None => groups.push(Group {
+                    target,
+                    members: vec![member],
+                }),
+            }
+        }
+        groups
+    }
+
+    fn plan(
+        &self,
+        carriage: &Carriage<'_>,
+        facts: &MessageFacts<'_>,
+        delivery: Leased,
+        now: Timestamp,
+    ) -> Result<(Member, TargetName), Box<Outcome>> {
+        let mailbox_provider = delivery
+            .mailbox_provider
+            .clone()
+            .unwrap_or_else(MailboxProvider::other);
+        let progress = Progress::read(delivery.progress.as_deref());
+        let route = carriage.route(facts, &delivery, &mailbox_provider);
+        let plan_facts = PlanFacts {
+            stream: &carriage.stream.name,
+            recipient: &delivery.recipient,
+            mailbox_provider: &mailbox_provider,
+            sender_domain: carriage.record.from.domain(),
+            campaign: carriage.record.campaign.as_deref(),
+            size_bytes: carriage.record.size_bytes,
+            recipients_in_call: 1,
+            has_all_recipients: false,
+            needs_smtputf8: delivery.recipient.needs_smtputf8(),
+        };
+        let picture = self.registry.picture(now);
+        let draw = Draw {
+            turn: self.turns.next(&route),
+            seed: seed(&delivery),
+        };
+        let plan = carriage
+            .policy
+            .router
+            .plan(&route, &plan_facts, &picture, draw);
+        let mut open: Vec<_> = plan
+            .targets
+            .iter()
+            .filter(|planned| !progress.has_used_up(&planned.target))
+            .collect();
+        if let Some(again) = &progress.ask_again
+            && let Some(place) = open.iter().position(|planned| planned.target == *again)
+        {
+            open[..=place].rotate_right(1);
+        }
+        let Some(first) = open.first() else {
+            let chance = rand::random::<f64>();
+            return Err(Box::new(no_target(
+                carriage,
+                delivery,
+                progress,
+                &plan,
+                (now, chance),
+            )));
+        };
+        let target = first.target.clone();
+        let reason = reason(&first.why, &plan, &progress);
+        let others_left = open.len() - 1;
+        Ok((
+            Member {
+                delivery,
+                progress,
+                mailbox_provider,
+                others_left,
+                reason,
+            },
+            target,
+        ))
+    }
+}
+
+impl Carriage<'_> {
+    fn recipients_max(&self, target: &TargetName) -> usize {
+        let provider = self.policy.providers.get(&target.provider);
+        provider.map_or(1, |entry| {
+            usize::from(entry.provider.capabilities().recipients_max.max(1))
+        })
+    }
+
+    /// The route by today's rules; the lane remembers the one of the day it was queued.
+    fn route(
+        &self,
+        facts: &MessageFacts<'_>,
+        delivery: &Leased,
+        mailbox_provider: &MailboxProvider,
+    ) -> RouteName {
+        let decision = self.policy.router.route(&DeliveryFacts {
+            message: facts,
+            stream: &self.stream.name,
+            recipient: &delivery.recipient,
+            mailbox_provider,
+        });
+        decision.route.unwrap_or_else(|| self.lane.route.clone())
+    }
+}
+
+/// What becomes of a delivery for which the plan has no target left.
+fn no_target(
+    carriage: &Carriage<'_>,
+    delivery: Leased,
+    mut progress: Progress,
+    plan: &Plan,
+    (now, chance): (Timestamp, f64),
+) -> Outcome {
+    let reasons: Vec<String> = plan
+        .excluded
+        .iter()
+        .map(|(target, why)| format!("{target}: {why}"))
+        .collect();
+    let detail = bounded(&reasons.join("; "), TEXT_BYTES_MAX);
+    if plan.fits_nowhere() {
+        return outcome::bounced_unsendable(delivery, &detail, now);
+    }
+    let wait = if progress.used_up.is_empty() {
+        let until = plan
+            .retry_at()
+            .map(|at| at.duration_since(now).unsigned_abs());
+        until
+            .unwrap_or(NO_TARGET_WAIT)
+            .clamp(Duration::from_secs(1), NO_TARGET_WAIT)
+    } else {
+        progress.end_pass();
+        back_off_wait(&carriage.stream.retry, progress.passes, chance)
+    };
+    outcome::wait_with(
+        delivery,
+        progress,
+        (now, wait),
+        (EventKind::Deferred, &detail),
+    )
+}
+
+/// Why this target, and why others of the plan are not it.
+fn reason(why: &str, plan: &Plan, progress: &Progress) -> String {
+    let mut text = format!("route {}: {why}", plan.route);
+    for (target, verdict) in &progress.used_up {
+        text += &format!("; {target} passed over: {verdict}");
+    }
+    for (target, exclusion) in &plan.excluded {
+        text += &format!("; {target} excluded: {exclusion}");
+    }
+    bounded(&text, TEXT_BYTES_MAX)
+}
+
+fn seed(delivery: &Leased) -> u64 {
+    let bytes = delivery.id.message.as_bytes();
+    let mut tail = [0_u8; 8];
+    tail.copy_from_slice(&bytes[8..]);
+    u64::from_be_bytes(tail) ^ (u64::from(delivery.id.index) << 32) ^ u64::from(delivery.calls)
+}

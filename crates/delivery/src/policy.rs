@@ -1,0 +1,126 @@
+//! One configuration as the engine uses it: replaced as a whole on reload, never edited.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use malote_core::credential::Credentials;
+use malote_core::limits::{Limits, Warmup};
+use malote_core::name::{PoolName, ProviderName, StreamName, TargetName};
+use malote_core::provider::Provider;
+use malote_core::stream::{Class, Stream};
+use malote_router::Router;
+use malote_store::SuppressionScope;
+
+/// A checked configuration. A message sees one policy from intake to its route.
+pub struct Policy {
+    /// Rules, routes and the table of mailbox providers.
+    pub router: Router,
+    /// The streams.
+    pub streams: BTreeMap<StreamName, Stream>,
+    /// The providers.
+    pub providers: BTreeMap<ProviderName, ProviderEntry>,
+    /// The credentials, for who is told of final failures.
+    pub credentials: Arc<Credentials>,
+    /// Bounds of the engine.
+    pub bounds: Bounds,
+}
+
+/// A provider with its limits.
+#[derive(Clone)]
+pub struct ProviderEntry {
+    /// The adapter.
+    pub provider: Arc<dyn Provider>,
+    /// Limits of the account.
+    pub limits: Limits,
+    /// Pools with limits or a warm-up of their own.
+    pub pools: BTreeMap<PoolName, (Limits, Option<Warmup>)>,
+}
+
+/// Bounds of the engine, with values that are safe in production.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Bounds {
+    /// The name in Message-ID of the gateway's own mail and in DSNs.
+    pub hostname: String,
+    /// Octets of unsettled bodies beyond which campaign mail is refused; transactional mail may
+    /// use a tenth more.
+    pub queue_bytes_max: u64,
+    /// How long calls under way may go on after the stop signal.
+    pub drain_max: Duration,
+    /// How long a body is kept after its message is settled.
+    pub keep_bodies: Duration,
+    /// How long a settled message is kept.
+    pub keep_messages: Duration,
+    /// Crashes of the process with a delivery under way after which it is quarantined. High, since
+    /// a crash is seldom the fault of what was under way.
+    pub crashes_max: u32,
+    /// Soft bounces `mailbox_full` within `soft_bounce_window` that suppress.
+    pub soft_bounces_max: u32,
+    /// The window in which they are counted.
+    pub soft_bounce_window: Duration,
+    /// How long such a suppression lasts.
+    pub soft_bounce_suppression: Duration,
+    /// DSNs a minute and credential.
+    pub dsn_per_minute: u32,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        const DAY: Duration = Duration::from_secs(86_400);
+        Self {
+            hostname: "localhost".into(),
+            queue_bytes_max: 64 << 30,
+            drain_max: Duration::from_secs(25),
+            keep_bodies: Duration::from_secs(3600),
+            keep_messages: DAY * 30,
+            crashes_max: 10,
+            soft_bounces_max: 5,
+            soft_bounce_window: DAY * 14,
+            soft_bounce_suppression: DAY * 30,
+            dsn_per_minute: 60,
+        }
+    }
+}
+
+impl Policy {
+    /// Whether streams of both classes can reach this provider's account.
+    #[must_use]
+    pub fn is_shared_by_classes(&self, provider: &ProviderName) -> bool {
+        let reaches = |class| {
+            self.streams
+                .values()
+                .filter(|stream| stream.class == class)
+                .any(|stream| self.router.reaches(&stream.name, provider))
+        };
+        reaches(Class::Transactional) && reaches(Class::Campaign)
+    }
+
+    /// The lower of the rates of a target's account and pool, recipients a second.
+    #[must_use]
+    pub fn rate_of(&self, target: &TargetName) -> Option<f64> {
+        let entry = self.providers.get(&target.provider)?;
+        let pool = entry
+            .pools
+            .get(&target.pool)
+            .and_then(|(limits, _)| limits.per_second);
+        match (entry.limits.per_second, pool) {
+            (Some(account), Some(pool)) => Some(account.min(pool)),
+            (account, pool) => account.or(pool),
+        }
+    }
+
+    /// The class-wide suppression scopes that stop a stream's mail: transactional mail is stopped
+    /// by global entries only.
+    #[must_use]
+    pub fn scopes_of(&self, stream: &StreamName, class: Class) -> Vec<SuppressionScope> {
+        match class {
+            Class::Transactional => vec![SuppressionScope::Global],
+            Class::Campaign => {
+                vec![
+                    SuppressionScope::Global,
+                    SuppressionScope::Stream(stream.clone()),
+                ]
+            }
+        }
+    }
+}
