@@ -12,7 +12,7 @@ use malote_core::name::{CredentialName, StreamName};
 use crate::config::RouterConfig;
 use crate::hint::unknown;
 use crate::mailbox::MailboxTable;
-use crate::rule::{Allowed, Router};
+use crate::router::{Allowed, Router};
 
 /// See [`Router::compile`].
 pub(crate) fn compile(config: &RouterConfig) -> (Option<Router>, Vec<ConfigFault>) {

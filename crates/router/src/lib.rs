@@ -14,6 +14,7 @@ mod mailbox;
 mod order;
 mod plan;
 mod route;
+mod router;
 mod rule;
 mod stream;
 mod targets;
@@ -28,5 +29,6 @@ pub use facts::{DeliveryFacts, EMAIL_ID_HEADER, MessageFacts, PlanFacts, STREAM_
 pub use health::{Exclusion, Health};
 pub use plan::{Draw, Plan, PlannedTarget};
 pub use route::{RouteDecision, RouteReason};
-pub use rule::{Router, RuleTrial};
+pub use router::Router;
+pub use rule::RuleTrial;
 pub use stream::{NoStream, StreamDecision, StreamReason};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use malote_core::name::{RouteName, TargetName};
+use malote_core::name::{RouteName, StreamName, TargetName};
 use malote_core::provider::{Capabilities, RecipientSource};
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ use crate::config::Strategy;
 use crate::facts::PlanFacts;
 use crate::health::{Exclusion, Health};
 use crate::order::{Route, Target};
-use crate::rule::Router;
+use crate::router::Router;
 
 /// The chance and the order of events that strategies need, given from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,7 +74,7 @@ impl Router {
         health: &Health,
         draw: Draw,
     ) -> Plan {
-        let Some((name, first)) = self.planned_route(route, facts) else {
+        let Some((name, first)) = self.planned_route(route, facts.stream) else {
             return Plan {
                 route: route.clone(),
                 strategy: None,
@@ -111,13 +111,14 @@ impl Router {
         plan
     }
 
-    fn planned_route<'s>(
+    /// The route itself, or the stream's if it is no longer configured.
+    pub(crate) fn planned_route<'s>(
         &'s self,
         route: &RouteName,
-        facts: &PlanFacts<'_>,
+        stream: &StreamName,
     ) -> Option<(&'s RouteName, &'s Route)> {
         self.routes.get_key_value(route).or_else(|| {
-            let stream = self.streams.get(facts.stream)?;
+            let stream = self.streams.get(stream)?;
             self.routes.get_key_value(&stream.route)
         })
     }

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::condition::Subject;
 use crate::facts::DeliveryFacts;
-use crate::rule::{Router, RuleTrial};
+use crate::router::Router;
+use crate::rule::RuleTrial;
 
 /// The route of a delivery, with every rule that was tried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::condition::Subject;
 use crate::facts::{MessageFacts, STREAM_HEADER};
-use crate::rule::{Allowed, Router, RuleTrial};
+use crate::router::{Allowed, Router};
+use crate::rule::RuleTrial;
 
 /// The stream of a message, with everything that was tried.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

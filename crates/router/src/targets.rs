@@ -4,18 +4,17 @@ use std::collections::BTreeSet;
 
 use malote_core::name::{RouteName, StreamName, TargetName};
 
-use crate::rule::Router;
+use crate::router::Router;
 
 impl Router {
     /// The targets of a route and of the routes it falls back to, each once, in the order
     /// written; of the stream's own route if this one is no longer configured.
     #[must_use]
     pub fn targets_of(&self, route: &RouteName, stream: &StreamName) -> Vec<TargetName> {
-        let route = match self.streams.get(stream) {
-            Some(stream) if !self.routes.contains_key(route) => &stream.route,
-            Some(_) | None => route,
-        };
         let mut targets: Vec<TargetName> = Vec::new();
+        let Some((route, _)) = self.planned_route(route, stream) else {
+            return targets;
+        };
         for (_, route) in self.chain(route) {
             for target in &route.targets {
                 if !targets.contains(&target.name) {

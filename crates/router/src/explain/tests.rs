@@ -72,6 +72,11 @@ fn the_example_compiles_and_explains_itself() {
         &"relay".try_into().unwrap()
     ));
     assert!(!router.reaches(&"campaign".try_into().unwrap(), &"ses".try_into().unwrap()));
+    let targets: Vec<String> = router.targets().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        targets,
+        ["mailgun/news", "relay/bulk", "relay/default", "ses/tx"]
+    );
     let explained = explained(&router);
     assert_eq!(
         explained.to_string(),

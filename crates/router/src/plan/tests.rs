@@ -271,6 +271,11 @@ fn fallback_targets_come_last_and_each_target_once() {
         ]
     );
     assert_eq!(plan.excluded, [(target("a/default"), Exclusion::Paused)]);
+    let all = ["a/default", "b/default", "c/default"].map(target);
+    for route in ["main", "gone"] {
+        let route = RouteName::try_from(route).unwrap();
+        assert_eq!(router.targets_of(&route, &mail.stream), all);
+    }
 }
 
 #[test]
