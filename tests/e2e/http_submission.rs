@@ -1,0 +1,1 @@
+//! A message posted by an app reaches its provider, and its timeline tells so.

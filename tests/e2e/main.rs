@@ -1,0 +1,3 @@
+//! One behaviour a file, through real sockets, against the real program.
+
+mod http_submission;

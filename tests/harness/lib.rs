@@ -1,0 +1,20 @@
+//! What the end-to-end tests stand on: the real program, simulated services, real clients, and
+//! waiting with a deadline.
+
+mod config;
+mod gateway;
+mod mail;
+mod service;
+mod smtp;
+mod tools;
+mod wait;
+mod world;
+
+pub use config::{Backends, Config, Doors, LOADTEST_KEY, MAUTIC_KEY, SHOP_KEY};
+pub use gateway::{Gateway, answered};
+pub use mail::{HeaderSet, MAUTIC_ROWS, text_message};
+pub use service::Service;
+pub use smtp::{Reply, SmtpClient};
+pub use tools::{Outcome, free_port, repository, run, tool};
+pub use wait::eventually;
+pub use world::World;
