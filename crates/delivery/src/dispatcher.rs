@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
 use crate::policy::Policy;
+use crate::workers::Places;
 
 /// Deliveries a lease at most.
 const LEASE_MAX: u32 = 128;
@@ -103,22 +104,41 @@ impl LaneTask {
                 continue;
             }
             let count = u32::try_from(room).unwrap_or(LEASE_MAX).min(LEASE_MAX);
-            match self
+            let Some(places) = self.places(count).await else {
+                continue;
+            };
+            let lease = self
                 .engine
                 .spool
-                .lease(self.engine.session, self.id, count, now)
-                .await
-            {
-                Ok(leased) if leased.is_empty() => self.idle(now).await,
-                Ok(leased) => self.send_off(&policy, leased, now).await,
+                .lease(self.engine.session, self.id, places.count(), now);
+            match lease.await {
+                Ok(leased) if leased.is_empty() => {
+                    drop(places);
+                    self.idle(now).await;
+                }
+                Ok(leased) => self.send_off(&policy, leased, places).await,
                 Err(error) => self.store_failed(&error).await,
             }
         }
         while self.calls.join_next().await.is_some() {}
     }
 
+    /// Places for messages under way; `None` on shutdown.
+    async fn places(&self, count: u32) -> Option<Places> {
+        tokio::select! {
+            places = self.engine.workers.take(self.lane.class, count) => places,
+            () = self.shutdown.cancelled() => None,
+        }
+    }
+
     /// Starts the calls of a lease.
-    async fn send_off(&mut self, policy: &Arc<Policy>, leased: Vec<LeasedMessage>, now: Timestamp) {
+    async fn send_off(
+        &mut self,
+        policy: &Arc<Policy>,
+        leased: Vec<LeasedMessage>,
+        mut places: Places,
+    ) {
+        let now = self.engine.clock.now();
         let deliveries: usize = leased.iter().map(|message| message.deliveries.len()).sum();
         self.engine
             .metrics
@@ -147,7 +167,9 @@ impl LaneTask {
             let engine = Arc::clone(&self.engine);
             let policy = Arc::clone(policy);
             let (lane, bell) = (self.lane.clone(), Arc::clone(&self.bell));
+            let place = places.split();
             self.calls.spawn(async move {
+                let _place = place;
                 let is_due_again = engine.carry(&policy, &lane, message, of_message).await;
                 if is_due_again {
                     bell.notify_one();

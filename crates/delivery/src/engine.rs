@@ -20,6 +20,7 @@ use crate::mx::MxCache;
 use crate::policy::Policy;
 use crate::quiet::Quiet;
 use crate::retry_budget::RetryBudgets;
+use crate::workers::Workers;
 
 /// The engine. Cheap to share; every part of it is bounded.
 pub struct Engine {
@@ -34,6 +35,7 @@ pub struct Engine {
     pub(crate) bursts: Bursts,
     pub(crate) budgets: RetryBudgets,
     pub(crate) turns: Turns,
+    pub(crate) workers: Workers,
     /// Addresses suppressed a moment ago: what is leased already must not leave either.
     pub(crate) quiet: Quiet,
     pub(crate) session: NodeSession,
@@ -72,6 +74,8 @@ impl Engine {
     pub async fn open(parts: Parts) -> Result<Arc<Self>, StoreError> {
         let (session, pending) = parts.spool.open_session(parts.clock.now()).await?;
         let limiters = limiters(&parts.shared, &parts.policy, &HashMap::new(), false);
+        let bounds = &parts.policy.bounds;
+        let workers = Workers::new(bounds.workers, bounds.transactional_reserve);
         let engine = Arc::new(Self {
             spool: parts.spool,
             shared: parts.shared,
@@ -84,6 +88,7 @@ impl Engine {
             bursts: Bursts::default(),
             budgets: RetryBudgets::default(),
             turns: Turns::default(),
+            workers,
             quiet: Quiet::default(),
             session,
             learned: Mutex::default(),

@@ -32,6 +32,7 @@ mod recovery;
 mod retry_budget;
 pub mod step;
 pub mod warmup;
+mod workers;
 
 pub use engine::{Engine, Parts};
 pub use health::{Alert, Registry};

@@ -45,6 +45,10 @@ pub struct Bounds {
     /// Octets of unsettled bodies beyond which campaign mail is refused; transactional mail may
     /// use a tenth more.
     pub queue_bytes_max: u64,
+    /// Messages under way at once over all streams; read at start.
+    pub workers: u32,
+    /// Share of the workers that only transactional streams may use; read at start.
+    pub transactional_reserve: f64,
     /// How long calls under way may go on after the stop signal.
     pub drain_max: Duration,
     /// How long a body is kept after its message is settled.
@@ -70,6 +74,8 @@ impl Default for Bounds {
         Self {
             hostname: "localhost".into(),
             queue_bytes_max: 64 << 30,
+            workers: 1024,
+            transactional_reserve: 0.25,
             drain_max: Duration::from_secs(25),
             keep_bodies: Duration::from_secs(3600),
             keep_messages: DAY * 30,
