@@ -1,0 +1,359 @@
+//! `[providers.NAME.smtp]`: what can be set, and what must hold.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use malote_core::address::parse_domain;
+use malote_core::fault::ConfigFault;
+use malote_core::secret::SecretSource;
+use malote_core::units::{ByteSize, Span};
+use rustls::ClientConfig;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
+use rustls_platform_verifier::Verifier;
+use serde::Deserialize;
+
+use super::connect::{Endpoint, Login, Timing, is_private};
+use super::pool::Bounds;
+use super::transaction::Pace;
+use crate::settings;
+
+/// `[providers.NAME.smtp]`: any SMTP server that takes mail for relay.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SmtpConfig {
+    /// The server: a domain name or an IP address. Required.
+    pub host: String,
+    /// Its port. Default 465 for `implicit`, 587 for `starttls`, 25 for `none`.
+    pub port: Option<u16>,
+    /// How the connection is protected. Default `implicit`.
+    pub tls: Protection,
+    /// Who logs in (AUTH PLAIN, else LOGIN). Without it nobody does.
+    pub user: Option<String>,
+    /// The login's password.
+    pub password: Option<String>,
+    /// The environment variable that holds the password.
+    pub password_env: Option<String>,
+    /// The file that holds the password.
+    pub password_file: Option<PathBuf>,
+    /// The name given in EHLO. Default: the connection's own address, as `[192.0.2.1]`.
+    pub helo: Option<String>,
+    /// PEM certificates of authorities to believe besides the system's, for a private one.
+    pub ca_file: Option<PathBuf>,
+    /// Most connections of each class, idle ones included, 1 to 1000. Default 20, so that both
+    /// classes stay below the 50 that Postfix allows one client.
+    pub connections_max: Option<u16>,
+    /// Messages after which a connection is closed, 1 to 1000000. Default 1000.
+    pub messages_per_connection_max: Option<u32>,
+    /// How long an unused connection is kept, `"1s"` to `"1h"`. Default `"30s"`.
+    pub idle_max: Option<Span>,
+    /// How long any connection is kept, `"1s"` to `"1d"`. Default `"10m"`, so that a change of the
+    /// name's address is followed.
+    pub age_max: Option<Span>,
+    /// Whether commands are pipelined where the server offers it. Default true.
+    pub pipelining: Option<bool>,
+    /// Most recipients of one message in one transaction, 1 to 1000. Default 100, which every
+    /// server must take (RFC 5321 4.5.3.1.8).
+    pub recipients_max: Option<u16>,
+    /// Largest message, to be set where the server's own bound is known; what the server says in
+    /// EHLO is obeyed anyway. Default `"100MiB"`.
+    pub message_max: Option<ByteSize>,
+}
+
+/// How a connection is protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protection {
+    /// TLS from the first octet (RFC 8314 3).
+    #[default]
+    Implicit,
+    /// STARTTLS, required (RFC 3207).
+    StartTls,
+    /// None: loopback and private addresses only.
+    None,
+}
+
+impl Protection {
+    const fn default_port(self) -> u16 {
+        match self {
+            Self::Implicit => 465,
+            Self::StartTls => 587,
+            Self::None => 25,
+        }
+    }
+}
+
+/// A checked table.
+pub(crate) struct Settings {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) bounds: Bounds,
+    pub(crate) pace: Pace,
+    pub(crate) recipients_max: u16,
+    pub(crate) message_bytes_max: u64,
+}
+
+impl SmtpConfig {
+    /// Checks the table at the path `at`; `None` if it has an error.
+    pub(crate) fn check(&self, at: &str, faults: &mut Vec<ConfigFault>) -> Option<Settings> {
+        let mut errors = Vec::new();
+        self.check_names(at, &mut errors);
+        let bounds = self.check_bounds(at, &mut errors);
+        let recipients_max = self.recipients_max.unwrap_or(100);
+        if !(1..=1000).contains(&recipients_max) {
+            let path = format!("{at}.recipients_max");
+            errors.push(ConfigFault::error(path, "must be from 1 to 1000"));
+        }
+        let login = self.login(at, &mut errors, faults);
+        let tls_config = match self.tls {
+            Protection::None => None,
+            Protection::Implicit | Protection::StartTls => self.tls_config(at, &mut errors),
+        };
+        let is_good = errors.is_empty();
+        faults.append(&mut errors);
+        is_good.then(|| Settings {
+            endpoint: Endpoint {
+                host: self.host.clone(),
+                port: self.port.unwrap_or(self.tls.default_port()),
+                tls: self.tls,
+                tls_config,
+                helo: self.helo.clone(),
+                login,
+                timing: Timing::default(),
+            },
+            bounds,
+            pace: if self.pipelining.unwrap_or(true) {
+                Pace::Pipelined
+            } else {
+                Pace::Stepwise
+            },
+            recipients_max,
+            message_bytes_max: self.message_max.map_or(100 << 20, |size| size.0),
+        })
+    }
+
+    fn check_names(&self, at: &str, errors: &mut Vec<ConfigFault>) {
+        let mut error = |key: &str, message: &str| {
+            errors.push(ConfigFault::error(format!("{at}.{key}"), message));
+        };
+        match self.host.parse::<IpAddr>() {
+            Ok(ip) if self.tls == Protection::None && !is_private(ip) => {
+                let message = "\"none\" is for loopback and private addresses only; use \"implicit\" or \"starttls\"";
+                error("tls", message);
+            }
+            Ok(_) => {}
+            Err(_) if self.host.is_empty() => error("host", "is required"),
+            Err(_) if parse_domain(&self.host).is_err() => {
+                error("host", "is neither a domain name nor an IP address");
+            }
+            Err(_) => {}
+        }
+        if self.port == Some(0) {
+            error("port", "must be from 1 to 65535");
+        }
+        if let Some(helo) = &self.helo {
+            let is_literal = helo.starts_with('[') && helo.ends_with(']');
+            let is_visible = helo.len() <= 255 && helo.bytes().all(|b| b.is_ascii_graphic());
+            if !is_visible || (!is_literal && parse_domain(helo).is_err()) {
+                error(
+                    "helo",
+                    "must be a domain name or an address literal, as \"[192.0.2.1]\"",
+                );
+            }
+        }
+    }
+
+    fn check_bounds(&self, at: &str, errors: &mut Vec<ConfigFault>) -> Bounds {
+        let mut error = |key: &str, message: &str| {
+            errors.push(ConfigFault::error(format!("{at}.{key}"), message));
+        };
+        let bounds = Bounds {
+            connections_max: usize::from(self.connections_max.unwrap_or(20)),
+            messages_per_connection_max: self.messages_per_connection_max.unwrap_or(1000),
+            idle_max: self
+                .idle_max
+                .map_or(std::time::Duration::from_secs(30), |s| s.0),
+            age_max: self
+                .age_max
+                .map_or(std::time::Duration::from_secs(600), |s| s.0),
+        };
+        if !(1..=1000).contains(&bounds.connections_max) {
+            error("connections_max", "must be from 1 to 1000");
+        }
+        if !(1..=1_000_000).contains(&bounds.messages_per_connection_max) {
+            error("messages_per_connection_max", "must be from 1 to 1000000");
+        }
+        if !(1..=3600).contains(&bounds.idle_max.as_secs()) {
+            error("idle_max", "must be from \"1s\" to \"1h\"");
+        }
+        if !(1..=86_400).contains(&bounds.age_max.as_secs()) {
+            error("age_max", "must be from \"1s\" to \"1d\"");
+        }
+        bounds
+    }
+
+    fn login(
+        &self,
+        at: &str,
+        errors: &mut Vec<ConfigFault>,
+        warnings: &mut Vec<ConfigFault>,
+    ) -> Option<Login> {
+        let source = SecretSource {
+            field: "password",
+            literal: self.password.as_deref(),
+            env: self.password_env.as_deref(),
+            file: self.password_file.as_deref(),
+        };
+        let mut said = Vec::new();
+        let password = settings::secret(at, &source, &mut said);
+        let is_missing = said.is_empty();
+        for fault in said {
+            match fault.severity {
+                malote_core::fault::Severity::Error => errors.push(fault),
+                malote_core::fault::Severity::Warning => warnings.push(fault),
+            }
+        }
+        let mut error = |key: &str, message: &str| {
+            errors.push(ConfigFault::error(format!("{at}.{key}"), message));
+        };
+        match (&self.user, password) {
+            (Some(user), Some(password)) => {
+                // RFC 4616 separates the two by NUL.
+                if user.is_empty() || user.contains('\0') || password.expose().contains('\0') {
+                    error("user", "user and password must not be empty or hold a NUL");
+                }
+                Some(Login {
+                    user: user.clone(),
+                    password,
+                })
+            }
+            (Some(_), None) if is_missing => {
+                error(
+                    "password",
+                    "a user needs a password, password_env or password_file",
+                );
+                None
+            }
+            (None, Some(_)) => {
+                error("user", "a password needs a user");
+                None
+            }
+            (Some(_) | None, None) => None,
+        }
+    }
+
+    fn tls_config(&self, at: &str, errors: &mut Vec<ConfigFault>) -> Option<Arc<ClientConfig>> {
+        let roots = match self.ca_file.as_deref().map(read_roots) {
+            None => Vec::new(),
+            Some(Ok(roots)) => roots,
+            Some(Err(message)) => {
+                errors.push(ConfigFault::error(format!("{at}.ca_file"), message));
+                return None;
+            }
+        };
+        match client_config(roots) {
+            Ok(config) => Some(config),
+            Err(error) => {
+                let message = format!("no certificate authority to believe: {error}");
+                errors.push(ConfigFault::error(format!("{at}.ca_file"), message));
+                None
+            }
+        }
+    }
+}
+
+fn read_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let unreadable = |error| format!("{} cannot be read: {error}", path.display());
+    let certificates = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
+    let roots: Vec<_> = certificates.collect::<Result<_, _>>().map_err(unreadable)?;
+    if roots.is_empty() {
+        return Err(format!("{} holds no certificate (PEM)", path.display()));
+    }
+    Ok(roots)
+}
+
+/// TLS 1.2 and 1.3, the system's authorities and `roots`. There is no way to accept less.
+fn client_config(roots: Vec<CertificateDer<'static>>) -> Result<Arc<ClientConfig>, rustls::Error> {
+    let provider = Arc::new(default_provider());
+    let verifier = Verifier::new_with_extra_roots(roots, Arc::clone(&provider))?;
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn faults(text: &str) -> Vec<String> {
+        let config: SmtpConfig = toml::from_str(text).unwrap();
+        let mut faults = Vec::new();
+        let settings = config.check("t", &mut faults);
+        let is_error = |f: &ConfigFault| f.severity == malote_core::fault::Severity::Error;
+        assert_eq!(settings.is_none(), faults.iter().any(is_error), "{text}");
+        faults.into_iter().map(|f| f.path).collect()
+    }
+
+    #[test]
+    fn a_host_is_enough() {
+        for text in [
+            "host = 'mx.example.com'",
+            "host = '192.0.2.1'",
+            "host = '127.0.0.1'\ntls = 'none'",
+            "host = 'relay'\ntls = 'none'",
+            "host = 'mx.example.com'\ntls = 'starttls'\nuser = 'u'\npassword_file = '/etc/hostname'",
+        ] {
+            assert_eq!(faults(text), Vec::<String>::new(), "{text}");
+        }
+    }
+
+    #[test]
+    fn each_fault_is_told_with_its_key() {
+        for (text, path) in [
+            ("", "t.host"),
+            ("host = 'a b'", "t.host"),
+            ("host = '192.0.2.1'\ntls = 'none'", "t.tls"),
+            ("host = 'x.test'\nport = 0", "t.port"),
+            ("host = 'x.test'\nhelo = \"a\\r\\nMAIL\"", "t.helo"),
+            ("host = 'x.test'\nuser = 'u'", "t.password"),
+            (
+                "host = 'x.test'\nuser = 'u'\npassword_env = 'MALOTE_NOT_SET'",
+                "t.password_env",
+            ),
+            ("host = 'x.test'\npassword_file = '/etc/hostname'", "t.user"),
+            ("host = 'x.test'\nuser = 'u'\npassword = 'p'", "t.password"),
+            ("host = 'x.test'\nca_file = '/nowhere'", "t.ca_file"),
+            ("host = 'x.test'\nca_file = '/etc/hostname'", "t.ca_file"),
+            ("host = 'x.test'\nconnections_max = 0", "t.connections_max"),
+            (
+                "host = 'x.test'\nmessages_per_connection_max = 0",
+                "t.messages_per_connection_max",
+            ),
+            ("host = 'x.test'\nidle_max = '0s'", "t.idle_max"),
+            ("host = 'x.test'\nage_max = '2d'", "t.age_max"),
+            ("host = 'x.test'\nrecipients_max = 1001", "t.recipients_max"),
+        ] {
+            assert_eq!(faults(text), [path], "{text}");
+        }
+    }
+
+    #[test]
+    fn there_is_no_key_to_accept_bad_certificates() {
+        for key in ["accept_invalid_certs", "insecure", "tls_verify"] {
+            let text = format!("host = 'x.test'\n{key} = true");
+            assert!(toml::from_str::<SmtpConfig>(&text).is_err(), "{key}");
+        }
+        assert!(toml::from_str::<SmtpConfig>("tls = 'opportunistic'").is_err());
+    }
+
+    #[test]
+    fn the_port_follows_tls() {
+        let ports = [Protection::Implicit, Protection::StartTls, Protection::None]
+            .map(Protection::default_port);
+        assert_eq!(ports, [465, 587, 25]);
+    }
+}

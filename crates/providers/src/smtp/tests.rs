@@ -1,0 +1,100 @@
+//! The adapter against scripted servers on loopback.
+
+mod outcome;
+mod pooling;
+mod protocol;
+mod server;
+mod tls;
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use malote_core::id::{DeliveryId, MessageId};
+use malote_core::message::DsnParameters;
+use malote_core::name::{PoolName, StreamName};
+use malote_core::provider::{Outgoing, OutgoingRecipient, Provider, SendReport, Verdict};
+use malote_core::stream::Class;
+
+use super::connect::Timing;
+use super::{SmtpConfig, SmtpProvider, Sources};
+
+/// Nothing here takes longer.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+const BODY: &str = "From: a@shop.example\r\nMessage-ID: <own@x>\r\n\r\n.hi\r\n";
+
+fn timing() -> Timing {
+    let step = Duration::from_millis(400);
+    Timing {
+        connect: Duration::from_secs(2),
+        banner: step,
+        ehlo: step,
+        tls: step,
+        auth: step,
+        command: step,
+        data_min: step,
+        data_bytes_per_s: u64::MAX,
+        busy: step,
+    }
+}
+
+fn provider_of(table: &str, sources: &[&str]) -> SmtpProvider {
+    let config: SmtpConfig = toml::from_str(table).unwrap();
+    let mut faults = Vec::new();
+    let mut settings = config.check("t", &mut faults).expect("a good table");
+    settings.endpoint.timing = timing();
+    let addresses: Vec<IpAddr> = sources.iter().map(|ip| ip.parse().unwrap()).collect();
+    let pool = PoolName::try_from("bulk").unwrap();
+    SmtpProvider::new(settings, BTreeMap::from([(pool, Sources::new(addresses))]))
+}
+
+fn provider(port: u16) -> SmtpProvider {
+    provider_of(
+        &format!("host = '127.0.0.1'\nport = {port}\ntls = 'none'"),
+        &[],
+    )
+}
+
+fn outgoing(addresses: &[&str]) -> Outgoing {
+    let message = MessageId::from_bytes([7; 16]);
+    let recipient = |(index, address): (usize, &&str)| OutgoingRecipient {
+        delivery: DeliveryId {
+            message,
+            index: u16::try_from(index).unwrap(),
+        },
+        address: address.parse().unwrap(),
+        notify: None,
+        orcpt: None,
+    };
+    Outgoing {
+        message,
+        recipients: addresses.iter().enumerate().map(recipient).collect(),
+        mail_from: Some("bounce@shop.example".parse().unwrap()),
+        body: Bytes::from_static(BODY.as_bytes()),
+        pool: PoolName::try_from("bulk").unwrap(),
+        stream: StreamName::try_from("campaign").unwrap(),
+        class: Class::Campaign,
+        tags: Vec::new(),
+        metadata: BTreeMap::new(),
+        dsn: DsnParameters::default(),
+        reply_wait_max: Duration::from_millis(400),
+    }
+}
+
+async fn send(provider: &SmtpProvider, outgoing: &Outgoing) -> SendReport {
+    let sent = tokio::time::timeout(DEADLINE, provider.send(outgoing));
+    let report = sent.await.expect("a send ends by itself");
+    assert_eq!(report.len(), outgoing.recipients.len());
+    report
+}
+
+/// `Ok(id)` or the verdict, of each recipient.
+fn results(report: SendReport) -> Vec<Result<String, Verdict>> {
+    let short = |r: Result<malote_core::provider::Receipt, malote_core::provider::SendError>| {
+        r.map(|receipt| receipt.provider_message_id)
+            .map_err(|error| error.verdict)
+    };
+    report.into_iter().map(short).collect()
+}
