@@ -1,25 +1,60 @@
-//! Placeholder module for the mailgun adapter.
+//! Mailgun: raw mail by `messages.mime`, events by signed webhooks.
+
+mod classify;
+mod config;
+mod events;
+mod form;
+mod send;
+#[cfg(test)]
+mod tests;
+mod webhook;
 
 use std::sync::Arc;
 
 use malote_core::clock::Clock;
 use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
-use serde::Deserialize;
 
+pub(crate) use config::MailgunConfig;
+
+use crate::http::HttpClients;
 use crate::{Adapter, ProviderConfig};
 
-/// `[providers.NAME.mailgun]`.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct MailgunConfig {}
-
+/// Builds the adapter of `[providers.NAME.mailgun]`.
 pub(crate) fn build(
-    _name: &ProviderName,
-    _table: &MailgunConfig,
-    _config: &ProviderConfig,
-    _clock: &Arc<dyn Clock>,
-    _faults: &mut [ConfigFault],
+    name: &ProviderName,
+    table: &MailgunConfig,
+    config: &ProviderConfig,
+    clock: &Arc<dyn Clock>,
+    faults: &mut Vec<ConfigFault>,
 ) -> Option<Adapter> {
-    None
+    let at = format!("providers.{name}");
+    let settings = table.check(&at, config, faults);
+    let webhook = config.webhook.as_ref();
+    let webhook = webhook.map(|webhook| webhook::parser(&at, webhook, clock, faults));
+    let (settings, webhook) = match (settings, webhook) {
+        (Some(settings), None) => (settings, None),
+        (Some(settings), Some(Some(webhook))) => (settings, Some(webhook)),
+        (None, _) | (_, Some(None)) => return None,
+    };
+    let clients = match HttpClients::new() {
+        Ok(clients) => clients,
+        Err(error) => {
+            faults.push(ConfigFault::error(
+                at,
+                format!("TLS cannot be set up: {error}"),
+            ));
+            return None;
+        }
+    };
+    let provider = send::Mailgun {
+        settings,
+        clients,
+        clock: Arc::clone(clock),
+        capabilities: send::capabilities(),
+    };
+    Some(Adapter {
+        provider: Arc::new(provider),
+        webhook,
+    })
 }

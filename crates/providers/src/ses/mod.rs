@@ -1,15 +1,19 @@
 //! Amazon SES: raw mail by API v2, credentials as AWS tools find them, events by SNS.
 
 mod account;
+mod certificate;
 mod classify;
 mod config;
 mod credentials;
+mod events;
 mod metadata;
 mod profile;
 mod send;
 mod sign;
+mod sns;
 #[cfg(test)]
 mod tests;
+mod webhook;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
@@ -32,7 +36,14 @@ pub(crate) fn build(
     faults: &mut Vec<ConfigFault>,
 ) -> Option<Adapter> {
     let at = format!("providers.{name}");
-    let settings = table.check(&at, config, faults)?;
+    let settings = table.check(&at, config, faults);
+    let webhook = config.webhook.as_ref();
+    let webhook = webhook.map(|webhook| webhook::parser(name, webhook, clock, faults));
+    let (settings, webhook) = match (settings, webhook) {
+        (Some(settings), None) => (settings, None),
+        (Some(settings), Some(Some(webhook))) => (settings, Some(webhook)),
+        (None, _) | (_, Some(None)) => return None,
+    };
     let environment = credentials::Environment::read(|name| std::env::var(name).ok());
     let clients = HttpClients::new();
     let credentials = credentials::Credentials::new(table, &settings, &environment);
@@ -57,6 +68,6 @@ pub(crate) fn build(
     };
     Some(Adapter {
         provider: Arc::new(provider),
-        webhook: None,
+        webhook,
     })
 }

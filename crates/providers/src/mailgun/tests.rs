@@ -1,0 +1,5 @@
+//! Mailgun against its error table, a misbehaving peer, and forged webhooks.
+
+mod sends;
+mod verdicts;
+mod webhooks;

@@ -1,0 +1,352 @@
+//! SNS's signing certificates: read, checked, and fetched once from the region's own host.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_lc_rs::signature::{
+    RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey,
+};
+use bytes::Bytes;
+use http::Method;
+use jiff::{SignedDuration, Timestamp};
+use malote_core::webhook::WebhookRefusal;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::{Client, Request};
+use x509_parser::extensions::GeneralName;
+use x509_parser::oid_registry::OID_PKCS1_RSAENCRYPTION;
+use x509_parser::pem::parse_x509_pem;
+
+use super::sns::Topic;
+use crate::http::{FetchFault, client_builder, fetch};
+use crate::single_flight::{Kept, NoValue, SingleFlight};
+
+const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
+const FETCH_WAIT_MAX: Duration = Duration::from_secs(3);
+/// A certificate is fetched again after this, so that one that SNS has withdrawn goes.
+const KEPT_MAX: SignedDuration = SignedDuration::from_hours(24);
+
+/// SNS's signature versions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SignatureVersion {
+    /// `"1"`: SHA-1, the service's default.
+    One,
+    /// `"2"`: SHA-256.
+    Two,
+}
+
+/// A certificate as far as it matters here.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct SigningCertificate {
+    /// PKCS#1 `RSAPublicKey`.
+    public_key: Vec<u8>,
+    names: Vec<String>,
+    not_before: i64,
+    not_after: i64,
+    is_self_signed: bool,
+}
+
+impl SigningCertificate {
+    /// Reads the first certificate of a PEM text.
+    ///
+    /// # Errors
+    /// What it is instead.
+    pub(crate) fn read(pem: &[u8]) -> Result<Self, &'static str> {
+        let (_, pem) = parse_x509_pem(pem).map_err(|_| "not a PEM certificate")?;
+        let certificate = pem.parse_x509().map_err(|_| "not an X.509 certificate")?;
+        let key = certificate.public_key();
+        if key.algorithm.algorithm != OID_PKCS1_RSAENCRYPTION {
+            return Err("not a certificate for an RSA key");
+        }
+        let subject = certificate.subject();
+        let mut names: Vec<String> = subject
+            .iter_common_name()
+            .filter_map(|name| name.as_str().ok())
+            .map(str::to_ascii_lowercase)
+            .collect();
+        if let Ok(Some(alternatives)) = certificate.subject_alternative_name() {
+            for name in &alternatives.value.general_names {
+                if let GeneralName::DNSName(name) = name {
+                    names.push(name.to_ascii_lowercase());
+                }
+            }
+        }
+        Ok(Self {
+            public_key: key.subject_public_key.data.to_vec(),
+            names,
+            not_before: certificate.validity().not_before.timestamp(),
+            not_after: certificate.validity().not_after.timestamp(),
+            is_self_signed: certificate.issuer().as_raw() == subject.as_raw(),
+        })
+    }
+
+    /// Whether it may sign for the topic's region at `now`.
+    ///
+    /// # Errors
+    /// Why it may not.
+    pub(crate) fn check(&self, topic: &Topic, now: Timestamp) -> Result<(), &'static str> {
+        if !(self.not_before..=self.not_after).contains(&now.as_second()) {
+            return Err("the signing certificate is not valid at this time");
+        }
+        let allowed = topic.certificate_names();
+        if !self.names.iter().any(|name| allowed.contains(name)) {
+            return Err("the signing certificate is not of SNS in the topic's region");
+        }
+        Ok(())
+    }
+
+    /// Whether `signature` is this key's over `text`.
+    pub(crate) fn has_signed(
+        &self,
+        version: SignatureVersion,
+        text: &str,
+        signature: &[u8],
+    ) -> bool {
+        let algorithm = match version {
+            SignatureVersion::One => &RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
+            SignatureVersion::Two => &RSA_PKCS1_2048_8192_SHA256,
+        };
+        let key = UnparsedPublicKey::new(algorithm, &self.public_key);
+        key.verify(text.as_bytes(), signature).is_ok()
+    }
+}
+
+/// Where certificates come from.
+pub(crate) struct Certificates {
+    /// The one that the operator gives: then nothing is fetched.
+    pinned: Option<Arc<SigningCertificate>>,
+    web: Arc<dyn Web>,
+    cache: SingleFlight<SigningCertificate>,
+}
+
+impl Certificates {
+    /// With the operator's certificate, or fetching through `web`.
+    pub(crate) fn new(pinned: Option<SigningCertificate>, web: Arc<dyn Web>) -> Self {
+        Self {
+            pinned: pinned.map(Arc::new),
+            web,
+            cache: SingleFlight::new(),
+        }
+    }
+
+    /// The certificate at `url`, which must have passed [`Topic::is_certificate_url`].
+    ///
+    /// A fetched one is believed because TLS proves the host it comes from. It stands alone there,
+    /// without the chain to a root, but a self-signed one is nobody's.
+    ///
+    /// # Errors
+    /// Forbidden if it is not one that may sign for the topic; unavailable if it is not to be had
+    /// now.
+    pub(crate) async fn of(
+        &self,
+        url: &str,
+        topic: &Topic,
+        now: Timestamp,
+    ) -> Result<Arc<SigningCertificate>, WebhookRefusal> {
+        let certificate = match &self.pinned {
+            Some(pinned) => Arc::clone(pinned),
+            None => self.fetched(url, topic, now).await?,
+        };
+        certificate
+            .check(topic, now)
+            .map_err(WebhookRefusal::Forbidden)?;
+        Ok(certificate)
+    }
+
+    async fn fetched(
+        &self,
+        url: &str,
+        topic: &Topic,
+        now: Timestamp,
+    ) -> Result<Arc<SigningCertificate>, WebhookRefusal> {
+        let fetch = async {
+            let pem = self
+                .web
+                .get(url, CERTIFICATE_BYTES_MAX)
+                .await
+                .map_err(refusal_of)?;
+            let certificate = SigningCertificate::read(&pem).map_err(WebhookRefusal::Forbidden)?;
+            certificate
+                .check(topic, now)
+                .map_err(WebhookRefusal::Forbidden)?;
+            if certificate.is_self_signed {
+                let why = "the signing certificate is signed by itself";
+                return Err(WebhookRefusal::Forbidden(why));
+            }
+            let until = now.checked_add(KEPT_MAX).unwrap_or(Timestamp::MAX);
+            Ok(Kept {
+                value: Arc::new(certificate),
+                renew_at: until,
+                until,
+            })
+        };
+        let found = self.cache.get(url, now, fetch).await;
+        found.map_err(|fault| match fault {
+            NoValue::Failed(refusal) => refusal,
+            NoValue::Busy => WebhookRefusal::Unavailable("the signing certificate is slow to come"),
+        })
+    }
+}
+
+fn refusal_of(fault: FetchFault) -> WebhookRefusal {
+    match fault {
+        FetchFault::Status(300..=399) | FetchFault::NotWhole => {
+            WebhookRefusal::Forbidden("what is at the signing certificate's place is none")
+        }
+        FetchFault::Status(_) | FetchFault::Unreachable(_) => {
+            WebhookRefusal::Unavailable("the signing certificate cannot be fetched")
+        }
+    }
+}
+
+/// Fetches documents of AWS by HTTPS. A seam, so that tests count the calls.
+#[async_trait]
+pub(crate) trait Web: Send + Sync {
+    /// A document of at most `bytes_max` octets.
+    ///
+    /// # Errors
+    /// [`FetchFault`].
+    async fn get(&self, url: &str, bytes_max: usize) -> Result<Bytes, FetchFault>;
+}
+
+/// The web as it is: HTTPS only, public addresses only, no redirects, no proxy.
+pub(crate) struct PublicWeb {
+    client: Client,
+}
+
+impl PublicWeb {
+    /// A client that connects to nothing yet.
+    ///
+    /// # Errors
+    /// If TLS cannot be set up on this machine.
+    pub(crate) fn new() -> Result<Self, reqwest::Error> {
+        let client = client_builder()
+            .https_only(true)
+            .dns_resolver(PublicOnly)
+            .build()?;
+        Ok(Self { client })
+    }
+}
+
+#[async_trait]
+impl Web for PublicWeb {
+    async fn get(&self, url: &str, bytes_max: usize) -> Result<Bytes, FetchFault> {
+        let url = url
+            .parse()
+            .map_err(|_| FetchFault::Unreachable("not a URL".to_owned()))?;
+        let request = Request::new(Method::GET, url);
+        fetch(&self.client, request, bytes_max, FETCH_WAIT_MAX).await
+    }
+}
+
+/// Resolves names to public addresses only, at the moment of connecting, so that a name cannot
+/// lead inside.
+#[derive(Debug)]
+struct PublicOnly;
+
+impl Resolve for PublicOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        Box::pin(async move {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
+            let public: Vec<SocketAddr> = found.filter(|found| is_public(found.ip())).collect();
+            if public.is_empty() {
+                return Err("the name has no public address".into());
+            }
+            Ok(Box::new(public.into_iter()) as Addrs)
+        })
+    }
+}
+
+/// Whether an address is of the Internet at large (IANA special-purpose registries).
+pub(crate) fn is_public(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(v4) => is_public_v4(v4),
+        IpAddr::V6(v6) => is_public_v6(v6),
+    }
+}
+
+fn is_public_v4(v4: Ipv4Addr) -> bool {
+    let [a, b, c, _] = v4.octets();
+    let is_special = v4.is_private()
+        || v4.is_loopback()
+        || v4.is_link_local()
+        || v4.is_documentation()
+        || v4.is_multicast()
+        || a == 0
+        || a >= 240
+        || (a == 100 && (64..128).contains(&b))
+        || (a == 192 && b == 0 && c == 0)
+        || (a == 198 && (18..20).contains(&b));
+    !is_special
+}
+
+/// Only 2000::/3 is given out; addresses in it that carry an IPv4 address are judged by that.
+fn is_public_v6(v6: Ipv6Addr) -> bool {
+    if let Some(v4) = v6.to_ipv4_mapped() {
+        return is_public_v4(v4);
+    }
+    let s = v6.segments();
+    let embedded = |high: u16, low: u16| {
+        let [a, b] = high.to_be_bytes();
+        let [c, d] = low.to_be_bytes();
+        Ipv4Addr::new(a, b, c, d)
+    };
+    match s {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => is_public_v4(embedded(high, low)),
+        [0x2002, high, low, ..] => is_public_v4(embedded(high, low)),
+        [0x2001, second, ..] if second < 0x200 || second == 0xdb8 => false,
+        [first, ..] => (0x2000..0x4000).contains(&first),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_of_the_internet_are_public() {
+        for public in [
+            "52.94.1.1",
+            "2600:1f18::1",
+            "2a05:d000::1",
+            "64:ff9b::3402:101",
+        ] {
+            assert!(is_public(public.parse().unwrap()), "{public}");
+        }
+        for private in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.0.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "100.64.0.1",
+            "192.0.2.1",
+            "198.18.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::1",
+            "::",
+            "fe80::1",
+            "fd00:ec2::254",
+            "ff02::1",
+            "2001:db8::1",
+            "::ffff:127.0.0.1",
+            "::ffff:169.254.169.254",
+            "64:ff9b::a00:1",
+            "2002:7f00:1::",
+        ] {
+            assert!(!is_public(private.parse().unwrap()), "{private}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_inside_is_not_connected_to() {
+        let web = PublicWeb::new().unwrap();
+        for url in ["https://localhost/x.pem", "http://localhost/x.pem"] {
+            let fault = web.get(url, 10).await.unwrap_err();
+            assert!(matches!(fault, FetchFault::Unreachable(_)), "{url}");
+        }
+    }
+}
