@@ -1,0 +1,63 @@
+//! What every handler shares: the ports, the settings and the budget of octets in flight.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use malote_core::clock::Clock;
+use malote_core::credential::CredentialsInForce;
+use malote_core::intake::Intake;
+use malote_core::ledger::Ledger;
+use malote_core::name::ProviderName;
+use malote_core::webhook::{EventSink, WebhookParser};
+use tokio::sync::Semaphore;
+
+use super::config::HttpConfig;
+use super::metrics::HttpMetrics;
+
+/// The webhook parsers in force by provider, replaced as a whole on reload.
+pub type WebhookParsers = Arc<ArcSwap<BTreeMap<ProviderName, Arc<dyn WebhookParser>>>>;
+
+/// One unit of the budget of octets in flight.
+pub(crate) const BUDGET_UNIT_BYTES: u64 = 1024;
+
+/// What the HTTP door needs of the rest of the gateway.
+#[derive(Clone)]
+pub struct HttpPorts {
+    /// Takes custody of submissions.
+    pub intake: Arc<dyn Intake>,
+    /// Reads timelines and takes messages back.
+    pub ledger: Arc<dyn Ledger>,
+    /// Takes providers' events.
+    pub sink: Arc<dyn EventSink>,
+    /// Verifies and parses webhooks.
+    pub parsers: WebhookParsers,
+    /// Who may submit.
+    pub credentials: CredentialsInForce,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// What every handler shares.
+pub struct HttpState {
+    pub(crate) ports: HttpPorts,
+    pub(crate) config: HttpConfig,
+    pub(crate) metrics: HttpMetrics,
+    /// Body octets that may be held at once, in units of [`BUDGET_UNIT_BYTES`].
+    pub(crate) budget: Arc<Semaphore>,
+}
+
+impl HttpState {
+    /// Joins the ports with checked settings.
+    #[must_use]
+    pub fn new(ports: HttpPorts, config: HttpConfig, metrics: HttpMetrics) -> Self {
+        let units = config.inflight_max.0.div_ceil(BUDGET_UNIT_BYTES);
+        let units = usize::try_from(units).unwrap_or(Semaphore::MAX_PERMITS);
+        Self {
+            ports,
+            config,
+            metrics,
+            budget: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
+        }
+    }
+}

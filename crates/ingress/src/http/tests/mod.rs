@@ -1,0 +1,7 @@
+//! The HTTP door over real sockets, with fakes behind its ports.
+
+mod api;
+pub(crate) mod fakes;
+mod reading;
+mod transport;
+mod webhooks;
