@@ -1,6 +1,90 @@
 //! The suite that every engine of [`Spool`](crate::Spool) and [`Shared`](crate::Shared) passes:
-//! one function per promise, over an engine that is new and empty.
+//! one function per promise, over an engine that is new and empty and whose clock stands at
+//! [`mail::at`]`(0)`.
 //!
-//! A function panics where a promise is broken.
+//! A function panics where a promise is broken. An engine's tests call the two macros with an
+//! `async fn` that makes an engine and what has to outlive it (a directory, a server).
 
 pub mod mail;
+pub mod shared;
+pub mod spool_accept;
+pub mod spool_events;
+pub mod spool_moves;
+pub mod spool_queue;
+pub mod spool_read;
+
+/// Makes a test of every promise of [`Spool`](crate::Spool).
+#[macro_export]
+macro_rules! conformance_spool {
+    ($new:path) => {
+        $crate::conformance_tests!($new, spool_accept:
+            accepted_mail_comes_back_as_it_was_given,
+            a_large_body_comes_back_as_it_was_given,
+            a_batch_is_kept_or_refused_as_a_whole,
+            a_repeated_key_keeps_nothing,
+            a_key_is_forgotten_after_a_day,
+            a_lane_keeps_its_number,
+        );
+        $crate::conformance_tests!($new, spool_queue:
+            only_what_is_due_is_leased_and_nothing_twice,
+            new_mail_and_backlog_are_leased_in_turn,
+            deliveries_of_a_message_are_leased_together,
+            a_settlement_says_where_a_delivery_goes_from_here,
+            a_settlement_by_an_old_session_is_dropped,
+            a_crash_gives_leases_back_and_counts,
+            an_attempt_without_outcome_is_pending_after_a_crash,
+            scheduled_mail_is_leased_when_it_is_due,
+            what_waits_too_long_expires_and_what_is_held_does_not,
+        );
+        $crate::conformance_tests!($new, spool_events:
+            an_event_is_applied_once_and_moves_forward_only,
+            an_event_touches_only_deliveries_of_its_provider,
+            a_provider_s_id_finds_the_recipient_it_is_about,
+            an_event_that_overtakes_its_settlement_is_kept,
+            unreadable_parts_are_kept,
+        );
+        $crate::conformance_tests!($new, spool_moves:
+            an_operator_cancels_holds_and_releases,
+            settled_mail_is_released_only_when_it_is_named,
+            an_unknown_outcome_is_resolved,
+            a_filter_without_a_condition_selects_nothing,
+        );
+        $crate::conformance_tests!($new, spool_read:
+            a_view_tells_the_whole_story,
+            a_search_finds_by_every_condition,
+            a_search_is_paged_newest_first,
+            counters_follow_every_change,
+            retention_drops_bodies_then_messages,
+        );
+    };
+}
+
+/// Makes a test of every promise of [`Shared`](crate::Shared).
+#[macro_export]
+macro_rules! conformance_shared {
+    ($new:path) => {
+        $crate::conformance_tests!($new, shared:
+            a_quota_is_never_exceeded_in_any_window,
+            concurrent_takers_share_one_quota,
+            units_given_back_can_be_taken_again,
+            warm_up_breakers_and_switches_are_kept,
+            a_suppression_stops_an_address_in_its_scope,
+            a_suppression_is_replaced_only_by_a_longer_one,
+            suppressions_are_listed_in_pages,
+            soft_bounces_are_counted_in_their_window,
+        );
+    };
+}
+
+/// Makes one test per function of a module of the suite.
+#[macro_export]
+#[doc(hidden)]
+macro_rules! conformance_tests {
+    ($new:path, $module:ident: $($name:ident),+ $(,)?) => {$(
+        #[tokio::test]
+        async fn $name() {
+            let (engine, _kept) = $new().await;
+            $crate::conformance::$module::$name(&engine).await;
+        }
+    )+};
+}

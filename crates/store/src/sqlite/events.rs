@@ -58,7 +58,9 @@ fn apply_one(
         .prepare_cached("INSERT INTO event_keys (key, at) VALUES (?1, ?2)")?
         .execute(params![&key[..], micros(now)])?;
     let before = rows::leased(tx.conn, pk, row.state)?;
-    if let Some(state) = next_state(row.state, &event.kind) {
+    if row.state == State::Sending {
+        remember(tx.conn, &row, &event.kind)?;
+    } else if let Some(state) = next_state(row.state, &event.kind) {
         move_to(tx, &row, state, now)?;
     }
     let line = Line {
@@ -115,6 +117,15 @@ const fn next_state(now: State, kind: &EventKind) -> Option<State> {
         | EventKind::Quarantined
         | EventKind::Other(_) => None,
     }
+}
+
+/// The provider was faster than our own settlement, which will find this.
+fn remember(conn: &Connection, row: &DeliveryRow, kind: &EventKind) -> Result<(), Fault> {
+    if let Some(state) = next_state(row.told_state.unwrap_or(State::Unknown), kind) {
+        conn.prepare_cached("UPDATE deliveries SET told_state = ?2 WHERE id = ?1")?
+            .execute([row.pk, state_number(state)])?;
+    }
+    Ok(())
 }
 
 fn move_to(tx: &mut Tx<'_>, row: &DeliveryRow, to: State, at: Timestamp) -> Result<(), Fault> {

@@ -160,25 +160,29 @@ pub(crate) struct DeliveryRow {
     pub(crate) state: State,
     pub(crate) session: Option<i64>,
     pub(crate) prior_state: Option<State>,
+    pub(crate) told_state: Option<State>,
 }
 
 /// A delivery by its row id.
 pub(crate) fn delivery(conn: &Connection, pk: i64) -> Result<Option<DeliveryRow>, Fault> {
-    let mut find = conn
-        .prepare_cached("SELECT lane, state, session, prior_state FROM deliveries WHERE id = ?1")?;
+    let mut find = conn.prepare_cached(
+        "SELECT lane, state, session, prior_state, told_state FROM deliveries WHERE id = ?1",
+    )?;
     let mut rows = find.query([pk])?;
     let Some(row) = rows.next()? else {
         return Ok(None);
     };
+    let state = |index: usize| -> Result<Option<State>, Fault> {
+        let number: Option<i64> = row.get(index)?;
+        number.map(columns::state).transpose()
+    };
     Ok(Some(DeliveryRow {
         pk,
         lane: row.get(0)?,
-        state: columns::state(row.get(1)?)?,
+        state: state(1)?.ok_or_else(|| damaged("a delivery without a state"))?,
         session: row.get(2)?,
-        prior_state: row
-            .get::<_, Option<i64>>(3)?
-            .map(columns::state)
-            .transpose()?,
+        prior_state: state(3)?,
+        told_state: state(4)?,
     }))
 }
 

@@ -68,6 +68,8 @@ CREATE TABLE deliveries (
     due_at INTEGER,
     session INTEGER,
     prior_state INTEGER,
+    -- What the provider told while the attempt was still under way.
+    told_state INTEGER,
     attempts INTEGER NOT NULL DEFAULT 0,
     calls INTEGER NOT NULL DEFAULT 0,
     crashes INTEGER NOT NULL DEFAULT 0,

@@ -51,29 +51,33 @@ fn settle_one(
         let text = "a settlement cannot leave a delivery under way".into();
         return Err(Fault::Refused(StoreError::Engine(text)));
     }
-    let told = one.attempt.as_ref().map(|attempt| attempt.ended_at);
-    let at = told
+    let ended_at = one.attempt.as_ref().map(|attempt| attempt.ended_at);
+    let at = ended_at
         .or_else(|| one.events.last().map(|event| event.at))
         .unwrap_or(now);
+    let state = match (next.state, row.told_state) {
+        (State::Sent | State::Unknown, Some(told)) => told,
+        (state, _) => state,
+    };
     let lane = next.lane.map_or(row.lane, |lane| lane.0);
-    let due_at = timeline::is_waiting(next.state).then(|| micros(next.due_at.unwrap_or(at)));
+    let due_at = timeline::is_waiting(state).then(|| micros(next.due_at.unwrap_or(at)));
     let number = one.attempt.as_ref().map_or(0, |a| a.start.number);
     tx.conn
         .prepare_cached(
             "UPDATE deliveries SET state = ?2, lane = ?3, due_at = ?4, session = NULL,
-                prior_state = NULL, attempts = ?5, calls = max(calls, ?6), progress = ?7
+                prior_state = NULL, told_state = NULL, attempts = ?5, calls = max(calls, ?6), progress = ?7
              WHERE id = ?1",
         )?
         .execute(params![
             row.pk,
-            state_number(next.state),
+            state_number(state),
             lane,
             due_at,
             next.attempts,
             number,
             next.progress,
         ])?;
-    timeline::moved(tx, row.pk, (row.lane, row.state), (lane, next.state), at)?;
+    timeline::moved(tx, row.pk, (row.lane, row.state), (lane, state), at)?;
     if let Some(attempt) = &one.attempt {
         write_outcome(tx.conn, row.pk, attempt)?;
     }

@@ -1,44 +1,43 @@
-//! What only this engine promises.
+//! The suite on this engine, and what only this engine promises.
+
+mod conformance;
+mod crash;
+mod damage;
+mod full;
+mod open;
 
 use std::sync::Arc;
 
 use malote_core::clock::FixedClock;
-use malote_core::event::State;
-use malote_core::id::DeliveryId;
 use prometheus::Registry;
+use tempfile::TempDir;
 
-use crate::conformance::mail::{self, at};
-use crate::{Spool, SqliteConfig, SqliteStore};
+use crate::conformance::mail::at;
+use crate::{SqliteConfig, SqliteStore, StoreError};
 
-fn open(config: &SqliteConfig) -> SqliteStore {
-    SqliteStore::open(
-        config.clone(),
-        Arc::new(FixedClock(at(0))),
-        &Registry::new(),
-    )
-    .unwrap()
+fn config(dir: &TempDir) -> SqliteConfig {
+    SqliteConfig::at(dir.path().join("var/malote.db"))
 }
 
-#[tokio::test]
-async fn a_reopened_store_has_what_was_accepted() {
+fn try_open(config: &SqliteConfig) -> Result<SqliteStore, StoreError> {
+    let fatal: crate::OnFatal = Arc::new(|text| panic!("{text}"));
+    let clock = Arc::new(FixedClock(at(0)));
+    SqliteStore::open_with(config.clone(), clock, &Registry::new(), fatal)
+}
+
+fn open(config: &SqliteConfig) -> SqliteStore {
+    try_open(config).unwrap()
+}
+
+/// A new store in a directory that lives as long as the second value.
+async fn fresh() -> (SqliteStore, TempDir) {
     let dir = tempfile::tempdir().unwrap();
-    let config = SqliteConfig::at(dir.path().join("var/malote.db"));
-    let store = open(&config);
-    let lane = mail::tx_lane(&store).await;
-    let id = mail::accept(&store, mail::message(lane, at(0), &["a@x.test"])).await;
-    drop(store);
-    let store = open(&config);
-    let session = mail::session(&store, at(1)).await;
-    let leased = store.lease(session, lane, 10, at(1)).await.unwrap();
-    assert_eq!(mail::recipients(&leased), ["a@x.test"]);
-    let delivery = DeliveryId {
-        message: id,
-        index: 0,
-    };
-    store
-        .settle(session, vec![mail::sent(delivery, "p-1", at(2))])
-        .await
-        .unwrap();
-    assert_eq!(mail::state_of(&store, delivery).await, State::Sent);
-    store.close().await;
+    (open(&config(&dir)), dir)
+}
+
+fn refusal(config: &SqliteConfig) -> String {
+    match try_open(config) {
+        Ok(_) => panic!("the store opened"),
+        Err(error) => error.to_string(),
+    }
 }

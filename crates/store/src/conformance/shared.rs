@@ -1,0 +1,254 @@
+//! Promises of what nodes share: quotas, warm-up, breakers, suppressions and switches.
+#![expect(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a broken promise of the engine under test is a panic"
+)]
+
+use jiff::Timestamp;
+use malote_core::address::EmailAddress;
+
+use crate::conformance::mail::at;
+use crate::{
+    BreakerRecord, QuotaRequest, Shared, Suppression, SuppressionReason, SuppressionScope, Switch,
+    WarmupRecord,
+};
+
+const HOUR: i64 = 3_600;
+
+fn wish(want: u64, now: i64, windows: &[(i64, u64)]) -> QuotaRequest {
+    QuotaRequest {
+        account: "ses".into(),
+        want,
+        windows: windows
+            .iter()
+            .map(|(since, cap)| (at(*since), *cap))
+            .collect(),
+        now: at(now),
+    }
+}
+
+/// The tightest window decides; units leave a rolling window with their hour.
+pub async fn a_quota_is_never_exceeded_in_any_window(shared: &dyn Shared) {
+    let day = |now: i64| (now - 24 * HOUR, 100);
+    let hour = |now: i64| (now - HOUR, 40);
+    let take = async |want: u64, now: i64| {
+        let request = wish(want, now, &[day(now), hour(now)]);
+        shared.take_quota(request).await.unwrap()
+    };
+    let full = take(30, 0).await;
+    assert_eq!((full.units, full.free_at), (30, None));
+    let part = take(30, 60).await;
+    assert_eq!(part.units, 10);
+    assert!(part.free_at.is_some_and(|free_at| free_at > at(60)));
+    assert_eq!(take(1, 90).await.units, 0);
+    assert_eq!(take(100, 3 * HOUR).await.units, 40);
+    assert_eq!(take(100, 6 * HOUR).await.units, 20);
+    assert_eq!(take(100, 9 * HOUR).await.units, 0);
+    assert_eq!(shared.quota_used("ses", at(0)).await.unwrap(), 100);
+    assert_eq!(shared.quota_used("ses", at(5 * HOUR)).await.unwrap(), 20);
+    assert_eq!(shared.quota_used("ses/tx", at(0)).await.unwrap(), 0);
+    assert_eq!(take(100, 26 * HOUR).await.units, 40);
+    let unlimited = shared.take_quota(wish(7, 0, &[])).await.unwrap();
+    assert_eq!(unlimited.units, 7);
+}
+
+/// Sixteen takers at once never get more than there is.
+pub async fn concurrent_takers_share_one_quota(shared: &dyn Shared) {
+    let takers = (0..16).map(|_| shared.take_quota(wish(10, 0, &[(-24 * HOUR, 100)])));
+    let mut granted = 0;
+    for grant in futures_of(takers).await {
+        granted += grant.unwrap().units;
+    }
+    assert_eq!(granted, 100);
+}
+
+/// Polls all at once, as many tasks would.
+async fn futures_of<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output> {
+    let mut pending: Vec<_> = futures.map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|context| {
+        let mut is_done = true;
+        for (future, output) in &mut pending {
+            if output.is_none() {
+                match future.as_mut().poll(context) {
+                    std::task::Poll::Ready(ready) => *output = Some(ready),
+                    std::task::Poll::Pending => is_done = false,
+                }
+            }
+        }
+        if is_done {
+            std::task::Poll::Ready(())
+        } else {
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+    pending
+        .into_iter()
+        .filter_map(|(_, output)| output)
+        .collect()
+}
+
+/// What is given back is free at once, and never more than was taken.
+pub async fn units_given_back_can_be_taken_again(shared: &dyn Shared) {
+    let windows = [(-24 * HOUR, 10)];
+    let take = async |want| {
+        shared
+            .take_quota(wish(want, 0, &windows))
+            .await
+            .unwrap()
+            .units
+    };
+    assert_eq!(take(10).await, 10);
+    shared.give_back_quota("ses", at(0), 4).await.unwrap();
+    assert_eq!(take(10).await, 4);
+    shared.give_back_quota("ses", at(0), 1_000).await.unwrap();
+    assert_eq!(take(100).await, 10);
+    shared.give_back_quota("other", at(0), 5).await.unwrap();
+    assert_eq!(shared.quota_used("other", at(0)).await.unwrap(), 0);
+}
+
+/// The small records are kept as written, replaced, and removed.
+pub async fn warm_up_breakers_and_switches_are_kept(shared: &dyn Shared) {
+    assert_eq!(shared.warmup("ses/tx").await.unwrap(), None);
+    for used in [1, 2] {
+        let record = WarmupRecord {
+            day: "2026-12-01".parse().unwrap(),
+            cap: 200,
+            used,
+        };
+        shared.set_warmup("ses/tx", record).await.unwrap();
+        assert_eq!(shared.warmup("ses/tx").await.unwrap(), Some(record));
+    }
+    for state in ["open", "half-open"] {
+        let written = shared.set_breaker("ses/tx", Some(state.into())).await;
+        written.unwrap();
+        let record = BreakerRecord {
+            key: "ses/tx".into(),
+            state: state.into(),
+        };
+        assert_eq!(shared.breakers().await.unwrap(), [record]);
+    }
+    shared.set_breaker("ses/tx", None).await.unwrap();
+    assert_eq!(shared.breakers().await.unwrap(), []);
+    let mut switches = vec![
+        Switch::StreamPaused("news".parse().unwrap()),
+        Switch::ProviderPaused("ses".parse().unwrap()),
+        Switch::ProviderDrained("ses".parse().unwrap()),
+    ];
+    for switch in switches.iter().chain(&switches) {
+        shared.set_switch(switch.clone(), true).await.unwrap();
+    }
+    let mut on = shared.switches().await.unwrap();
+    on.sort();
+    switches.sort();
+    assert_eq!(on, switches);
+    shared.set_switch(switches.remove(1), false).await.unwrap();
+    let mut on = shared.switches().await.unwrap();
+    on.sort();
+    assert_eq!(on, switches);
+}
+
+fn address(text: &str) -> EmailAddress {
+    text.parse().unwrap()
+}
+
+fn entry(text: &str, scope: SuppressionScope, expires_at: Option<Timestamp>) -> Suppression {
+    Suppression {
+        address: address(text),
+        scope,
+        reason: SuppressionReason::Complaint,
+        detail: "feedback loop".into(),
+        provider: Some("ses".parse().unwrap()),
+        credential: None,
+        created_at: at(0),
+        expires_at,
+    }
+}
+
+fn stream(name: &str) -> SuppressionScope {
+    SuppressionScope::Stream(name.parse().unwrap())
+}
+
+/// However the address is spelled, in its scope, until it expires or is lifted.
+pub async fn a_suppression_stops_an_address_in_its_scope(shared: &dyn Shared) {
+    let global = entry("Ann@x.test", SuppressionScope::Global, None);
+    let news = entry("bob@x.test", stream("news"), Some(at(100)));
+    let entries = vec![global.clone(), news.clone()];
+    shared.suppress(entries).await.unwrap();
+    let asked = [
+        address("aNN@X.test"),
+        address("bob@x.test"),
+        address("c@x.test"),
+    ];
+    let both = [SuppressionScope::Global, stream("news")];
+    let stopped = shared.suppressed(&asked, &both, at(99)).await.unwrap();
+    assert_eq!(stopped, [Some(global.clone()), Some(news), None]);
+    let only = [SuppressionScope::Global];
+    let stopped = shared.suppressed(&asked, &only, at(99)).await.unwrap();
+    assert_eq!(stopped, [Some(global), None, None]);
+    let stopped = shared.suppressed(&asked, &both, at(100)).await.unwrap();
+    assert_eq!(stopped[1], None);
+    let lifted = shared.unsuppress(&asked[0], Some(&stream("news"))).await;
+    assert_eq!(lifted.unwrap(), 0);
+    assert_eq!(shared.unsuppress(&asked[0], None).await.unwrap(), 1);
+    let stopped = shared.suppressed(&asked, &both, at(99)).await.unwrap();
+    assert_eq!(stopped[0], None);
+}
+
+/// For ever beats a date, a later date an earlier one; nothing shortens.
+pub async fn a_suppression_is_replaced_only_by_a_longer_one(shared: &dyn Shared) {
+    let asked = [address("ann@x.test")];
+    let scopes = [SuppressionScope::Global];
+    for (given, stands) in [
+        (Some(100), Some(100)),
+        (Some(50), Some(100)),
+        (Some(200), Some(200)),
+        (None, None),
+        (Some(300), None),
+    ] {
+        let expires_at = given.map(at);
+        let one = entry("ann@x.test", SuppressionScope::Global, expires_at);
+        shared.suppress(vec![one]).await.unwrap();
+        let stopped = shared.suppressed(&asked, &scopes, at(0)).await.unwrap();
+        let until = stopped[0].as_ref().unwrap().expires_at;
+        assert_eq!(until, stands.map(at));
+    }
+}
+
+/// Pages in the order of addresses and scopes, without gap or repeat.
+pub async fn suppressions_are_listed_in_pages(shared: &dyn Shared) {
+    let mut entries = Vec::new();
+    for name in ["c", "a", "b"] {
+        let text = format!("{name}@x.test");
+        entries.push(entry(&text, stream("news"), None));
+        entries.push(entry(&text, SuppressionScope::Global, None));
+    }
+    shared.suppress(entries.clone()).await.unwrap();
+    entries.sort_by_key(|one| (one.address.clone(), one.scope.clone()));
+    let mut listed: Vec<Suppression> = Vec::new();
+    loop {
+        let last = listed.last();
+        let after = last.map(|one| (one.address.clone(), one.scope.clone()));
+        let page = shared.suppressions(after, 4).await.unwrap();
+        if page.is_empty() {
+            break;
+        }
+        listed.extend(page);
+    }
+    assert_eq!(listed, entries);
+}
+
+/// Only those of the window count, this one included.
+pub async fn soft_bounces_are_counted_in_their_window(shared: &dyn Shared) {
+    let ann = address("Ann@x.test");
+    let count = async |who: &EmailAddress, now: i64, since: i64| {
+        let counted = shared.count_soft_bounce(who, at(now), at(since)).await;
+        counted.unwrap()
+    };
+    assert_eq!(count(&ann, 0, -100).await, 1);
+    assert_eq!(count(&address("ann@x.test"), 0, -100).await, 2);
+    assert_eq!(count(&address("bob@x.test"), 0, -100).await, 1);
+    assert_eq!(count(&ann, 50, -50).await, 3);
+    assert_eq!(count(&ann, 60, 10).await, 2);
+}

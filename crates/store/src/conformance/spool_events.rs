@@ -1,0 +1,168 @@
+//! Promises about providers' events: each once, to the right delivery, states only forward.
+#![expect(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a broken promise of the engine under test is a panic"
+)]
+
+use malote_core::event::{Blame, EventKind, ProviderEvent, State};
+use malote_core::id::DeliveryId;
+use malote_core::name::ProviderName;
+
+use crate::conformance::mail::{self, at};
+use crate::{LaneId, NodeSession, Spool};
+
+fn ses() -> ProviderName {
+    "ses".parse().unwrap()
+}
+
+fn told(key: &str, kind: EventKind) -> ProviderEvent {
+    ProviderEvent {
+        dedup_key: key.to_owned(),
+        at: at(50),
+        kind,
+        blame: None,
+        delivery: None,
+        provider_message_id: None,
+        recipient: None,
+        detail: "told by the provider".into(),
+    }
+}
+
+/// Accepts, leases and settles as sent by `ses` under `provider_id`.
+async fn sent(
+    spool: &dyn Spool,
+    (session, lane): (NodeSession, LaneId),
+    recipients: &[&str],
+    provider_id: &str,
+) -> Vec<DeliveryId> {
+    mail::accept(spool, mail::message(lane, at(0), recipients)).await;
+    let leased = spool.lease(session, lane, 100, at(0)).await.unwrap();
+    let ids: Vec<_> = leased[0].deliveries.iter().map(|one| one.id).collect();
+    let settlements = ids.iter().map(|id| mail::sent(*id, provider_id, at(1)));
+    spool.settle(session, settlements.collect()).await.unwrap();
+    ids
+}
+
+async fn apply(spool: &dyn Spool, event: ProviderEvent) -> Option<(DeliveryId, State)> {
+    let applied = spool.apply_events(&ses(), vec![event], at(60)).await;
+    let found = applied.unwrap().remove(0);
+    found.map(|delivery| (delivery.id, delivery.state))
+}
+
+/// A repeat is told from a new event by its key; what is known is never taken back.
+pub async fn an_event_is_applied_once_and_moves_forward_only(spool: &dyn Spool) {
+    let lane = mail::tx_lane(spool).await;
+    let session = mail::session(spool, at(0)).await;
+    let id = sent(spool, (session, lane), &["a@x.test"], "p-1").await[0];
+    let event = |key: &str, kind: EventKind| ProviderEvent {
+        delivery: Some(id),
+        ..told(key, kind)
+    };
+    let steps = [
+        ("1", EventKind::Delivered, State::Sent, State::Delivered),
+        ("2", EventKind::Opened, State::Delivered, State::Delivered),
+        ("3", EventKind::Bounced, State::Delivered, State::Bounced),
+        ("4", EventKind::Delivered, State::Bounced, State::Bounced),
+        ("5", EventKind::Complained, State::Bounced, State::Bounced),
+    ];
+    for (key, kind, before, after) in steps {
+        let applied = apply(spool, event(key, kind.clone())).await;
+        assert_eq!(applied, Some((id, before)), "{kind:?}");
+        assert_eq!(mail::state_of(spool, id).await, after, "{kind:?}");
+    }
+    assert_eq!(apply(spool, event("3", EventKind::Bounced)).await, None);
+    let twice = vec![
+        event("6", EventKind::Clicked),
+        event("6", EventKind::Clicked),
+    ];
+    let applied = spool.apply_events(&ses(), twice, at(61)).await.unwrap();
+    assert!(applied[0].is_some() && applied[1].is_none());
+    let view = spool.view(id.message).await.unwrap().unwrap();
+    assert_eq!(view.deliveries[0].events.len(), 8);
+}
+
+/// Whoever knows an id of ours still cannot speak for a provider that was never called.
+pub async fn an_event_touches_only_deliveries_of_its_provider(spool: &dyn Spool) {
+    let lane = mail::tx_lane(spool).await;
+    let session = mail::session(spool, at(0)).await;
+    let id = sent(spool, (session, lane), &["a@x.test"], "p-1").await[0];
+    let event = ProviderEvent {
+        delivery: Some(id),
+        provider_message_id: Some("p-1".into()),
+        ..told("1", EventKind::Bounced)
+    };
+    let stranger = "mailgun".parse().unwrap();
+    let applied = spool.apply_events(&stranger, vec![event.clone()], at(60));
+    assert_eq!(applied.await.unwrap(), [None]);
+    assert_eq!(mail::state_of(spool, id).await, State::Sent);
+    let later = mail::accept(spool, mail::message(lane, at(5), &["b@x.test"])).await;
+    let never_called = ProviderEvent {
+        delivery: Some(DeliveryId {
+            message: later,
+            index: 0,
+        }),
+        ..told("2", EventKind::Bounced)
+    };
+    assert_eq!(apply(spool, never_called).await, None);
+    assert_eq!(apply(spool, event).await, Some((id, State::Sent)));
+}
+
+/// Recipients of one call share the provider's id; the event's recipient tells them apart.
+pub async fn a_provider_s_id_finds_the_recipient_it_is_about(spool: &dyn Spool) {
+    let lane = mail::tx_lane(spool).await;
+    let session = mail::session(spool, at(0)).await;
+    let pair = sent(spool, (session, lane), &["a@x.test", "B@x.test"], "p-1").await;
+    let alone = sent(spool, (session, lane), &["c@x.test"], "p-2").await[0];
+    let event = |key: &str, id: &str, recipient: Option<&str>| ProviderEvent {
+        provider_message_id: Some(id.to_owned()),
+        recipient: recipient.map(|address| address.parse().unwrap()),
+        blame: Some(Blame::Recipient),
+        ..told(key, EventKind::Bounced)
+    };
+    assert_eq!(apply(spool, event("1", "p-1", None)).await, None);
+    let found = apply(spool, event("2", "p-1", Some("b@x.test"))).await;
+    assert_eq!(found, Some((pair[1], State::Sent)));
+    assert_eq!(mail::state_of(spool, pair[0]).await, State::Sent);
+    let found = apply(spool, event("3", "p-2", None)).await;
+    assert_eq!(found, Some((alone, State::Sent)));
+    assert_eq!(apply(spool, event("4", "p-3", None)).await, None);
+    assert_eq!(
+        apply(spool, event("5", "p-2", Some("x@x.test"))).await,
+        None
+    );
+    // What matched nothing is not remembered: it may match when it comes again.
+    let late = sent(spool, (session, lane), &["d@x.test"], "p-3").await[0];
+    let found = apply(spool, event("4", "p-3", None)).await;
+    assert_eq!(found, Some((late, State::Sent)));
+}
+
+/// A webhook may be faster than our own settlement of a journaled attempt.
+pub async fn an_event_that_overtakes_its_settlement_is_kept(spool: &dyn Spool) {
+    let lane = mail::tx_lane(spool).await;
+    let session = mail::session(spool, at(0)).await;
+    let message = mail::accept(spool, mail::message(lane, at(0), &["a@x.test"])).await;
+    let id = DeliveryId { message, index: 0 };
+    spool.lease(session, lane, 1, at(0)).await.unwrap();
+    let start = mail::start(id, 1, at(0));
+    spool.start_attempts(vec![start]).await.unwrap();
+    let event = ProviderEvent {
+        delivery: Some(id),
+        ..told("1", EventKind::Delivered)
+    };
+    assert_eq!(apply(spool, event).await, Some((id, State::Sending)));
+    assert_eq!(mail::state_of(spool, id).await, State::Sending);
+    let settlement = mail::sent(id, "p-1", at(2));
+    spool.settle(session, vec![settlement]).await.unwrap();
+    assert_eq!(mail::state_of(spool, id).await, State::Delivered);
+}
+
+/// Parts that nobody could read are taken, however long they are.
+pub async fn unreadable_parts_are_kept(spool: &dyn Spool) {
+    let parts = vec!["{".into(), "é".repeat(100_000), String::new()];
+    spool.keep_unreadable(&ses(), parts, at(0)).await.unwrap();
+    spool
+        .keep_unreadable(&ses(), Vec::new(), at(0))
+        .await
+        .unwrap();
+}
