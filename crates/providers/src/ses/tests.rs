@@ -1,5 +1,7 @@
 //! SES against its error table and against a misbehaving peer.
 
 mod credentials;
+mod events;
 mod sends;
 mod verdicts;
+mod webhooks;
