@@ -1,3 +1,78 @@
 //! One behaviour a file, through real sockets, against the real program.
 
+mod backend_moto;
+mod backend_postfix;
+mod backend_smtp_sink;
+mod client_nodemailer;
+mod client_smtplib;
+mod client_swaks;
+mod client_symfony;
+mod failover;
 mod http_submission;
+mod isolation;
+mod kill_nine;
+mod reload;
+mod smtp_submission;
+mod suppression;
+mod unknown_outcome;
+mod webhooks;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use malote_sandbox::Taken;
+use malote_tests::{Config, SHOP_KEY, World};
+use serde_json::{Value, json};
+
+/// How long one delivery may take on a busy machine.
+const SENT_MAX: Duration = Duration::from_secs(30);
+
+/// Campaigns leave by Mailgun alone, so that a test knows where to look.
+const CAMPAIGN_ROUTE: &str = "strategy = \"weighted\"
+targets = [{ provider = \"mailgun\", pool = \"news\", weight = 9 }, { provider = \"relay\", pool = \"bulk\", weight = 1 }]";
+
+fn campaigns_by(config: &mut Config, target: &str) -> Result<()> {
+    let route = format!("strategy = \"failover\"\ntargets = [{target}]");
+    config.replace(CAMPAIGN_ROUTE, &route)
+}
+
+/// A message of the shop to this recipient.
+fn order(recipient: &str) -> Value {
+    json!({
+        "from": { "email": "orders@shop.example", "name": "Shop" },
+        "to": [recipient],
+        "subject": "Your order",
+        "text": "Thank you.\n",
+    })
+}
+
+/// The text of what a simulator took.
+fn raw_text(taken: &Taken) -> Result<String> {
+    let raw = taken.raw.as_ref().context("its raw form is gone")?;
+    Ok(String::from_utf8_lossy(raw).into_owned())
+}
+
+/// Posts a message to this recipient and waits until it was sent; answers its timeline.
+async fn send_order(world: &World, recipient: &str) -> Result<Value> {
+    world.gateway.submit(&order(recipient)).await?;
+    let gateway = &world.gateway;
+    gateway
+        .reached(recipient, SHOP_KEY, &["sent"], SENT_MAX)
+        .await
+}
+
+/// Each attempt of a timeline's first delivery, as provider and outcome.
+fn attempts(timeline: &Value) -> Vec<(String, String)> {
+    let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let list = timeline["deliveries"][0]["attempts"].as_array();
+    list.into_iter()
+        .flatten()
+        .map(|attempt| (word(&attempt["provider"]), word(&attempt["outcome"])))
+        .collect()
+}
+
+/// Refuses a message that did not reach this recipient exactly once at this simulator.
+fn ensure_once(messages: &[Taken]) -> Result<&Taken> {
+    ensure!(messages.len() == 1, "{} messages arrived", messages.len());
+    messages.first().context("nothing arrived")
+}

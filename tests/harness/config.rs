@@ -47,8 +47,10 @@ pub struct Config {
     pub text: String,
     /// Variables by name.
     pub environment: Vec<(String, String)>,
-    /// The addresses in it.
+    /// Where it listens.
     pub doors: Doors,
+    /// Where it sends.
+    pub backends: Backends,
 }
 
 fn loopback(port: u16) -> SocketAddr {
@@ -83,6 +85,11 @@ impl Config {
                 submission: loopback(12_587),
                 plain: loopback(12_525),
             },
+            backends: Backends {
+                ses: loopback(18_501),
+                mailgun: loopback(18_502),
+                relay: loopback(2526),
+            },
         })
     }
 
@@ -99,23 +106,44 @@ impl Config {
             plain: loopback(free_port()?),
         };
         let old = config.doors;
+        let services = config.backends;
         for (from, to) in [
             (old.http, doors.http),
             (old.admin, doors.admin),
             (old.submission, doors.submission),
             (old.plain, doors.plain),
-            (loopback(18_501), backends.ses),
-            (loopback(18_502), backends.mailgun),
+            (services.ses, backends.ses),
+            (services.mailgun, backends.mailgun),
         ] {
             config.replace(&from.to_string(), &to.to_string())?;
         }
         config.replace(
-            "host = \"127.0.0.1\"",
-            &format!("host = \"{}\"", backends.relay.ip()),
+            &format!("port = {}", services.relay.port()),
+            &format!("port = {}", backends.relay.port()),
         )?;
-        config.replace("port = 2526", &format!("port = {}", backends.relay.port()))?;
+        config.backends = backends;
         config.doors = doors;
         Ok(config)
+    }
+
+    /// Puts another server in the relay's place.
+    ///
+    /// # Errors
+    /// When the relay's port does not stand in the text.
+    pub fn set_relay_port(&mut self, port: u16) -> Result<()> {
+        let old = self.backends.relay.port();
+        self.backends.relay.set_port(port);
+        self.replace(&format!("port = {old}"), &format!("port = {port}"))
+    }
+
+    /// Puts another server in the place of SES.
+    ///
+    /// # Errors
+    /// When the endpoint does not stand in the text.
+    pub fn set_ses_port(&mut self, port: u16) -> Result<()> {
+        let old = self.backends.ses;
+        self.backends.ses.set_port(port);
+        self.replace(&old.to_string(), &self.backends.ses.to_string())
     }
 
     /// Changes one place.

@@ -7,6 +7,7 @@ use anyhow::Result;
 use malote_core::clock::{Clock, SystemClock};
 use malote_sandbox::{Kind, Sandbox, SandboxConfig};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A running simulator; it stops when dropped.
@@ -15,7 +16,8 @@ pub struct Service {
     pub sandbox: Sandbox,
     /// Where it listens.
     pub address: SocketAddr,
-    _stop: DropGuard,
+    stop: DropGuard,
+    served: JoinHandle<std::io::Result<()>>,
 }
 
 impl Service {
@@ -44,12 +46,22 @@ impl Service {
         let sandbox = Sandbox::new(kind, config);
         let shutdown = CancellationToken::new();
         let (served, token) = (sandbox.clone(), shutdown.clone());
-        tokio::spawn(async move { served.serve(listener, None, token).await });
+        let served = tokio::spawn(async move { served.serve(listener, None, token).await });
         Ok(Self {
             sandbox,
             address,
-            _stop: shutdown.drop_guard(),
+            stop: shutdown.drop_guard(),
+            served,
         })
+    }
+
+    /// Ends it as when a service dies: connections are cut, the port is closed.
+    ///
+    /// # Errors
+    /// When it had not served well.
+    pub async fn stop(self) -> Result<()> {
+        drop(self.stop);
+        Ok(self.served.await??)
     }
 
     /// How many messages it took for this recipient.

@@ -28,9 +28,6 @@ const HEAD_WAIT_MAX: Duration = Duration::from_secs(30);
 const HANG_MAX: Duration = Duration::from_secs(3_600);
 /// Pause between the first half of an answer and the cut, so that the first half is on the wire.
 const HALF_ANSWER_PAUSE: Duration = Duration::from_millis(50);
-/// How long open requests may go on after the shutdown began.
-const DRAIN_MAX: Duration = Duration::from_secs(1);
-
 /// The other end of the connection that a request came by.
 #[derive(Clone, Copy)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
@@ -44,7 +41,7 @@ struct CutOff;
 #[error("the connection is cut on demand")]
 struct Severed;
 
-/// Serves until `shutdown`.
+/// Serves until `shutdown`; open connections are cut then, as when a service dies.
 pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) {
     let mut connections = JoinSet::new();
     loop {
@@ -58,9 +55,6 @@ pub(crate) async fn serve(listener: TcpListener, router: Router, shutdown: Cance
             }
         }
     }
-    let drained = async { while connections.join_next().await.is_some() {} };
-    // What has not ended by then is aborted with the set.
-    tokio::time::timeout(DRAIN_MAX, drained).await.ok();
 }
 
 async fn converse(stream: TcpStream, peer: SocketAddr, router: Router) {

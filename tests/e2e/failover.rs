@@ -1,0 +1,91 @@
+//! A provider at fault is passed over as its verdict says, and the timeline shows it.
+
+use anyhow::Result;
+use malote_sandbox::{Fault, FaultKind, Kind};
+use malote_tests::{Service, World};
+
+use crate::{attempts, ensure_once, send_order};
+
+fn calls(list: &[(&str, &str)]) -> Vec<(String, String)> {
+    let owned = |(provider, outcome): &(&str, &str)| ((*provider).into(), (*outcome).into());
+    list.iter().map(owned).collect()
+}
+
+/// SES answers with this fault; the mail leaves by the relay at once, the verdict on record.
+async fn is_passed_over(kind: FaultKind, verdict: &str) -> Result<()> {
+    let world = World::start().await?;
+    world.ses.sandbox.arm(Fault::always(kind));
+    let timeline = send_order(&world, "ana@one.example").await?;
+    let seen = attempts(&timeline);
+    assert_eq!(
+        seen,
+        calls(&[("ses", verdict), ("relay", "sent")]),
+        "{kind}"
+    );
+    ensure_once(&world.relay.sandbox.messages_to("ana@one.example"))?;
+    assert_eq!(world.ses.sandbox.stats().messages, 0);
+    let events = timeline["deliveries"][0]["events"].to_string();
+    assert!(events.contains("failed_over"), "{events}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn refused_credentials_put_the_provider_out() -> Result<()> {
+    is_passed_over(FaultKind::Status(401), "provider_unusable").await
+}
+
+#[tokio::test]
+async fn a_paused_account_puts_the_provider_out() -> Result<()> {
+    is_passed_over(FaultKind::Suspended, "provider_unusable").await
+}
+
+#[tokio::test]
+async fn a_throttle_takes_the_next_target() -> Result<()> {
+    is_passed_over(FaultKind::Status(429), "throttled").await
+}
+
+#[tokio::test]
+async fn a_spent_quota_parks_the_target() -> Result<()> {
+    is_passed_over(FaultKind::Quota, "quota_spent").await
+}
+
+#[tokio::test]
+async fn an_error_of_the_service_itself_takes_the_next_target() -> Result<()> {
+    is_passed_over(FaultKind::Status(500), "transient").await
+}
+
+#[tokio::test]
+async fn an_unavailable_service_takes_the_next_target() -> Result<()> {
+    is_passed_over(FaultKind::Status(503), "transient").await
+}
+
+#[tokio::test]
+async fn a_sender_that_is_not_verified_there_takes_the_next_target() -> Result<()> {
+    is_passed_over(FaultKind::Sender, "sender_unusable").await
+}
+
+#[tokio::test]
+async fn a_hanging_provider_is_asked_once_more_and_then_passed_over() -> Result<()> {
+    let world = World::start_with(|config| {
+        let policy = "on_unknown = \"prefer_no_loss\"";
+        config.replace(policy, &format!("{policy}\nreply_wait_max = \"1s\""))
+    })
+    .await?;
+    world.ses.sandbox.arm(Fault::always(FaultKind::Hang));
+    let timeline = send_order(&world, "ana@one.example").await?;
+    let seen = attempts(&timeline);
+    assert_eq!(seen.first(), Some(&("ses".into(), "unknown".into())));
+    assert_eq!(seen.last(), Some(&("relay".into(), "sent".into())));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_dead_provider_takes_the_next_target() -> Result<()> {
+    let mut world = World::start().await?;
+    let other = Service::start(Kind::Ses).await?;
+    std::mem::replace(&mut world.ses, other).stop().await?;
+    let timeline = send_order(&world, "ana@one.example").await?;
+    let seen = attempts(&timeline);
+    assert_eq!(seen, calls(&[("ses", "transient"), ("relay", "sent")]));
+    Ok(())
+}

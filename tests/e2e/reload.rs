@@ -1,0 +1,58 @@
+//! A changed configuration is taken over as a whole, or not at all.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use malote_tests::{World, eventually};
+use reqwest::Method;
+
+use crate::{order, send_order};
+
+const RELOAD_MAX: Duration = Duration::from_secs(20);
+/// How long a refused configuration is given to do harm.
+const WATCH_LOOKS: usize = 10;
+
+async fn status(world: &World, key: &str) -> Result<u16> {
+    let request = world.gateway.request(Method::POST, "/v1/messages", key);
+    let answer = request.json(&order("ana@one.example")).send().await?;
+    Ok(answer.status().as_u16())
+}
+
+#[tokio::test]
+async fn a_new_key_counts_after_the_signal_and_the_old_one_no_more() -> Result<()> {
+    let mut world = World::start().await?;
+    assert_eq!(status(&world, "mk_new_shop").await?, 401);
+    world
+        .gateway
+        .set_config(|config| config.replace("mk_test_shop", "mk_new_shop"))?;
+    world.gateway.signal("HUP")?;
+    eventually("the new key counts", RELOAD_MAX, async || {
+        Ok((status(&world, "mk_new_shop").await? == 202).then_some(()))
+    })
+    .await?;
+    assert_eq!(status(&world, "mk_test_shop").await?, 401);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_invalid_file_changes_nothing() -> Result<()> {
+    let mut world = World::start().await?;
+    world.gateway.set_config(|config| {
+        config.replace("mk_test_shop", "mk_new_shop")?;
+        config.replace(
+            "{ provider = \"ses\", pool = \"tx\" }",
+            "{ provider = \"sse\" }",
+        )
+    })?;
+    let before = world.gateway.log().len();
+    world.gateway.signal("HUP")?;
+    eventually("the refusal is logged", RELOAD_MAX, async || {
+        Ok((world.gateway.log().len() > before).then_some(()))
+    })
+    .await?;
+    for number in 0..WATCH_LOOKS {
+        assert_eq!(status(&world, "mk_new_shop").await?, 401);
+        send_order(&world, &format!("r{number}@one.example")).await?;
+    }
+    Ok(())
+}
