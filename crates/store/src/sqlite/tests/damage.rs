@@ -1,1 +1,107 @@
-//! x.
+//! Damaged records: named, set aside, and everything else goes on.
+
+use std::fs;
+
+use malote_core::event::State;
+use malote_core::id::{DeliveryId, MessageId};
+use rusqlite::Connection;
+
+use super::{config, open};
+use crate::conformance::mail::{self, at};
+use crate::{Spool, SqliteConfig, StoreError};
+
+/// Three messages: a small body, a large one, and a small one that stays whole.
+async fn three(config: &SqliteConfig) -> Vec<MessageId> {
+    let store = open(config);
+    let lane = mail::tx_lane(&store).await;
+    let mut ids = Vec::new();
+    for size in [1_000, 100_000, 1_000] {
+        let mut message = mail::message(lane, at(0), &["a@x.test"]);
+        message.body = vec![b'x'; size].into();
+        message.record.size_bytes = size as u64;
+        ids.push(mail::accept(&store, message).await);
+    }
+    store.close().await;
+    ids
+}
+
+#[tokio::test]
+async fn a_flipped_bit_in_a_body_damages_that_message_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir);
+    let ids = three(&config).await;
+    let conn = Connection::open(&config.path).unwrap();
+    let flip = "UPDATE bodies SET body = CAST(x'79' || substr(body, 2) AS BLOB) WHERE message = 1";
+    assert_eq!(conn.execute(flip, []).unwrap(), 1);
+    drop(conn);
+    let name = ids[1].simple();
+    let file = config.bodies_dir().join(&name[30..]).join(&name);
+    let mut body = fs::read(&file).unwrap();
+    body[50_000] ^= 1;
+    fs::write(&file, body).unwrap();
+
+    let store = open(&config);
+    for id in &ids[..2] {
+        let read = store.body(*id).await;
+        assert!(matches!(read, Err(StoreError::Damaged(_))), "{read:?}");
+    }
+    let session = mail::session(&store, at(1)).await;
+    let lane = mail::tx_lane(&store).await;
+    let leased = store.lease(session, lane, 10, at(1)).await.unwrap();
+    let damaged: Vec<_> = leased
+        .iter()
+        .map(|one| one.deliveries[0].damaged.is_some())
+        .collect();
+    assert_eq!(damaged, [true, true, false]);
+    assert!(leased[0].body.is_empty() && leased[2].body.len() == 1_000);
+}
+
+#[tokio::test]
+async fn a_missing_or_shortened_body_is_damaged_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir);
+    let ids = three(&config).await;
+    let conn = Connection::open(&config.path).unwrap();
+    conn.execute("DELETE FROM bodies WHERE message = 1", [])
+        .unwrap();
+    drop(conn);
+    let name = ids[1].simple();
+    fs::write(config.bodies_dir().join(&name[30..]).join(&name), "x").unwrap();
+    let store = open(&config);
+    for id in &ids[..2] {
+        assert!(matches!(store.body(*id).await, Err(StoreError::Damaged(_))));
+    }
+    assert!(store.body(ids[2]).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_quarantined_and_the_others_are_leased() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir);
+    let ids = three(&config).await;
+    let conn = Connection::open(&config.path).unwrap();
+    conn.execute_batch(
+        "UPDATE messages SET credential = 'not a name' WHERE pk = 1;
+         UPDATE deliveries SET recipient = 'no address' WHERE id = 2 << 16;",
+    )
+    .unwrap();
+    drop(conn);
+    let store = open(&config);
+    let session = mail::session(&store, at(1)).await;
+    let lane = mail::tx_lane(&store).await;
+    let leased = store.lease(session, lane, 10, at(1)).await.unwrap();
+    assert_eq!(leased.len(), 1);
+    assert_eq!(leased[0].record.id, ids[2]);
+    let second = DeliveryId {
+        message: ids[1],
+        index: 0,
+    };
+    assert_eq!(mail::state_of(&store, second).await, State::Quarantined);
+    let stats = store.stats(at(1)).await.unwrap();
+    let key = ("tx".parse().unwrap(), State::Quarantined);
+    assert_eq!(stats.by_state.get(&key), Some(&2));
+    assert_eq!(
+        store.lease(session, lane, 10, at(1)).await.unwrap().len(),
+        0
+    );
+}
