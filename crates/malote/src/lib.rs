@@ -1,0 +1,5 @@
+//! The gateway's program as a library: configuration and logging; `main.rs` only calls it.
+
+pub mod admin;
+pub mod config;
+pub mod logging;
