@@ -164,7 +164,16 @@ fn verdict(error: &SesError, answer: &Answer, sent: Sent<'_>, now: Timestamp) ->
             Verdict::Transient
         }
         "ServiceUnavailable" | "ServiceUnavailableException" => Verdict::Transient,
-        code => verdict_of_status(error.status, !code.is_empty(), answer.retry_after(now)),
+        code => {
+            let by_status =
+                verdict_of_status(error.status, !code.is_empty(), answer.retry_after(now));
+            // A code that is not in the model says nothing that would bind another provider.
+            if by_status == Verdict::Rejected(Fault::Message) {
+                Verdict::Rejected(Fault::MessageHere)
+            } else {
+                by_status
+            }
+        }
     }
 }
 
@@ -222,7 +231,7 @@ fn is_identity_of(identity: &str, address: &EmailAddress) -> bool {
 
 /// A recipient is to blame only if the text names it; sizes are this service's own rule.
 fn bad_request(text: &str, sent: Sent<'_>) -> Verdict {
-    let names = |address: &EmailAddress| text.contains(&address.key());
+    let names = |address: &EmailAddress| does_name(text, &address.key());
     let names_sender = sent.sender.is_some_and(names);
     if !names_sender && sent.recipients.iter().copied().any(names) {
         return match sent.recipients.len() {
@@ -237,6 +246,22 @@ fn bad_request(text: &str, sent: Sent<'_>) -> Verdict {
         return Verdict::Rejected(Fault::MessageHere);
     }
     Verdict::Rejected(Fault::Message)
+}
+
+/// Whether the address stands in the text by itself, not as the end or beginning of another.
+fn does_name(text: &str, address: &str) -> bool {
+    let is_inside = |c: char| c.is_alphanumeric() || "+-_".contains(c);
+    text.match_indices(address).any(|(start, _)| {
+        let before = text[..start].chars().next_back();
+        let mut after = text[start + address.len()..].chars();
+        let ends_here = match after.next() {
+            // A full stop ends the sentence, unless a label follows.
+            Some('.') => !after.next().is_some_and(is_inside),
+            Some(c) => !is_inside(c),
+            None => true,
+        };
+        ends_here && !before.is_some_and(|c| is_inside(c) || c == '.')
+    })
 }
 
 /// The recipients of a call, in the form that [`Sent`] wants.

@@ -96,7 +96,9 @@ impl Provider for Ses {
             .call(&request, Class::Transactional, Patience::SHORT)
             .await
             .map_err(CallFault::of_check)?;
-        account::read(&answer, self.clock.now())
+        let account = account::read(&answer, self.clock.now());
+        self.forget_refused_keys(account.as_ref().err());
+        account
     }
 
     fn account_poll_every(&self) -> Option<Duration> {
@@ -159,11 +161,15 @@ impl Ses {
             names_configuration_set: configuration_set.is_some(),
         };
         let result = classify(&answer, sent, self.clock.now());
-        if matches!(&result, Err(error) if error.verdict == Verdict::ProviderUnusable) {
-            // Rotated keys are found by looking again.
+        self.forget_refused_keys(result.as_ref().err());
+        result
+    }
+
+    /// Rotated keys are found by looking again.
+    fn forget_refused_keys(&self, error: Option<&SendError>) {
+        if error.is_some_and(|error| error.verdict == Verdict::ProviderUnusable) {
             self.credentials.forget();
         }
-        result
     }
 
     /// One exchange; a second one if the service refuses our clock: that refusal is final, so
@@ -307,7 +313,8 @@ fn email_tags(outgoing: &Outgoing) -> Vec<Tag> {
     for tag in named.chain(metadata) {
         let is_taken = tags.iter().any(|other| other.name == tag.name);
         let is_empty = tag.name.is_empty() || tag.value.is_empty();
-        if !is_taken && !is_empty && tags.len() < own + TAGS_MAX {
+        let is_ours = tag.name.starts_with("malote-");
+        if !is_taken && !is_empty && !is_ours && tags.len() < own + TAGS_MAX {
             tags.push(tag);
         }
     }

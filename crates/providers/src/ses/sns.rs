@@ -212,3 +212,54 @@ impl Envelope {
         Some(text)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_are_parsed_strictly_and_know_their_regions_names() {
+        for (arn, host, name) in [
+            (
+                "arn:aws:sns:us-east-1:123456789012:malote",
+                "sns.us-east-1.amazonaws.com",
+                "sns.amazonaws.com",
+            ),
+            (
+                "arn:aws-cn:sns:cn-north-1:123456789012:a",
+                "sns.cn-north-1.amazonaws.com.cn",
+                "sns-cn-north-1.amazonaws.com.cn",
+            ),
+            (
+                "arn:aws-us-gov:sns:us-gov-east-1:123456789012:a",
+                "sns.us-gov-east-1.amazonaws.com",
+                "sns-us-gov-west-1.amazonaws.com",
+            ),
+            (
+                "arn:aws:sns:me-south-1:123456789012:a",
+                "sns.me-south-1.amazonaws.com",
+                "sns-signing.me-south-1.amazonaws.com",
+            ),
+        ] {
+            let topic = Topic::parse(arn).unwrap();
+            assert_eq!(topic.host(), host);
+            assert!(
+                topic.certificate_names().iter().any(|own| own == name),
+                "{arn}"
+            );
+        }
+        for bad in [
+            "",
+            "malote",
+            "arn:aws:sqs:us-east-1:123456789012:malote",
+            "arn:aws:sns:us-east-1:12:malote",
+            "arn:aws:sns:us.evil-1:123456789012:malote",
+            "arn:aws:sns:us-east-1:123456789012:",
+            "arn:aws:sns:us-east-1:123456789012:a:b",
+            "arn:aws:sns:cn-north-1:123456789012:a",
+            "arn:aws:sns:us-east-1:123456789012:*",
+        ] {
+            assert_eq!(Topic::parse(bad), None, "{bad}");
+        }
+    }
+}

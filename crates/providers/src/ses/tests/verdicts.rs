@@ -188,6 +188,18 @@ const ROWS: &[(u16, &str, &str, Verdict)] = &[
     (
         400,
         "BadRequestException",
+        "Illegal address: aa@x.test",
+        Verdict::Rejected(Fault::Message),
+    ),
+    (
+        400,
+        "BadRequestException",
+        "Illegal address <a@x.test>.",
+        Verdict::Rejected(Fault::Recipient),
+    ),
+    (
+        400,
+        "BadRequestException",
         "Missing required header 'From'.",
         Verdict::Rejected(Fault::Message),
     ),
@@ -201,7 +213,7 @@ const ROWS: &[(u16, &str, &str, Verdict)] = &[
         400,
         "SerializationException",
         "",
-        Verdict::Rejected(Fault::Message),
+        Verdict::Rejected(Fault::MessageHere),
     ),
     (403, "AccessDeniedException", "", Verdict::ProviderUnusable),
     (403, "SignatureDoesNotMatch", "", Verdict::ProviderUnusable),

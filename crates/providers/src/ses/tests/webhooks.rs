@@ -463,48 +463,6 @@ async fn a_subscription_to_our_topic_is_confirmed_and_no_other() {
     );
 }
 
-#[test]
-fn topics_are_parsed_strictly_and_know_their_regions_names() {
-    for (arn, host, name) in [
-        (TOPIC, "sns.us-east-1.amazonaws.com", "sns.amazonaws.com"),
-        (
-            "arn:aws-cn:sns:cn-north-1:123456789012:a",
-            "sns.cn-north-1.amazonaws.com.cn",
-            "sns-cn-north-1.amazonaws.com.cn",
-        ),
-        (
-            "arn:aws-us-gov:sns:us-gov-east-1:123456789012:a",
-            "sns.us-gov-east-1.amazonaws.com",
-            "sns-us-gov-west-1.amazonaws.com",
-        ),
-        (
-            "arn:aws:sns:me-south-1:123456789012:a",
-            "sns.me-south-1.amazonaws.com",
-            "sns-signing.me-south-1.amazonaws.com",
-        ),
-    ] {
-        let topic = Topic::parse(arn).unwrap();
-        assert_eq!(topic.host(), host);
-        assert!(
-            topic.certificate_names().iter().any(|own| own == name),
-            "{arn}"
-        );
-    }
-    for bad in [
-        "",
-        "malote",
-        "arn:aws:sqs:us-east-1:123456789012:malote",
-        "arn:aws:sns:us-east-1:12:malote",
-        "arn:aws:sns:us.evil-1:123456789012:malote",
-        "arn:aws:sns:us-east-1:123456789012:",
-        "arn:aws:sns:us-east-1:123456789012:a:b",
-        "arn:aws:sns:cn-north-1:123456789012:a",
-        "arn:aws:sns:us-east-1:123456789012:*",
-    ] {
-        assert_eq!(Topic::parse(bad), None, "{bad}");
-    }
-}
-
 proptest! {
     #[test]
     fn no_body_breaks_the_parser(body in "\\PC{0,200}", text in "\\PC{0,80}", key in 0usize..11) {
