@@ -1,5 +1,6 @@
 //! Postfix's smtp-sink as the relay.
 
+use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
@@ -16,7 +17,7 @@ struct Sink {
 }
 
 impl Sink {
-    fn start() -> Result<Self> {
+    async fn start() -> Result<Self> {
         let (folder, port) = (tempfile::tempdir()?, free_port()?);
         let mut command = Command::new(tool("smtp-sink")?);
         command.args(["-d", "mail.%M."]).current_dir(folder.path());
@@ -28,11 +29,17 @@ impl Sink {
         }
         command.args([&format!("127.0.0.1:{port}"), "128"]);
         let child = command.stdin(Stdio::null()).spawn()?;
-        Ok(Self {
+        let sink = Self {
             child,
             folder,
             port,
+        };
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        eventually("smtp-sink listens", SENT_MAX, async || {
+            Ok(SmtpClient::connect(address).await.ok())
         })
+        .await?;
+        Ok(sink)
     }
 
     /// What it took, each with the envelope in front.
@@ -60,7 +67,7 @@ fn is_root() -> Result<bool> {
 
 #[tokio::test]
 async fn campaigns_reach_postfixs_smtp_sink() -> Result<()> {
-    let sink = Sink::start()?;
+    let sink = Sink::start().await?;
     let world = World::start_with(|config| {
         campaigns_by(config, "{ provider = \"relay\", pool = \"bulk\" }")?;
         config.set_relay_port(sink.port)
