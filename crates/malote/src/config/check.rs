@@ -7,23 +7,25 @@ use std::sync::Arc;
 use malote_core::clock::Clock;
 use malote_core::credential::{Credential, Credentials};
 use malote_core::fault::ConfigFault;
-use malote_core::name::{CredentialName, ProviderName, StreamName};
+use malote_core::name::{ProviderName, StreamName};
 use malote_core::provider::{Capabilities, RecipientSource};
 use malote_core::stream::{Class, Stream};
+use malote_ingress::smtp::SmtpConfig;
 use malote_providers::ProviderConfig;
 use malote_router::{Router, RouterConfig, RouterCredential, RouterProvider, RouterStream};
 
-use super::de::nearest;
 use super::doors::Admin;
 use super::raw::{RawConfig, StreamConfig};
-use super::{Config, ConfiguredPool, ConfiguredProvider, credentials, doors, settings, streams};
+use super::{Config, ConfiguredProvider, credentials, doors, settings, streams};
 
 /// The tables, each checked by itself.
 pub(super) struct Tables {
     raw: RawConfig,
     admin: Admin,
-    credentials: Vec<Credential>,
-    streams: BTreeMap<StreamName, Arc<Stream>>,
+    credentials: Arc<Credentials>,
+    /// Listeners that lend a credential which is not there.
+    dangling: Vec<ConfigFault>,
+    streams: BTreeMap<StreamName, Stream>,
     /// `None` for one that could not be built, so that what names it is not blamed.
     providers: BTreeMap<ProviderName, Option<ConfiguredProvider>>,
 }
@@ -40,13 +42,20 @@ impl Tables {
         if let Some(sqlite) = &raw.store.sqlite {
             faults.extend(sqlite.check());
         }
-        let anonymous = anonymous_credentials(&raw);
+        let lent = lent_credentials(&raw.smtp);
+        let credentials = credentials::build_all(&raw.credentials, &lent, faults);
+        let credentials = Arc::new(Credentials::new(credentials));
+        let mut dangling = Vec::new();
+        raw.smtp.check("smtp", &credentials, &mut dangling);
+        let names_another = |fault: &ConfigFault| fault.path.ends_with(".anonymous.credential");
+        faults.extend(dangling.extract_if(.., |fault| !names_another(fault)));
         let stream = |(name, table): (&StreamName, &StreamConfig)| {
-            (name.clone(), Arc::new(streams::build(name, table, faults)))
+            (name.clone(), streams::build(name, table, faults))
         };
         Self {
             streams: raw.streams.iter().map(stream).collect(),
-            credentials: credentials::build_all(&raw.credentials, &anonymous, faults),
+            credentials,
+            dangling,
             admin: doors::admin(&raw.admin, faults),
             providers: build_providers(&raw.providers, clock, faults),
             raw,
@@ -55,15 +64,13 @@ impl Tables {
 
     /// Checks what the tables say of each other. `None` if something that is needed is not there;
     /// whether the result may be used is for the faults to say.
-    pub(super) fn join(self, faults: &mut Vec<ConfigFault>) -> Option<Config> {
-        let Self { raw, .. } = &self;
-        check_presence(raw, faults);
-        check_anonymous(raw, faults);
+    pub(super) fn join(mut self, faults: &mut Vec<ConfigFault>) -> Option<Config> {
+        check_presence(&self.raw, faults);
+        faults.append(&mut self.dangling);
         check_sender_domains(&self.credentials, &self.streams, faults);
         let router_config = router_config(&self);
         let (router, router_faults) = Router::compile(&router_config);
         faults.extend(router_faults);
-        check_use(&router_config, faults);
         let providers = self.providers.into_iter();
         let providers: Option<_> = providers.map(|(name, p)| Some((name, p?))).collect();
         let raw = self.raw;
@@ -72,7 +79,7 @@ impl Tables {
             smtp: raw.smtp,
             admin: self.admin,
             store: raw.store.sqlite?,
-            credentials: Credentials::new(self.credentials),
+            credentials: self.credentials,
             streams: self.streams,
             router: router?,
             router_config,
@@ -84,11 +91,10 @@ impl Tables {
     }
 }
 
-fn anonymous_credentials(raw: &RawConfig) -> BTreeSet<String> {
-    let lent = raw.smtp.listeners.iter();
-    lent.filter_map(|listener| listener.anonymous.as_ref())
-        .map(|anonymous| anonymous.credential.to_string())
-        .collect()
+/// The credentials that a listener lends to clients without login.
+fn lent_credentials(smtp: &SmtpConfig) -> BTreeSet<String> {
+    let anonymous = smtp.listeners.iter().filter_map(|l| l.anonymous.as_ref());
+    anonymous.map(|lent| lent.credential.to_string()).collect()
 }
 
 fn check_doors(raw: &RawConfig, faults: &mut Vec<ConfigFault>) {
@@ -102,7 +108,6 @@ fn check_doors(raw: &RawConfig, faults: &mut Vec<ConfigFault>) {
         addresses.push(("http.listen".to_owned(), http.listen));
     }
     addresses.push(("admin.listen".to_owned(), raw.admin.listen));
-    faults.extend(raw.smtp.check("smtp"));
     for (index, listener) in raw.smtp.listeners.iter().enumerate() {
         let at = format!("smtp.listeners[{index}]");
         addresses.push((format!("{at}.listen"), listener.listen));
@@ -111,6 +116,10 @@ fn check_doors(raw: &RawConfig, faults: &mut Vec<ConfigFault>) {
 }
 
 fn check_presence(raw: &RawConfig, faults: &mut Vec<ConfigFault>) {
+    if raw.http.is_none() && raw.smtp.listeners.is_empty() {
+        let message = "nothing listens for mail: give [http] or [[smtp.listeners]]";
+        faults.push(ConfigFault::error("smtp.listeners", message));
+    }
     for (table, is_missing, example) in [
         ("store", raw.store.sqlite.is_none(), "[store.sqlite]"),
         ("streams", raw.streams.is_empty(), "[streams.transactional]"),
@@ -128,35 +137,15 @@ fn check_presence(raw: &RawConfig, faults: &mut Vec<ConfigFault>) {
     }
 }
 
-/// A listener lends a credential that exists.
-fn check_anonymous(raw: &RawConfig, faults: &mut Vec<ConfigFault>) {
-    for (index, listener) in raw.smtp.listeners.iter().enumerate() {
-        let Some(anonymous) = &listener.anonymous else {
-            continue;
-        };
-        let wanted = anonymous.credential.as_str();
-        let known: Vec<&str> = raw.credentials.keys().map(CredentialName::as_str).collect();
-        if !known.contains(&wanted) {
-            let hint = nearest(wanted, &known)
-                .map(|near| format!("; did you mean \"{near}\"?"))
-                .unwrap_or_default();
-            faults.push(ConfigFault::error(
-                format!("smtp.listeners[{index}].anonymous.credential"),
-                format!("there is no credential \"{wanted}\"{hint}"),
-            ));
-        }
-    }
-}
-
 /// Two classes under one sender domain share its reputation: a bad campaign stains the password
 /// resets.
 fn check_sender_domains(
-    credentials: &[Credential],
-    streams: &BTreeMap<StreamName, Arc<Stream>>,
+    credentials: &Credentials,
+    streams: &BTreeMap<StreamName, Stream>,
     faults: &mut Vec<ConfigFault>,
 ) {
     let mut classes: BTreeMap<&str, BTreeSet<Class>> = BTreeMap::new();
-    for credential in credentials {
+    for credential in credentials.iter() {
         let own = credential.streams.iter().filter_map(|s| streams.get(s));
         let own: BTreeSet<Class> = own.map(|stream| stream.class).collect();
         for (index, domain) in credential.from_domains.iter().enumerate() {
@@ -186,7 +175,7 @@ fn build_providers(
         let pools = table.pools.iter().map(|(pool, config)| {
             let limits = config.limits.clone();
             let warmup = config.warmup;
-            (pool.clone(), ConfiguredPool { limits, warmup })
+            (pool.clone(), (limits, warmup))
         });
         let provider = adapter.map(|adapter| ConfiguredProvider {
             adapter,
@@ -252,9 +241,11 @@ fn router_config(tables: &Tables) -> RouterConfig {
     }
 }
 
-/// Providers and streams that nothing leads to: usually a name left behind.
-fn check_use(config: &RouterConfig, faults: &mut Vec<ConfigFault>) {
-    let targets = config.routes.values().flat_map(|route| &route.targets);
+/// Providers, streams and credentials that nothing leads to: usually a name left behind.
+pub(super) fn unused(config: &Config) -> Vec<ConfigFault> {
+    let mut faults = Vec::new();
+    let routes = config.router_config.routes.values();
+    let targets = routes.flat_map(|route| &route.targets);
     let used: BTreeSet<&str> = targets.map(|target| target.provider.as_str()).collect();
     for name in config.providers.keys() {
         if !used.contains(name.as_str()) {
@@ -262,14 +253,21 @@ fn check_use(config: &RouterConfig, faults: &mut Vec<ConfigFault>) {
             faults.push(ConfigFault::warning(format!("providers.{name}"), message));
         }
     }
-    let lists = config.credentials.iter();
-    let allowed: BTreeSet<(&StreamName, &CredentialName)> = lists
-        .flat_map(|(credential, own)| own.streams.iter().map(move |s| (s, credential)))
-        .collect();
     for name in config.streams.keys() {
-        if !allowed.iter().any(|(stream, _)| *stream == name) {
+        if !config.credentials.iter().any(|own| own.may_use(name)) {
             let message = "no credential may use it";
             faults.push(ConfigFault::warning(format!("streams.{name}"), message));
         }
     }
+    let lent = lent_credentials(&config.smtp);
+    for credential in config.credentials.iter() {
+        let has_key = credential.api_key.is_some() || credential.smtp_login.is_some();
+        if !has_key && !lent.contains(credential.name.as_str()) {
+            let message = "nobody can use it: give api_key or smtp_user, or name it in a \
+                           listener's `anonymous`";
+            let path = format!("credentials.{}", credential.name);
+            faults.push(ConfigFault::warning(path, message));
+        }
+    }
+    faults
 }

@@ -15,11 +15,11 @@ const API_KEY_BYTES_MAX: usize = 512;
 /// Below this many octets a key can be guessed.
 const API_KEY_BYTES_SAFE: usize = 12;
 
-/// All credentials; what is wrong with their tables is noted. `anonymous` names those that a
+/// All credentials; what is wrong with their tables is noted. `lent` names those that a
 /// listener lends to clients without login.
 pub(super) fn build_all(
     tables: &BTreeMap<CredentialName, CredentialConfig>,
-    anonymous: &BTreeSet<String>,
+    lent: &BTreeSet<String>,
     faults: &mut Vec<ConfigFault>,
 ) -> Vec<Credential> {
     let all: Vec<Credential> = tables
@@ -29,7 +29,7 @@ pub(super) fn build_all(
                 at: format!("credentials.{name}"),
                 name,
                 table,
-                anonymous,
+                lent,
                 faults,
             }
             .build()
@@ -43,7 +43,7 @@ struct Table<'a> {
     at: String,
     name: &'a CredentialName,
     table: &'a CredentialConfig,
-    anonymous: &'a BTreeSet<String>,
+    lent: &'a BTreeSet<String>,
     faults: &'a mut Vec<ConfigFault>,
 }
 
@@ -61,16 +61,10 @@ impl Table<'_> {
     fn build(mut self) -> Credential {
         let api_key = self.api_key();
         let smtp_login = self.smtp_login();
-        let is_anonymous = self.anonymous.contains(self.name.as_str());
-        if api_key.is_none() && smtp_login.is_none() && !is_anonymous && !self.has_secret_keys() {
-            let message = "nobody can use it: give api_key or smtp_user, or name it in a \
-                           listener's `anonymous`";
-            self.faults
-                .push(ConfigFault::warning(self.at.clone(), message));
-        }
+        let is_lent = self.lent.contains(self.name.as_str());
         self.check_repeats();
-        let from_domains = self.from_domains();
-        let speaks_smtp = smtp_login.is_some() || is_anonymous;
+        let from_domains = self.parse_domains();
+        let speaks_smtp = smtp_login.is_some() || is_lent;
         Credential {
             name: self.name.clone(),
             on_foreign_from: self.on_foreign_from(speaks_smtp, &from_domains),
@@ -89,14 +83,6 @@ impl Table<'_> {
             received: self.table.received,
             lenient_headers: self.table.lenient_headers,
         }
-    }
-
-    fn has_secret_keys(&self) -> bool {
-        let table = self.table;
-        table.api_key.is_some()
-            || table.api_key_env.is_some()
-            || table.api_key_file.is_some()
-            || table.smtp_user.is_some()
     }
 
     fn secret(&mut self, source: &SecretSource<'_>) -> Option<Secret> {
@@ -180,7 +166,7 @@ impl Table<'_> {
         }
     }
 
-    fn from_domains(&mut self) -> Vec<String> {
+    fn parse_domains(&mut self) -> Vec<String> {
         let mut domains = Vec::new();
         for (index, text) in self.table.from_domains.iter().enumerate() {
             match parse_domain(text) {
@@ -335,12 +321,6 @@ mod tests {
                 "{table}: {found:?}"
             );
         }
-    }
-
-    #[test]
-    fn a_credential_that_nobody_can_use_is_named_unless_a_listener_lends_it() {
-        assert_eq!(faults("[lent]\nstreams = ['s']"), []);
-        assert_eq!(faults("[idle]\nstreams = ['s']")[0].0, "credentials.idle");
     }
 
     #[test]

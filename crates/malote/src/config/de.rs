@@ -21,6 +21,15 @@ pub(crate) struct UnknownKey {
     pub(crate) known: &'static [&'static str],
 }
 
+/// What reading notes by the way.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    pub(crate) unknown: Vec<UnknownKey>,
+    /// Every table read, with the keys that it knows.
+    #[cfg(test)]
+    pub(crate) tables: Vec<(Path, &'static [&'static str])>,
+}
+
 /// Why a tree is not what a struct wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Misfit {
@@ -82,7 +91,19 @@ fn found(unexpected: &Unexpected<'_>) -> String {
         Unexpected::Float(number) => number.to_string(),
         Unexpected::Seq => "a list".to_owned(),
         Unexpected::Map => "a table".to_owned(),
-        _ => "a text".to_owned(),
+        // Nothing else comes out of a tree.
+        Unexpected::Char(_)
+        | Unexpected::Str(_)
+        | Unexpected::Bytes(_)
+        | Unexpected::Unit
+        | Unexpected::Option
+        | Unexpected::NewtypeStruct
+        | Unexpected::Enum
+        | Unexpected::UnitVariant
+        | Unexpected::NewtypeVariant
+        | Unexpected::TupleVariant
+        | Unexpected::StructVariant
+        | Unexpected::Other(_) => "a text".to_owned(),
     }
 }
 
@@ -150,31 +171,32 @@ pub(crate) struct NodeReader<'a> {
     node: &'a Node,
     path: &'a Path,
     place: &'a Place,
-    unknown: &'a RefCell<Vec<UnknownKey>>,
+    notes: &'a RefCell<Notes>,
 }
 
 impl<'a> NodeReader<'a> {
     /// Reads from the root of a tree.
-    pub(crate) fn root(
-        node: &'a Node,
-        path: &'a Path,
-        unknown: &'a RefCell<Vec<UnknownKey>>,
-    ) -> Self {
+    pub(crate) fn root(node: &'a Node, path: &'a Path, notes: &'a RefCell<Notes>) -> Self {
         Self {
             node,
             path,
             place: &node.place,
-            unknown,
+            notes,
         }
     }
 
-    fn note_unknown(&self, known: &'static [&'static str]) {
+    fn note_table(&self, known: &'static [&'static str]) {
+        #[cfg(test)]
+        self.notes
+            .borrow_mut()
+            .tables
+            .push((self.path.clone(), known));
         let Value::Table(members) = &self.node.value else {
             return;
         };
         for (key, member) in members {
             if !known.contains(&key.as_str()) {
-                self.unknown.borrow_mut().push(UnknownKey {
+                self.notes.borrow_mut().unknown.push(UnknownKey {
                     path: self.path.key(key),
                     place: member.key.clone(),
                     known,
@@ -189,15 +211,14 @@ impl<'a> NodeReader<'a> {
             value: Value::Text(text.to_owned()),
             place: self.node.place.clone(),
         };
-        let Ok(mut parsed) = Node::parse(&format!("v = {text}"), self.node.place.source) else {
+        let parsed = Node::parse(&format!("v = {text}"), self.node.place.source);
+        let Ok(Value::Table(mut members)) = parsed.map(|node| node.value) else {
             return plain();
         };
-        match &mut parsed.value {
-            Value::Table(members) if members.len() == 1 => match members.remove("v") {
-                Some(member) => member.node.set_at(&self.node.place),
-                None => plain(),
-            },
-            _ => plain(),
+        // A text with a line end could set more than one key.
+        match (members.remove("v"), members.is_empty()) {
+            (Some(member), true) => member.node.set_at(&self.node.place),
+            (Some(_) | None, _) => plain(),
         }
     }
 
@@ -215,7 +236,7 @@ impl<'a> NodeReader<'a> {
             return reader.read(visitor, fields);
         }
         if let Some(fields) = fields {
-            self.note_unknown(fields);
+            self.note_table(fields);
         }
         let result = match &self.node.value {
             Value::Text(text) | Value::Variable(text) => visitor.visit_str(text),
@@ -272,12 +293,11 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
 
     /// Where a text is wanted, a variable is one as it stands: a password of digits, an address.
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
-        match &self.node.value {
-            Value::Variable(text) => visitor
-                .visit_str(text)
-                .map_err(|misfit: Misfit| misfit.or_at(self.path, self.place)),
-            _ => self.read(visitor, None),
+        if let Value::Variable(text) = &self.node.value {
+            let result = visitor.visit_str(text);
+            return result.map_err(|misfit: Misfit| misfit.or_at(self.path, self.place));
         }
+        self.read(visitor, None)
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Misfit> {
@@ -322,7 +342,9 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
                 known: None,
                 value: None,
             })),
-            _ => self.read(visitor, None),
+            Value::Integer(_) | Value::Float(_) | Value::Bool(_) | Value::Array(_) => {
+                self.read(visitor, None)
+            }
         };
         result.map_err(|misfit| misfit.or_at(self.path, self.place))
     }
@@ -355,7 +377,7 @@ impl<'de> SeqAccess<'de> for Elements<'_> {
             node,
             path: &path,
             place: &node.place,
-            unknown: self.reader.unknown,
+            notes: self.reader.notes,
         };
         seed.deserialize(reader).map(Some)
     }
@@ -408,7 +430,7 @@ impl<'de> MapAccess<'de> for Members<'_> {
             node: &member.node,
             path: &path,
             place,
-            unknown: self.reader.unknown,
+            notes: self.reader.notes,
         };
         seed.deserialize(reader)
             .map_err(|misfit| misfit.or_at(&path, place))

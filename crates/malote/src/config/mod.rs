@@ -23,11 +23,13 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use malote_core::address::parse_domain;
 use malote_core::clock::Clock;
 use malote_core::credential::Credentials;
 use malote_core::limits::{Limits, Warmup};
 use malote_core::name::{PoolName, ProviderName, StreamName};
 use malote_core::stream::Stream;
+use malote_delivery::{Bounds, ProviderEntry};
 use malote_ingress::http::HttpConfig;
 use malote_ingress::smtp::SmtpConfig;
 use malote_providers::Adapter;
@@ -49,9 +51,9 @@ pub struct Config {
     /// `[store.sqlite]`.
     pub store: SqliteConfig,
     /// `[credentials.NAME]`, secrets fetched.
-    pub credentials: Credentials,
+    pub credentials: Arc<Credentials>,
     /// `[streams.NAME]`, the defaults of the class filled in.
-    pub streams: BTreeMap<StreamName, Arc<Stream>>,
+    pub streams: BTreeMap<StreamName, Stream>,
     /// Rules, routes and mailbox providers, compiled.
     pub router: Router,
     /// What `router` was compiled from, for `explain` and comparisons.
@@ -73,18 +75,53 @@ pub struct ConfiguredProvider {
     /// Limits of the whole account.
     pub limits: Limits,
     /// Its pools that have a table of their own.
-    pub pools: BTreeMap<PoolName, ConfiguredPool>,
+    pub pools: BTreeMap<PoolName, (Limits, Option<Warmup>)>,
     /// What a thousand recipients cost, in the operator's currency.
     pub cost_per_thousand: Option<f64>,
 }
 
-/// What the engine keeps to for one pool.
-#[derive(Debug, Clone, PartialEq)]
-pub struct ConfiguredPool {
-    /// Limits of this pool, besides the account's.
-    pub limits: Limits,
-    /// Warm-up of its IPs.
-    pub warmup: Option<Warmup>,
+impl Config {
+    /// The bounds that the engine keeps to.
+    #[must_use]
+    pub fn bounds(&self) -> Bounds {
+        Bounds {
+            hostname: self.hostname(),
+            queue_bytes_max: self.delivery.queue_bytes_max.0,
+            workers: self.delivery.workers,
+            transactional_reserve: self.delivery.transactional_reserve,
+            drain_max: self.delivery.drain.0,
+            keep_bodies: self.retention.bodies.0,
+            keep_messages: self.retention.messages.0,
+            crashes_max: self.delivery.crashes_max,
+            soft_bounces_max: self.delivery.soft_bounces_max,
+            soft_bounce_window: self.delivery.soft_bounce_window.0,
+            soft_bounce_suppression: self.delivery.soft_bounce_suppression.0,
+            dsn_per_minute: self.delivery.dsn_per_minute,
+        }
+    }
+
+    /// `smtp.hostname`, else what the kernel calls this machine, else `localhost`.
+    #[must_use]
+    pub fn hostname(&self) -> String {
+        let parse = |name: &str| parse_domain(name.trim()).ok();
+        let given = self.smtp.hostname.as_deref().and_then(parse);
+        let machine = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        given
+            .or_else(|| machine().as_deref().and_then(parse))
+            .unwrap_or_else(|| "localhost".to_owned())
+    }
+}
+
+impl ConfiguredProvider {
+    /// The provider as the engine uses it.
+    #[must_use]
+    pub fn entry(&self) -> ProviderEntry {
+        ProviderEntry {
+            provider: Arc::clone(&self.adapter.provider),
+            limits: self.limits.clone(),
+            pools: self.pools.clone(),
+        }
+    }
 }
 
 /// What reading a configuration gave.
@@ -117,6 +154,10 @@ pub fn read(
             config = tables.join(&mut faults);
         }
         reading.add_faults(faults);
+    }
+    // With an error elsewhere, what looks unused may only be named wrongly.
+    if let Some(config) = config.as_ref().filter(|_| !reading.has_errors()) {
+        reading.add_faults(check::unused(config));
     }
     let report = reading.report();
     let config = config.filter(|_| report.is_good());

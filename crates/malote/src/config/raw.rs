@@ -8,6 +8,7 @@ use malote_core::credential::{BadRecipients, OnFinalFailure, ReceivedDetail};
 use malote_core::name::{CredentialName, ProviderName, RouteName, StreamName};
 use malote_core::stream::{Class, OnThrottle, OnUnknown};
 use malote_core::units::{ByteSize, Span};
+use malote_delivery::Bounds;
 use malote_ingress::http::HttpConfig;
 use malote_ingress::smtp::SmtpConfig;
 use malote_providers::ProviderConfig;
@@ -182,28 +183,47 @@ pub(super) struct FailoverConfig {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DeliveryConfig {
-    /// Attempts under way at once, over all providers, 1 to 10,000; default 256.
+    /// Messages under way at once, over all providers, 1 to 10,000; default 1024. Read at start.
     pub workers: u32,
     /// Share of the workers that only transactional streams may use, 0.0 to 0.9; default 0.25.
+    /// Read at start.
     pub transactional_reserve: f64,
-    /// How long a stop waits for what is under way, `"0s"` to `"10m"`; default `"30s"`.
+    /// How long a stop waits for what is under way, `"0s"` to `"10m"`; default `"25s"`.
     pub drain: Span,
-    /// Octets of queued mail above which nothing more is accepted, at least `"1MiB"`; default
-    /// `"20GiB"`.
+    /// Octets of queued mail above which campaign mail is refused, at least `"1MiB"`; default
+    /// `"64GiB"`. Transactional mail may use a tenth more.
     pub queue_bytes_max: ByteSize,
     /// Recipients of one Mautic e-mail id in ten minutes above which mail with no other mark of a
     /// campaign is one, 1 to 1,000,000; default 50.
     pub campaign_burst: u64,
+    /// Crashes of the process with a delivery under way after which it is quarantined, 1 to
+    /// 1,000; default 10.
+    pub crashes_max: u32,
+    /// Bounces for a full mailbox within `soft_bounce_window` that suppress the address, 1 to
+    /// 1,000; default 5.
+    pub soft_bounces_max: u32,
+    /// The window in which they are counted, `"1h"` to `"90d"`; default `"14d"`.
+    pub soft_bounce_window: Span,
+    /// How long such a suppression lasts, `"1h"` to `"3650d"`; default `"30d"`.
+    pub soft_bounce_suppression: Span,
+    /// Delivery status notifications a minute and credential, 1 to 10,000; default 60.
+    pub dsn_per_minute: u32,
 }
 
 impl Default for DeliveryConfig {
     fn default() -> Self {
+        let bounds = Bounds::default();
         Self {
-            workers: 256,
-            transactional_reserve: 0.25,
-            drain: Span(std::time::Duration::from_secs(30)),
-            queue_bytes_max: ByteSize(20 << 30),
+            workers: bounds.workers,
+            transactional_reserve: bounds.transactional_reserve,
+            drain: Span(bounds.drain_max),
+            queue_bytes_max: ByteSize(bounds.queue_bytes_max),
             campaign_burst: malote_router::CAMPAIGN_BURST_DEFAULT,
+            crashes_max: bounds.crashes_max,
+            soft_bounces_max: bounds.soft_bounces_max,
+            soft_bounce_window: Span(bounds.soft_bounce_window),
+            soft_bounce_suppression: Span(bounds.soft_bounce_suppression),
+            dsn_per_minute: bounds.dsn_per_minute,
         }
     }
 }
@@ -220,9 +240,10 @@ pub struct RetentionConfig {
 
 impl Default for RetentionConfig {
     fn default() -> Self {
+        let bounds = Bounds::default();
         Self {
-            bodies: Span(std::time::Duration::from_secs(3_600)),
-            messages: Span(std::time::Duration::from_secs(30 * 86_400)),
+            bodies: Span(bounds.keep_bodies),
+            messages: Span(bounds.keep_messages),
         }
     }
 }

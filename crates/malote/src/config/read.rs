@@ -5,16 +5,16 @@ use std::collections::BTreeSet;
 use std::error::Error;
 use std::ffi::OsString;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path as FilePath, PathBuf};
 
 use malote_core::fault::{ConfigFault, Severity};
 use serde::de::DeserializeOwned;
 
-use super::de::{Misfit, NodeReader, UnknownKey, nearest, unknown_key_message};
+use super::de::{Misfit, NodeReader, Notes, UnknownKey, nearest, unknown_key_message};
 use super::report::{Excerpt, Fault, Location, Report};
 use super::secrets;
 use super::source::{Source, read_file, set_variable, variables};
-use super::tree::{Node, Path, Place};
+use super::tree::{Node, Path, Place, Step};
 
 /// Most faults that are looked for one by one. A file with more is not worth more patience.
 const ROUNDS_MAX: usize = 200;
@@ -76,9 +76,9 @@ impl Reading {
         reading
     }
 
-    fn add_file(&mut self, file: &PathBuf) {
+    fn add_file(&mut self, file: &FilePath) {
         let source = self.sources.len();
-        let path = file.clone();
+        let path = file.to_path_buf();
         match read_file(file) {
             Ok(text) => {
                 let parsed = Node::parse(&text, source);
@@ -123,6 +123,11 @@ impl Reading {
         self.is_partial
     }
 
+    /// Whether anything found so far stops the start.
+    pub(crate) fn has_errors(&self) -> bool {
+        self.found.iter().any(|f| f.severity == Severity::Error)
+    }
+
     /// The merged tree, less what was wrong.
     pub(crate) fn tree(&self) -> &Node {
         &self.tree
@@ -132,10 +137,12 @@ impl Reading {
     /// taken out, and reading goes on. `None` if nothing fits at all.
     pub(crate) fn extract<T: DeserializeOwned>(&mut self) -> Option<T> {
         for _ in 0..ROUNDS_MAX {
-            let unknown = RefCell::default();
+            let notes = RefCell::default();
             let root = Path::default();
-            let result = T::deserialize(NodeReader::root(&self.tree, &root, &unknown));
-            for key in unknown.into_inner() {
+            let result = T::deserialize(NodeReader::root(&self.tree, &root, &notes));
+            let notes: Notes = notes.into_inner();
+            for key in notes.unknown {
+                self.tree.prune(&key.path);
                 self.note_unknown(key);
             }
             match result {
@@ -159,7 +166,9 @@ impl Reading {
         let message = unknown_key_message(&name, key.known);
         // The key that was meant is not also missing.
         if let (Some(near), Some(table)) = (nearest(&name, key.known), key.path.parent()) {
-            self.pruned.push(table.key(near));
+            let meant = table.key(near);
+            self.is_partial |= is_named_elsewhere(&meant);
+            self.pruned.push(meant);
         }
         self.add(
             Severity::Error,
@@ -186,8 +195,7 @@ impl Reading {
                 Some(place),
             );
         }
-        // An element or a named table that is gone is missed by whatever names it.
-        self.is_partial |= misfit.missing.is_some() || path.0.len() <= 2;
+        self.is_partial |= is_named_elsewhere(&path);
         if path.0.is_empty() {
             return false;
         }
@@ -255,6 +263,16 @@ impl Reading {
             hidden
         });
         Page::File { path, text, hidden }
+    }
+}
+
+/// Whether what stands at `path` is named by other tables, which would be blamed if it is gone.
+fn is_named_elsewhere(path: &Path) -> bool {
+    const NAMED: [&str; 5] = ["credentials", "streams", "routes", "rules", "providers"];
+    match path.0.as_slice() {
+        [] => true,
+        [Step::Key(table)] | [Step::Key(table), _] => NAMED.contains(&table.as_str()),
+        _ => false,
     }
 }
 

@@ -1,6 +1,6 @@
 //! Everything that is wrong with a configuration, for terminals and for machines.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 use malote_core::fault::Severity;
 use serde::ser::SerializeStruct;
@@ -92,29 +92,33 @@ impl Report {
     #[must_use]
     pub fn render(&self, is_coloured: bool) -> String {
         let paint = if is_coloured { COLOURED } else { PLAIN };
-        let mut text = String::new();
-        for fault in &self.faults {
-            // Writing to a String cannot fail.
-            let _: fmt::Result = fault.render(&mut text, &paint);
+        Painted(self, paint).to_string()
+    }
+}
+
+/// A report in the colours of a terminal, or in none.
+struct Painted<'a>(&'a Report, Paint);
+
+impl fmt::Display for Painted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(report, paint) = self;
+        for fault in &report.faults {
+            fault.render(f, paint)?;
         }
-        let _: fmt::Result = writeln!(
-            text,
-            "{}, {}{}",
-            count(self.errors(), "error"),
-            count(self.warnings(), "warning"),
-            if self.is_partial {
-                "; some checks wait until these errors are gone"
-            } else {
-                ""
-            }
-        );
-        text
+        let errors = count(report.errors(), "error");
+        let warnings = count(report.warnings(), "warning");
+        let rest = if report.is_partial {
+            "; some checks wait until these errors are gone"
+        } else {
+            ""
+        };
+        writeln!(f, "{errors}, {warnings}{rest}")
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.render(false))
+        Painted(self, PLAIN).fmt(f)
     }
 }
 
@@ -145,7 +149,7 @@ const COLOURED: Paint = Paint {
 };
 
 impl Fault {
-    fn render(&self, text: &mut String, paint: &Paint) -> fmt::Result {
+    fn render(&self, text: &mut fmt::Formatter<'_>, paint: &Paint) -> fmt::Result {
         let (colour, word) = match self.severity {
             Severity::Error => (paint.error, "error"),
             Severity::Warning => (paint.warning, "warning"),

@@ -8,14 +8,39 @@ use malote_core::units::Span;
 use super::raw::RawConfig;
 
 const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Notes every value out of bounds.
 pub(super) fn check(raw: &RawConfig, faults: &mut Vec<ConfigFault>) {
     let delivery = &raw.delivery;
     let mut error = |path: &str, message: String| faults.push(ConfigFault::error(path, message));
-    if !(1..=10_000).contains(&delivery.workers) {
-        error("delivery.workers", "must be from 1 to 10000".to_owned());
+    for (path, number, max) in [
+        ("delivery.workers", u64::from(delivery.workers), 10_000),
+        (
+            "delivery.campaign_burst",
+            delivery.campaign_burst,
+            1_000_000,
+        ),
+        (
+            "delivery.crashes_max",
+            u64::from(delivery.crashes_max),
+            1_000,
+        ),
+        (
+            "delivery.soft_bounces_max",
+            u64::from(delivery.soft_bounces_max),
+            1_000,
+        ),
+        (
+            "delivery.dsn_per_minute",
+            u64::from(delivery.dsn_per_minute),
+            10_000,
+        ),
+    ] {
+        if !(1..=max).contains(&number) {
+            error(path, format!("must be from 1 to {max}"));
+        }
     }
     if !(0.0..=0.9).contains(&delivery.transactional_reserve) {
         let message = "must be from 0.0 to 0.9".to_owned();
@@ -25,29 +50,24 @@ pub(super) fn check(raw: &RawConfig, faults: &mut Vec<ConfigFault>) {
         let message = "must be at least \"1MiB\"".to_owned();
         error("delivery.queue_bytes_max", message);
     }
-    if !(1..=1_000_000).contains(&delivery.campaign_burst) {
-        let message = "must be from 1 to 1000000".to_owned();
-        error("delivery.campaign_burst", message);
-    }
+    let retention = &raw.retention;
+    let (zero, longest) = (Duration::ZERO, 3_650 * DAY);
     for (path, span, min, max) in [
+        ("delivery.drain", delivery.drain, zero, 10 * MINUTE),
         (
-            "delivery.drain",
-            delivery.drain,
-            Duration::ZERO,
-            10 * MINUTE,
+            "delivery.soft_bounce_window",
+            delivery.soft_bounce_window,
+            HOUR,
+            90 * DAY,
         ),
         (
-            "retention.bodies",
-            raw.retention.bodies,
-            Duration::ZERO,
-            365 * DAY,
+            "delivery.soft_bounce_suppression",
+            delivery.soft_bounce_suppression,
+            HOUR,
+            longest,
         ),
-        (
-            "retention.messages",
-            raw.retention.messages,
-            DAY,
-            3_650 * DAY,
-        ),
+        ("retention.bodies", retention.bodies, zero, 365 * DAY),
+        ("retention.messages", retention.messages, DAY, longest),
     ] {
         if !(min..=max).contains(&span.0) {
             let message = format!("must be from \"{}\" to \"{}\"", Span(min), Span(max));

@@ -2,13 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use malote_core::clock::FixedClock;
-use malote_core::fault::Severity;
-use malote_core::name::CredentialName;
 
 use super::*;
+
+mod examples;
 
 /// A small configuration without faults or warnings; cases replace or add lines.
 pub(super) const GOOD: &str = r#"
@@ -355,8 +354,8 @@ fn two_doors_on_one_port_and_keys_that_do_not_fit_are_refused() {
         "5 admin.listen: ",
     );
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    write_certificate(one.path());
-    write_certificate(two.path());
+    examples::write_certificate(one.path());
+    examples::write_certificate(two.path());
     let tls = |cert: &Path, key: &Path| {
         let (cert, key) = (cert.join("cert.pem"), key.join("key.pem"));
         format!("[http]\ntls = {{ cert_file = {cert:?}, key_file = {key:?} }}")
@@ -369,63 +368,88 @@ fn two_doors_on_one_port_and_keys_that_do_not_fit_are_refused() {
     assert_refused(&gone, "3 http.tls.cert_file: ");
 }
 
-/// A certificate for `localhost` and its key, as `cert.pem` and `key.pem`.
-fn write_certificate(folder: &Path) {
-    let pair = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    fs::write(folder.join("cert.pem"), pair.cert.pem()).unwrap();
-    fs::write(folder.join("key.pem"), pair.signing_key.serialize_pem()).unwrap();
-}
-
-/// Runs one test of this file again in a process of its own, with variables and a directory:
-/// a process cannot change its own environment without unsafe code.
-fn in_own_process(test: &str, directory: &Path, variables: &[(&str, &str)]) -> bool {
-    const MARK: &str = "MALOTE_TEST_OWN_PROCESS";
-    if std::env::var_os(MARK).is_some() {
-        return true;
+#[test]
+fn what_follows_from_a_fault_is_not_told_as_another() {
+    for (from, to, only) in [
+        (
+            "class = \"transactional\"",
+            "class = \"x\"",
+            "streams.tx.class",
+        ),
+        (
+            "[providers.box.capture]",
+            "[provders.box.capture]",
+            "provders",
+        ),
+        (
+            "[providers.box.capture]",
+            "[providers.box]\ncaptur = {}",
+            "providers.box.captur",
+        ),
+        ("path = ", "paht = ", "store.sqlite.paht"),
+        ("strategy = ", "stratgy = ", "routes.tx.stratgy"),
+        ("[routes.tx]", "[routes.'Not a name']", "routes.Not a name"),
+        (
+            "streams = [\"tx\"]",
+            "streams = \"tx\"",
+            "credentials.lent.streams",
+        ),
+        ("listen = \"127.0.0.1:12525\"", "", "smtp.listeners[0]"),
+    ] {
+        let report = read_texts(&[&with((from, to))], &[]).report;
+        let keys: Vec<_> = report.faults.iter().map(|f| f.key.as_str()).collect();
+        assert_eq!(keys, [only], "{report}");
     }
-    let output = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", &format!("config::tests::{test}"), "--nocapture"])
-        .envs(variables.iter().copied())
-        .env(MARK, "1")
-        .current_dir(directory)
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(
-        output.status.success() && told.contains("1 passed"),
-        "{told}"
-    );
-    false
 }
 
 #[test]
-fn the_contract_loads_word_for_word() {
-    let dir = tempfile::tempdir().unwrap();
-    write_certificate(dir.path());
-    let variables = [
-        ("MAUTIC_PASSWORD", "mautic-password"),
-        ("SES_SECRET", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
-        ("MAILGUN_KEY", "key-0123456789abcdef"),
-        ("MAILGUN_SIGNING_KEY", "0123456789abcdef"),
-    ];
-    if !in_own_process("the_contract_loads_word_for_word", dir.path(), &variables) {
-        return;
-    }
-    let outcome = read_texts(&[include_str!("testdata/contract.toml")], &[]);
-    let errors = outcome.report.faults.iter();
-    let errors: Vec<_> = errors.filter(|f| f.severity == Severity::Error).collect();
-    assert_eq!(errors, Vec::<&Fault>::new());
-    let config = outcome.config.unwrap();
-    assert!(config.credentials.by_api_key("mk_test_shop").is_some());
-    assert!(
-        config
-            .credentials
-            .by_smtp_login("mautic", b"mautic-password")
-            .is_some()
+fn a_fault_inside_one_table_does_not_hide_what_others_name_wrongly() {
+    let text = with(("provider = \"box\"", "provider = \"bax\"")) + "[log]\nformat = 'xml'\n";
+    let report = read_texts(&[&text], &[]).report;
+    let keys: Vec<_> = report.faults.iter().map(|f| f.key.as_str()).collect();
+    assert_eq!(keys, ["routes.tx.targets[0].provider", "log.format"]);
+    assert!(!report.is_partial);
+}
+
+#[test]
+fn without_a_door_a_store_or_a_stream_nothing_starts() {
+    let report = read_texts(&[""], &[]).report;
+    let keys: Vec<_> = report.faults.iter().map(|f| f.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        [
+            "smtp.listeners",
+            "store",
+            "streams",
+            "providers",
+            "credentials"
+        ]
     );
-    let lent = CredentialName::try_from("loadtest").unwrap();
-    assert!(config.credentials.get(&lent).is_some());
-    assert_eq!(config.providers.len(), 3);
-    assert_eq!(config.streams.len(), 2);
-    assert_eq!(config.router_config.rules.len(), 2);
+}
+
+#[test]
+fn a_file_with_nothing_but_faults_is_reported_in_bounded_time() {
+    let lines: String = (0..3_000)
+        .map(|n| format!("[streams.s{n}]\nclass = {n}\n"))
+        .collect();
+    let keys: String = (0..30_000).map(|n| format!("k{n} = 1\n")).collect();
+    let report = read_texts(&[&format!("{keys}{lines}")], &[]).report;
+    assert_eq!(report.exit_code(), 2);
+    assert!(report.faults.len() <= 501 && report.is_partial);
+    assert!(report.to_string().contains("more faults are not listed"));
+}
+
+#[test]
+fn what_nothing_leads_to_is_warned_of() {
+    let text = format!(
+        "{GOOD}[credentials.idle]\nstreams = ['tx']\n[providers.spare.capture]\n\
+         [streams.other]\nclass = 'transactional'\nroute = 'tx'\n"
+    );
+    let report = read_texts(&[&text], &[]).report;
+    let keys: Vec<_> = report.faults.iter().map(|f| f.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        ["credentials.idle", "providers.spare", "streams.other"]
+    );
+    assert_eq!(report.exit_code(), 0);
 }

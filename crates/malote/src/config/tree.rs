@@ -169,10 +169,12 @@ impl Node {
     }
 
     /// The node at `path`, by the indices that lists had in their files.
+    #[cfg(test)]
     pub(crate) fn find(&self, path: &Path) -> Option<&Self> {
         path.0.iter().try_fold(self, |node, step| node.child(step))
     }
 
+    #[cfg(test)]
     fn child(&self, step: &Step) -> Option<&Self> {
         match (&self.value, step) {
             (Value::Table(members), Step::Key(key)) => members.get(key).map(|m| &m.node),

@@ -6,7 +6,10 @@ use super::*;
 
 /// Keeps what is written, and can be made to block.
 #[derive(Clone, Default)]
-struct Paper(Arc<(Mutex<(Vec<u8>, bool)>, Condvar)>);
+struct Paper(Arc<(Mutex<Sheet>, Condvar)>);
+
+/// What is written, and whether the next writer waits.
+type Sheet = (Vec<u8>, bool);
 
 impl Paper {
     fn text(&self) -> String {

@@ -54,7 +54,7 @@ impl LineWriter {
             .spawn(move || {
                 write_lines(&incoming, out, &dropped);
                 // The other end may have stopped waiting.
-                let _: Result<(), _> = finish.try_send(());
+                finish.try_send(()).unwrap_or_default();
             })?;
         Ok(Self {
             sender,
@@ -83,7 +83,7 @@ impl LineWriter {
         }
         if self.finished.recv_timeout(left).is_ok() {
             // A thread that panicked has nothing left to write either.
-            let _: Result<(), _> = self.thread.join();
+            self.thread.join().unwrap_or_default();
         }
     }
 }
