@@ -2,4 +2,8 @@
 
 pub mod admin;
 pub mod config;
+mod listeners;
 pub mod logging;
+mod reload;
+pub mod serve;
+mod wiring;

@@ -1,0 +1,161 @@
+//! Another configuration while running: by SIGHUP or when a file changes, wholly or not at all.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use malote_core::clock::Clock;
+use malote_core::credential::CredentialsInForce;
+use malote_delivery::Engine;
+use malote_ingress::ReloadingCertificate;
+use malote_ingress::http::WebhookParsers;
+use notify::{RecursiveMode, Watcher};
+use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::config;
+use crate::wiring::{InForce, in_force};
+
+/// Quiet time after a change before the files are read: editors write in several steps, and a
+/// flood of signals is one reload.
+const SETTLE: Duration = Duration::from_millis(300);
+
+/// Everything that a reload replaces.
+pub(crate) struct Reloading {
+    /// The files, in their order.
+    pub(crate) files: Vec<PathBuf>,
+    /// For adapters.
+    pub(crate) clock: Arc<dyn Clock>,
+    /// The engine.
+    pub(crate) engine: Arc<Engine>,
+    /// Who may submit.
+    pub(crate) credentials: CredentialsInForce,
+    /// Webhook parsers.
+    pub(crate) parsers: WebhookParsers,
+    /// Certificates, read again with every reload.
+    pub(crate) certificates: Vec<Arc<ReloadingCertificate>>,
+    /// What is counted.
+    pub(crate) metrics: ReloadMetrics,
+}
+
+/// What reloads count.
+#[derive(Clone)]
+pub(crate) struct ReloadMetrics {
+    reloads: IntCounterVec,
+    failed: IntGauge,
+}
+
+impl ReloadMetrics {
+    /// Registers them.
+    pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let opts = Opts::new(
+            "malote_config_reloads_total",
+            "Reloads of the configuration",
+        );
+        let reloads = IntCounterVec::new(opts, &["result"])?;
+        let failed = IntGauge::new(
+            "malote_config_reload_failed",
+            "1 while the files on disk cannot be put in force",
+        )?;
+        registry.register(Box::new(reloads.clone()))?;
+        registry.register(Box::new(failed.clone()))?;
+        Ok(Self { reloads, failed })
+    }
+}
+
+impl Reloading {
+    /// Reloads whenever asked to, until `shutdown`.
+    pub(crate) async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
+        let mut hangups = signal(SignalKind::hangup())?;
+        let (changed, mut changes) = mpsc::channel(1);
+        // Dropped, it would stop watching.
+        let _watcher = watch(&self.files, changed);
+        loop {
+            tokio::select! {
+                Some(()) = hangups.recv() => {}
+                Some(()) = changes.recv() => {}
+                () = shutdown.cancelled() => return Ok(()),
+            }
+            tokio::time::sleep(SETTLE).await;
+            while changes.try_recv().is_ok() {}
+            self.reload();
+        }
+    }
+
+    fn reload(&self) {
+        let outcome = config::read(&self.files, std::env::vars_os(), &self.clock);
+        let Some(config) = outcome.config else {
+            tracing::error!(
+                report = %outcome.report,
+                "kept the configuration in force: the files on disk are not good"
+            );
+            self.metrics.reloads.with_label_values(&["refused"]).inc();
+            self.metrics.failed.set(1);
+            return;
+        };
+        let InForce {
+            policy,
+            credentials,
+            parsers,
+        } = in_force(config);
+        self.credentials.store(credentials);
+        self.parsers.store(Arc::new(parsers));
+        self.engine.reload(policy);
+        for certificate in &self.certificates {
+            if let Err(error) = certificate.reload() {
+                tracing::error!(%error, "kept a certificate: the files on disk are not good");
+            }
+        }
+        self.metrics.reloads.with_label_values(&["done"]).inc();
+        self.metrics.failed.set(0);
+        tracing::info!("put the configuration on disk in force; listeners and store keep theirs");
+    }
+}
+
+/// Watches the directories of the files: editors and configuration managers replace files.
+fn watch(files: &[PathBuf], changed: mpsc::Sender<()>) -> Option<notify::RecommendedWatcher> {
+    let names: Vec<PathBuf> = files
+        .iter()
+        .filter_map(|file| file.canonicalize().ok())
+        .collect();
+    let own: Vec<_> = names
+        .iter()
+        .filter_map(|file| file.file_name().map(ToOwned::to_owned))
+        .collect();
+    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        let concerns_us = event.is_ok_and(|event| {
+            !event.kind.is_access()
+                && event
+                    .paths
+                    .iter()
+                    .any(|path| path.file_name().is_some_and(|n| own.iter().any(|o| o == n)))
+        });
+        // A full channel already holds the one wake-up that is needed.
+        if concerns_us && changed.try_send(()).is_ok() {
+            tracing::debug!("a file of the configuration changed");
+        }
+    });
+    let watch_all = |mut watcher: notify::RecommendedWatcher| -> notify::Result<_> {
+        let mut directories: Vec<&Path> = names.iter().filter_map(|file| file.parent()).collect();
+        directories.dedup();
+        for directory in directories {
+            watcher.watch(directory, RecursiveMode::NonRecursive)?;
+        }
+        Ok(watcher)
+    };
+    match watcher.and_then(watch_all) {
+        Ok(watcher) => Some(watcher),
+        Err(error) => {
+            tracing::warn!(%error, "cannot watch the configuration; SIGHUP still reloads it");
+            None
+        }
+    }
+}
+
+/// The parsers of a configuration, ready to be replaced.
+pub(crate) fn parsers_in_force(in_force: &InForce) -> WebhookParsers {
+    Arc::new(ArcSwap::from_pointee(in_force.parsers.clone()))
+}

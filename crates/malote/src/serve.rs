@@ -1,0 +1,309 @@
+//! `malote serve`: opens the store, starts the engine and the doors, and ends them in order.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use malote_core::clock::{Clock, SystemClock};
+use malote_core::credential::CredentialsInForce;
+use malote_delivery::{Engine, Metrics, MxCache, Parts};
+use malote_ingress::ReloadingCertificate;
+use malote_ingress::http::{self, HttpConfig, HttpMetrics, HttpPorts, HttpState, WebhookParsers};
+use malote_ingress::smtp::{self, SmtpConfig, SmtpMetrics, SmtpService};
+use malote_store::SqliteStore;
+use prometheus::Registry;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::admin::{self, AdminState};
+use crate::config::{self, Admin, Config};
+use crate::listeners::Handed;
+use crate::logging::Logging;
+use crate::reload::{ReloadMetrics, Reloading, parsers_in_force};
+use crate::wiring::in_force;
+
+/// Exit code of a configuration that cannot be used.
+const EXIT_BAD_CONFIG: u8 = 2;
+/// How long doors may take to close, besides what each allows its own peers.
+const CLOSE_MAX: Duration = Duration::from_secs(60);
+
+/// The parts of a running gateway that its doors share.
+struct Gateway {
+    engine: Arc<Engine>,
+    store: SqliteStore,
+    registry: Registry,
+    credentials: CredentialsInForce,
+    parsers: WebhookParsers,
+    clock: Arc<dyn Clock>,
+    certificates: Vec<Arc<ReloadingCertificate>>,
+}
+
+/// Runs the gateway until SIGTERM or SIGINT. A second signal ends it at once; nothing accepted is
+/// lost either way.
+///
+/// # Errors
+/// If the store, a door or the log cannot be opened. A configuration that cannot be used is
+/// reported on standard error and ends with exit code 2.
+pub async fn run(files: Vec<PathBuf>) -> anyhow::Result<ExitCode> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let outcome = config::read(&files, std::env::vars_os(), &clock);
+    if !outcome.report.faults.is_empty() {
+        eprintln!("{}", outcome.report);
+    }
+    let Some(config) = outcome.config else {
+        return Ok(ExitCode::from(EXIT_BAD_CONFIG));
+    };
+    let logging = Logging::start(&config.log)?;
+    let result = serve(config, files, clock).await;
+    if let Err(error) = &result {
+        tracing::error!(error = format!("{error:#}"), "could not serve");
+    }
+    logging.finish();
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+async fn serve(config: Config, files: Vec<PathBuf>, clock: Arc<dyn Clock>) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    let registry = Registry::new();
+    register_process(&registry)?;
+    let (http_config, smtp_config, admin) = (
+        config.http.clone(),
+        config.smtp.clone(),
+        config.admin.clone(),
+    );
+    let mut sockets = Handed::take().context("sockets handed over by the service manager")?;
+    let store = SqliteStore::open(config.store.clone(), Arc::clone(&clock), &registry)
+        .with_context(|| format!("store {}", config.store.path.display()))?;
+    let in_force = in_force(config);
+    let parsers = parsers_in_force(&in_force);
+    let credentials: CredentialsInForce = Arc::new(ArcSwap::new(Arc::clone(&in_force.credentials)));
+    let engine = Engine::open(Parts {
+        spool: Arc::new(store.clone()),
+        shared: Arc::new(store.clone()),
+        clock: Arc::clone(&clock),
+        metrics: Metrics::new(&registry)?,
+        mx: MxCache::new(),
+        policy: in_force.policy,
+    })
+    .await
+    .context("engine")?;
+    let mut gateway = Gateway {
+        engine,
+        store,
+        registry,
+        credentials,
+        parsers,
+        clock,
+        certificates: Vec::new(),
+    };
+    let (doors_close, engine_stops) = (CancellationToken::new(), CancellationToken::new());
+    let mut doors = JoinSet::new();
+    if let Some(http) = http_config {
+        gateway.open_http(http, &mut sockets, &mut doors, &doors_close)?;
+    }
+    gateway.open_smtp(&smtp_config, &mut sockets, &mut doors, &doors_close)?;
+    gateway.open_admin(&admin, &mut sockets, &mut doors, &engine_stops)?;
+    for address in sockets.left() {
+        tracing::warn!(%address, "a socket was handed over that the configuration does not name");
+    }
+    let mut engine_tasks = JoinSet::new();
+    engine_tasks.spawn(Arc::clone(&gateway.engine).dispatch(engine_stops.clone()));
+    engine_tasks.spawn(Arc::clone(&gateway.engine).keep_house(engine_stops.clone()));
+    let reloading = gateway.reloading(files)?;
+    doors.spawn(reloading.run(doors_close.clone()));
+    tell_service_manager(&[sd_notify::NotifyState::Ready]);
+    tracing::info!("serving");
+
+    let ended_early = signals.wait_or(&mut doors).await;
+    tell_service_manager(&[sd_notify::NotifyState::Stopping]);
+    tracing::info!("stopping: doors close, then calls under way end");
+    doors_close.cancel();
+    let running = Running {
+        gateway,
+        doors,
+        engine_tasks,
+        engine_stops,
+    };
+    running.stop(&mut signals).await;
+    ended_early
+}
+
+/// A gateway that is being stopped.
+struct Running {
+    gateway: Gateway,
+    doors: JoinSet<anyhow::Result<()>>,
+    engine_tasks: JoinSet<()>,
+    engine_stops: CancellationToken,
+}
+
+impl Running {
+    /// Waits for the doors, then for the engine, then closes the store; or less, if told so again.
+    async fn stop(mut self, signals: &mut Signals) {
+        let most = CLOSE_MAX + self.gateway.engine.policy().bounds.drain_max;
+        let ordered = async {
+            // The admin door stays open until the engine has stopped, so that one can watch it.
+            while self.doors.len() > 1 && self.doors.join_next().await.is_some() {}
+            self.engine_stops.cancel();
+            while self.engine_tasks.join_next().await.is_some() {}
+            while self.doors.join_next().await.is_some() {}
+            self.gateway.engine.close().await;
+            self.gateway.store.close().await;
+        };
+        tokio::select! {
+            () = ordered => tracing::info!("stopped"),
+            () = signals.again() => tracing::warn!("stopped at once by a second signal"),
+            () = tokio::time::sleep(most) => tracing::warn!("stopped without waiting any longer"),
+        }
+    }
+}
+
+impl Gateway {
+    fn open_http(
+        &mut self,
+        config: HttpConfig,
+        sockets: &mut Handed,
+        doors: &mut JoinSet<anyhow::Result<()>>,
+        close: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        let listener = sockets.listen(config.listen).context("[http] listen")?;
+        let tls = match &config.tls {
+            Some(files) => Some(self.certificate(files)?),
+            None => None,
+        };
+        let ports = HttpPorts {
+            intake: self.engine.clone(),
+            ledger: self.engine.clone(),
+            sink: self.engine.clone(),
+            parsers: Arc::clone(&self.parsers),
+            credentials: Arc::clone(&self.credentials),
+            clock: Arc::clone(&self.clock),
+        };
+        let metrics = HttpMetrics::new(&self.registry)?;
+        let state = Arc::new(HttpState::new(ports, config, metrics));
+        let close = close.clone();
+        doors.spawn(async move { Ok(http::serve(listener, tls, state, close).await?) });
+        Ok(())
+    }
+
+    fn open_smtp(
+        &mut self,
+        config: &SmtpConfig,
+        sockets: &mut Handed,
+        doors: &mut JoinSet<anyhow::Result<()>>,
+        close: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        if config.listeners.is_empty() {
+            return Ok(());
+        }
+        let service = Arc::new(SmtpService::new(
+            config.settings(),
+            self.engine.clone(),
+            Arc::clone(&self.credentials),
+            Arc::clone(&self.clock),
+            SmtpMetrics::new(&self.registry)?,
+        ));
+        for listener in &config.listeners {
+            let at = || format!("[[smtp.listeners]] {}", listener.listen);
+            let listener = listener.open().with_context(at)?;
+            self.certificates.extend(listener.certificate().cloned());
+            let socket = sockets.listen(listener.address()).with_context(at)?;
+            let (service, close) = (Arc::clone(&service), close.clone());
+            doors.spawn(async move {
+                smtp::serve(socket, listener, service, close).await;
+                Ok(())
+            });
+        }
+        Ok(())
+    }
+
+    fn open_admin(
+        &self,
+        config: &Admin,
+        sockets: &mut Handed,
+        doors: &mut JoinSet<anyhow::Result<()>>,
+        close: &CancellationToken,
+    ) -> anyhow::Result<()> {
+        let listener = sockets.listen(config.listen).context("[admin] listen")?;
+        let state = AdminState {
+            engine: Arc::clone(&self.engine),
+            store: self.store.clone(),
+            registry: self.registry.clone(),
+            token: config.token.clone(),
+            clock: Arc::clone(&self.clock),
+        };
+        doors.spawn(admin::serve(listener, state, close.clone()));
+        Ok(())
+    }
+
+    fn certificate(&mut self, files: &http::TlsFiles) -> anyhow::Result<Arc<ReloadingCertificate>> {
+        let certificate =
+            ReloadingCertificate::load(&files.cert_file, &files.key_file, &[b"h2", b"http/1.1"])
+                .context("[http.tls]")?;
+        let certificate = Arc::new(certificate);
+        self.certificates.push(Arc::clone(&certificate));
+        Ok(certificate)
+    }
+
+    fn reloading(&self, files: Vec<PathBuf>) -> anyhow::Result<Reloading> {
+        Ok(Reloading {
+            files,
+            clock: Arc::clone(&self.clock),
+            engine: Arc::clone(&self.engine),
+            credentials: Arc::clone(&self.credentials),
+            parsers: Arc::clone(&self.parsers),
+            certificates: self.certificates.clone(),
+            metrics: ReloadMetrics::new(&self.registry)?,
+        })
+    }
+}
+
+/// Memory, descriptors and CPU of the process, as Prometheus names them.
+fn register_process(registry: &Registry) -> anyhow::Result<()> {
+    let process = prometheus::process_collector::ProcessCollector::for_self();
+    Ok(registry.register(Box::new(process))?)
+}
+
+/// Says how the service does, if a service manager listens.
+fn tell_service_manager(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "no service manager was told");
+    }
+}
+
+/// The signals that end the program.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn again(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// Waits for a signal, or for a door that ended by itself, which none should.
+    async fn wait_or(&mut self, doors: &mut JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {
+        tokio::select! {
+            () = self.again() => Ok(()),
+            Some(ended) = doors.join_next() => match ended {
+                Ok(Ok(())) => anyhow::bail!("a door closed by itself"),
+                Ok(Err(error)) => Err(error),
+                Err(error) => Err(error.into()),
+            },
+        }
+    }
+}
