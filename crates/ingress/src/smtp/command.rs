@@ -213,7 +213,7 @@ mod tests {
     proptest! {
         #[test]
         fn parsing_never_panics(line in proptest::collection::vec(any::<u8>(), 0..200)) {
-            drop(Command::parse(&line));
+            Command::parse(&line).ok();
         }
     }
 }

@@ -189,9 +189,9 @@ mod tests {
     proptest! {
         #[test]
         fn parsing_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
-            drop(parse_line(&bytes));
-            drop(parse_binary(0x21, 0x11, &bytes));
-            drop(parse_binary(0x21, 0x21, &bytes));
+            prop_assert!(parse_line(&bytes).is_none() || bytes.starts_with(b"PROXY "));
+            prop_assert!(parse_binary(0x21, 0x11, &bytes).is_none() || bytes.len() >= 12);
+            prop_assert!(parse_binary(0x21, 0x21, &bytes).is_none() || bytes.len() >= 36);
         }
     }
 }

@@ -150,6 +150,7 @@ pub(crate) const TOO_MANY_IDLE_COMMANDS: Reply =
     Reply::new(421, "4.7.0", "Too many commands without a login");
 pub(crate) const TOO_MANY_LOGINS: Reply =
     Reply::new(421, "4.7.0", "Too many authentication failures");
+pub(crate) const LOGIN_REVOKED: Reply = Reply::new(421, "4.7.0", "Log in again");
 pub(crate) const NOT_SMTP: Reply = Reply::new(421, "4.7.0", "This is an SMTP port");
 pub(crate) const TOO_MANY_CONNECTIONS: Reply = Reply::new(421, "4.7.0", "Too many connections");
 pub(crate) const TALKED_FIRST: Reply =

@@ -98,6 +98,8 @@ pub(crate) enum CloseReason {
     IdleCommands,
     /// Too many wrong passwords.
     LoginFailures,
+    /// The credential was removed, or its password changed, while it was logged in.
+    LoginRevoked,
     /// HTTP, TLS on a plain port, or a proxy's header.
     NotSmtp,
     /// The client talked before the banner.
@@ -118,6 +120,35 @@ pub(crate) enum CloseReason {
     WriteStalled,
     /// Too many connections, from its source or in all.
     Crowded,
+    /// A proxy did not begin with a PROXY protocol header.
+    BadProxyHeader,
+}
+
+impl CloseReason {
+    /// The word in metrics and logs.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Quit => "quit",
+            Self::PeerGone => "peer_gone",
+            Self::Timeout => "timeout",
+            Self::Stopping => "stopping",
+            Self::Errors => "errors",
+            Self::IdleCommands => "idle_commands",
+            Self::LoginFailures => "login_failures",
+            Self::LoginRevoked => "login_revoked",
+            Self::NotSmtp => "not_smtp",
+            Self::TalkedFirst => "talked_first",
+            Self::Pipelining => "pipelining",
+            Self::BareLineEnd => "bare_line_end",
+            Self::LineTooLong => "line_too_long",
+            Self::TooLarge => "too_large",
+            Self::StartTlsInjection => "starttls_injection",
+            Self::TlsFailed => "tls_failed",
+            Self::WriteStalled => "write_stalled",
+            Self::Crowded => "crowded",
+            Self::BadProxyHeader => "bad_proxy_header",
+        }
+    }
 }
 
 /// What the session waits for, which decides how long it may take.
@@ -176,6 +207,7 @@ pub(crate) struct Session {
     errors: u32,
     idle_commands: u32,
     login_failures: u32,
+    replies: u64,
 }
 
 impl Session {
@@ -201,6 +233,7 @@ impl Session {
             errors: 0,
             idle_commands: 0,
             login_failures: 0,
+            replies: 0,
         }
     }
 
@@ -217,6 +250,21 @@ impl Session {
     /// As whom the client acts: its login, or the listener's anonymous credential.
     pub(crate) fn credential(&self) -> Option<&Arc<Credential>> {
         self.login.as_ref().or(self.peer.anonymous.as_ref())
+    }
+
+    /// Whether the client acts by a login, not by the listener's leave.
+    pub(crate) const fn is_logged_in(&self) -> bool {
+        self.login.is_some()
+    }
+
+    /// Identifies the transaction under way, or the last one, in logs and trace fields.
+    pub(crate) fn transaction_id(&self) -> String {
+        format!("{}.{}", self.peer.session, self.transactions)
+    }
+
+    /// Replies so far: grows with every command that was complete.
+    pub(crate) const fn replies(&self) -> u64 {
+        self.replies
     }
 
     /// What the session waits for.
@@ -265,6 +313,7 @@ impl Session {
             CloseReason::Errors => Some(reply::TOO_MANY_ERRORS),
             CloseReason::IdleCommands => Some(reply::TOO_MANY_IDLE_COMMANDS),
             CloseReason::LoginFailures => Some(reply::TOO_MANY_LOGINS),
+            CloseReason::LoginRevoked => Some(reply::LOGIN_REVOKED),
             CloseReason::NotSmtp => Some(reply::NOT_SMTP),
             CloseReason::Crowded => Some(reply::TOO_MANY_CONNECTIONS),
             CloseReason::TalkedFirst => {
@@ -279,7 +328,8 @@ impl Session {
             | CloseReason::TooLarge
             | CloseReason::StartTlsInjection
             | CloseReason::TlsFailed
-            | CloseReason::WriteStalled => None,
+            | CloseReason::WriteStalled
+            | CloseReason::BadProxyHeader => None,
         };
         if let Some(last) = last {
             self.write(&last);
@@ -312,6 +362,7 @@ impl Session {
     }
 
     fn write(&mut self, reply: &Reply) {
+        self.replies += 1;
         reply.write(&mut self.output);
     }
 

@@ -90,8 +90,28 @@ impl Session {
         }
     }
 
+    /// The credential as it is in force now, for a session that may be older than the
+    /// configuration; `None` ends it.
+    pub(crate) fn renew(&mut self, credential: Option<Arc<Credential>>) {
+        let Some(credential) = credential else {
+            self.close(CloseReason::LoginRevoked);
+            return;
+        };
+        if let Some(transaction) = &mut self.transaction {
+            transaction.credential = Arc::clone(&credential);
+        }
+        if self.login.is_some() {
+            self.login = Some(credential);
+        } else {
+            self.peer.anonymous = Some(credential);
+        }
+    }
+
     /// The answer to [`Step::CheckCustody`].
     pub(crate) fn custody(&mut self, possible: Result<(), Refusal>) {
+        if self.closing.is_some() {
+            return;
+        }
         self.state = State::Command;
         match possible {
             Ok(()) => self.write(&reply::SENDER_OK),
@@ -164,9 +184,9 @@ impl Session {
     }
 
     fn begin_body(&mut self, now: Timestamp) -> Option<Body> {
-        let transaction = self.transaction.as_ref()?;
         self.transactions += 1;
-        let id = format!("{}.{}", self.peer.session, self.transactions);
+        let id = self.transaction_id();
+        let transaction = self.transaction.as_ref()?;
         let greeting = self.greeting.as_ref();
         let trace = Trace {
             hostname: &self.rules.hostname,
