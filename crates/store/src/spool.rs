@@ -72,6 +72,8 @@ pub trait Spool: Send + Sync {
     /// Leases up to `count_max` deliveries of `lane` that are due, new mail and old backlog in
     /// turn. They become `sending` and belong to `session` until settled or until the session
     /// dies. All due deliveries of one message in one lane are leased together where they fit.
+    /// Fewer than `count_max` may come back although more are due, since the bodies of one lease
+    /// are bounded. If the future is dropped, what it leased goes back to the queue.
     ///
     /// # Errors
     /// If the lease cannot be written; then nothing was leased.
@@ -83,7 +85,9 @@ pub trait Spool: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<LeasedMessage>, StoreError>;
 
-    /// When the earliest delivery of `lane` that is not yet due becomes due.
+    /// When the earliest delivery of `lane` that is not yet due becomes due. After a lease that came
+    /// back short this is when to lease again; before one, mail that is due already answers with
+    /// its own, past, due time, so that none is slept over.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -119,6 +123,9 @@ pub trait Spool: Send + Sync {
     /// Events are matched by our own id, else by the provider's id and recipient. An event may
     /// only touch a delivery whose attempts used that provider. Returns for each event the
     /// delivery it was applied to; `None` for a repeat or for one that matches nothing.
+    ///
+    /// An event that matches nothing is not remembered, so that it may be applied later: a webhook
+    /// can be faster than the settlement that tells the store of its attempt.
     ///
     /// # Errors
     /// The whole batch is kept or none of it.
@@ -169,8 +176,13 @@ pub trait Spool: Send + Sync {
     /// (release, retry now: also from `Unknown`, `Quarantined`, `Bounced` and `Expired` if the
     /// body is still there), `Suppressed` or `Sent` (an operator resolves an unknown).
     ///
+    /// Settled and scheduled mail is released only by a filter that names delivery, message or
+    /// state: "retry the stream" never sends bounced mail again. A release makes expired time
+    /// begin anew. Large moves are written in parts, so that mail goes on between them.
+    ///
     /// # Errors
-    /// If the change cannot be written; then nothing moved.
+    /// If the change cannot be written; then parts of it may have moved, and the same call again
+    /// moves the rest.
     async fn move_deliveries(
         &self,
         filter: &QueueFilter,
@@ -386,7 +398,8 @@ pub struct Leased {
     pub calls: u32,
     /// The engine's own notes of earlier attempts, as it gave them in [`NextStep::progress`].
     pub progress: Option<String>,
-    /// Leases that ended by a crash of the process while it was under way.
+    /// Leases that ended by a crash of the process, whether or not an attempt's start was
+    /// journaled; an operator's release sets it back to 0.
     pub crashes: u32,
     /// Why body or record cannot be used, if so: quarantine it.
     pub damaged: Option<String>,

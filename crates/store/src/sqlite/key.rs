@@ -1,8 +1,7 @@
 //! The keyed hash under which addresses are looked up, and the file that keeps its key.
 
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::Path;
 
 use hmac::{Hmac, Mac};
@@ -11,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension};
 use sha2::{Digest, Sha256};
 
 use crate::StoreError;
+use crate::sqlite::body::write_synced;
 use crate::sqlite::fault::Fault;
 
 const KEY_BYTES: usize = 32;
@@ -132,14 +132,11 @@ fn create(path: &Path) -> Result<[u8; KEY_BYTES], StoreError> {
     let mut key = [0; KEY_BYTES];
     rand::rng().fill_bytes(&mut key);
     let text: String = key.iter().map(|octet| format!("{octet:02x}")).collect();
+    // Written whole or not at all: half a key would keep the store from opening.
+    let partial = path.with_extension("key.part");
     let write = || -> io::Result<()> {
-        let mut file = fs::OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)?;
-        writeln!(file, "{text}")?;
-        file.sync_all()
+        write_synced(&partial, format!("{text}\n").as_bytes())?;
+        fs::rename(&partial, path)
     };
     write().map_err(|error| {
         StoreError::Engine(format!("{} cannot be written: {error}", path.display()))

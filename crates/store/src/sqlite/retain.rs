@@ -193,10 +193,13 @@ fn drop_message(conn: &Connection, pk: i64) -> Result<(), Fault> {
     ] {
         conn.prepare_cached(sql)?.execute([first, last])?;
     }
+    for tag in rows::tags(conn, pk)? {
+        conn.prepare_cached("DELETE FROM tags WHERE tag = ?1 AND message = ?2")?
+            .execute(params![tag, pk])?;
+    }
     // Row ids of messages are never given out twice, so a cursor never meets another message.
     for sql in [
         "DELETE FROM bodies WHERE message = ?1",
-        "DELETE FROM tags WHERE message = ?1",
         "INSERT INTO meta (key, value) VALUES ('next_message', ?1 + 1)
          ON CONFLICT (key) DO UPDATE SET value = max(value, ?1 + 1)",
         "DELETE FROM messages WHERE pk = ?1",

@@ -52,6 +52,14 @@ impl Extra {
     }
 }
 
+/// The tags of a message; none if they cannot be read.
+pub(crate) fn tags(conn: &Connection, pk: i64) -> Result<Vec<String>, Fault> {
+    let extra = conn
+        .prepare_cached("SELECT extra FROM messages WHERE pk = ?1")?
+        .query_row([pk], |row| row.get::<_, Option<String>>(0))?;
+    Ok(Extra::of(extra.as_deref()).unwrap_or_default().tags)
+}
+
 const MESSAGE: &str = "SELECT pk, id, credential, channel, stream, class, stream_reason, mail_from,
         from_address, message_id_header, campaign, tracking_hash, extra, size_bytes, accepted_at,
         expires_at, deliveries, body_place, body_sum

@@ -73,7 +73,9 @@ fn statement(
                 AND t.message * 65536 + 65535",
             1,
         );
-        sql.push_str(" AND t.tag = ?2 ORDER BY t.message DESC, d.id DESC");
+        sql.push_str(
+            " AND t.tag = ?2 AND t.message <= ?1 / 65536 ORDER BY t.message DESC, d.id DESC",
+        );
         return Ok((sql, values));
     } else if let Some(state @ (State::Held | State::Unknown | State::Quarantined)) = query.state {
         values.push(state_number(state).into());

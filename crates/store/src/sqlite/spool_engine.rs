@@ -258,7 +258,10 @@ impl Spool for SqliteStore {
             }
             bodies += dropped.bodies;
             messages += dropped.messages;
+            // A backup under way may still have to copy them.
+            let no_backup = self.inner.removal.read().await;
             self.remove_files(dropped.files).await;
+            drop(no_backup);
         }
         Ok((bodies, messages))
     }
@@ -334,7 +337,6 @@ impl SqliteStore {
         if ids.is_empty() {
             return;
         }
-        let _copying = self.inner.removal.read().await;
         let files = self.inner.files.clone();
         let removing = tokio::task::spawn_blocking(move || {
             for id in ids {

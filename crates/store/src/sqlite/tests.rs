@@ -4,6 +4,7 @@ mod conformance;
 mod crash;
 mod damage;
 mod full;
+mod history;
 mod open;
 
 use std::sync::Arc;
