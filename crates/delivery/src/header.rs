@@ -18,6 +18,7 @@ use malote_core::id::MessageId;
 use memchr::{memchr, memchr3};
 
 pub use edit::Edits;
+pub(crate) use edit::put_field;
 pub use mailbox::FromMailbox;
 pub use malote_core::message::has_bare_cr_lf;
 

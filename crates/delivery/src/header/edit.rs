@@ -147,8 +147,8 @@ fn end_line(out: &mut BytesMut) {
     }
 }
 
-/// Writes `name: value`, folded at blanks.
-fn put_field(out: &mut BytesMut, name: &str, value: &str) {
+/// Writes `name: value`, folded at blanks; control characters become blanks.
+pub(crate) fn put_field(out: &mut BytesMut, name: &str, value: &str) {
     out.put_slice(name.as_bytes());
     out.put_u8(b':');
     let clean: String = value
