@@ -5,13 +5,16 @@ use malote_core::address::EmailAddress;
 use malote_core::event::State;
 use malote_core::id::{DeliveryId, MessageId};
 use malote_core::name::{CredentialName, MailboxProvider, StreamName, TargetName};
-use malote_router::{DeliveryFacts, Draw, ExplainedDelivery, Explanation, MessageFacts, PlanFacts};
-use malote_store::{QueueFilter, QueueStats, StoreError, Suppression, SuppressionScope, Switch};
+use malote_router::{
+    DeliveryFacts, Draw, ExplainedDelivery, Explanation, Health, MessageFacts, PlanFacts, Router,
+};
+use malote_store::{
+    QueueFilter, QueueStats, Spool, StoreError, Suppression, SuppressionScope, Switch,
+};
 use serde::Serialize;
 
 use crate::engine::Engine;
 use crate::header::Header;
-use crate::policy::Policy;
 
 /// How an operator settles an unknown outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +109,24 @@ impl Engine {
             .await
     }
 
+    /// Lets go what is held; whatever else the filter says, only that.
+    ///
+    /// # Errors
+    /// If the change cannot be written.
+    pub async fn release(&self, filter: &QueueFilter) -> Result<Vec<DeliveryId>, StoreError> {
+        let filter = QueueFilter {
+            state: Some(State::Held),
+            ..filter.clone()
+        };
+        let now = self.clock.now();
+        let moved = self
+            .spool
+            .move_deliveries(&filter, State::Queued, "released by an operator", now)
+            .await?;
+        self.wake_all();
+        Ok(moved)
+    }
+
     /// Settles an unknown outcome.
     ///
     /// # Errors
@@ -187,6 +208,21 @@ impl Engine {
         Ok(lifted)
     }
 
+    /// What stops mail to this address in this scope now, however the address is spelt.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn suppression_in(
+        &self,
+        address: &EmailAddress,
+        scope: SuppressionScope,
+    ) -> Result<Option<Suppression>, StoreError> {
+        let now = self.clock.now();
+        let addresses = std::slice::from_ref(address);
+        let found = self.shared.suppressed(addresses, &[scope], now).await?;
+        Ok(found.into_iter().next().flatten())
+    }
+
     /// Suppressions in the order of their addresses.
     ///
     /// # Errors
@@ -199,18 +235,56 @@ impl Engine {
         self.shared.suppressions(after, count_max).await
     }
 
+    /// Suppresses many addresses by hand: all of them or none.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub async fn suppress_all(&self, entries: Vec<Suppression>) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        for entry in &entries {
+            self.quiet.add(&entry.address, entry.scope.clone(), now);
+        }
+        self.shared.suppress(entries).await
+    }
+
     /// Why a kept message would go where it goes if it were decided now.
     ///
     /// # Errors
     /// If the store cannot be read.
     pub async fn explain(&self, id: MessageId) -> Result<Option<Explanation>, StoreError> {
-        let Some(record) = self.spool.message(id).await? else {
+        let Some(message) = Hypothesis::of_kept(self.spool.as_ref(), id).await? else {
             return Ok(None);
         };
-        let Some(view) = self.spool.view(id).await? else {
+        Ok(Some(self.explain_hypothesis(&message).await))
+    }
+
+    /// Why a message like this would go where it would go.
+    pub async fn explain_hypothesis(&self, message: &Hypothesis) -> Explanation {
+        let policy = self.policy.load_full();
+        let now = self.clock.now();
+        let mut mailboxes = Vec::with_capacity(message.recipients.len());
+        for recipient in &message.recipients {
+            let lookup = self.mx.mailbox_provider(&policy.router, recipient.domain());
+            mailboxes.push(lookup.await);
+        }
+        let health = self.registry.picture(now);
+        message.explain(&policy.router, &health, &mailboxes, now)
+    }
+}
+
+impl Hypothesis {
+    /// A kept message as if it were submitted again. What its API call asked for is not kept.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn of_kept(spool: &dyn Spool, id: MessageId) -> Result<Option<Self>, StoreError> {
+        let Some(record) = spool.message(id).await? else {
             return Ok(None);
         };
-        let body = self.spool.body(id).await?.unwrap_or_default();
+        let Some(view) = spool.view(id).await? else {
+            return Ok(None);
+        };
+        let body = spool.body(id).await?.unwrap_or_default();
         let headers = Header::parse(&body).map(|header| {
             header
                 .iter()
@@ -221,7 +295,7 @@ impl Engine {
             .deliveries
             .iter()
             .filter_map(|d| EmailAddress::parse(&d.recipient).ok());
-        let hypothesis = Hypothesis {
+        Ok(Some(Self {
             credential: record.credential,
             stream: None,
             from: record.from,
@@ -230,70 +304,68 @@ impl Engine {
             tags: record.tags,
             metadata: record.metadata,
             size_bytes: record.size_bytes,
-        };
-        Ok(Some(self.explain_hypothesis(&hypothesis).await))
+        }))
     }
 
-    /// Why a message like this would go where it would go.
-    pub async fn explain_hypothesis(&self, message: &Hypothesis) -> Explanation {
-        let policy = self.policy.load_full();
-        let now = self.clock.now();
-        let facts = message.facts(now);
-        let stream = policy.router.stream(&facts);
+    /// Why the message would go where it would go. `mailboxes` says who runs each recipient's
+    /// mailbox, in their order; one that is not told counts as `other`.
+    #[must_use]
+    pub fn explain(
+        &self,
+        router: &Router,
+        health: &Health,
+        mailboxes: &[MailboxProvider],
+        now: Timestamp,
+    ) -> Explanation {
+        let facts = self.facts(now);
+        let stream = router.stream(&facts);
         let mut deliveries = Vec::new();
         if let Ok(name) = &stream.stream {
-            for recipient in &message.recipients {
-                let mailbox = self
-                    .mx
-                    .mailbox_provider(&policy.router, recipient.domain())
-                    .await;
-                let to = (recipient, mailbox, name);
-                deliveries.push(self.explain_delivery(&policy, message, &facts, to));
-            }
+            let mailbox = |index| mailboxes.get(index).cloned();
+            let recipients = self.recipients.iter().enumerate();
+            deliveries.extend(recipients.map(|(index, recipient)| {
+                let facts = DeliveryFacts {
+                    message: &facts,
+                    stream: name,
+                    recipient,
+                    mailbox_provider: &mailbox(index).unwrap_or_else(MailboxProvider::other),
+                };
+                self.explain_delivery(router, health, &facts)
+            }));
         }
         Explanation { stream, deliveries }
     }
 
     fn explain_delivery(
         &self,
-        policy: &Policy,
-        message: &Hypothesis,
-        facts: &MessageFacts<'_>,
-        (recipient, mailbox_provider, stream): (&EmailAddress, MailboxProvider, &StreamName),
+        router: &Router,
+        health: &Health,
+        facts: &DeliveryFacts<'_>,
     ) -> ExplainedDelivery {
-        let route = policy.router.route(&DeliveryFacts {
-            message: facts,
-            stream,
-            recipient,
-            mailbox_provider: &mailbox_provider,
-        });
+        let route = router.route(facts);
         let plan_facts = PlanFacts {
-            stream,
-            recipient,
-            mailbox_provider: &mailbox_provider,
-            sender_domain: message.from.domain(),
-            campaign: facts.campaign(),
-            size_bytes: message.size_bytes,
+            stream: facts.stream,
+            recipient: facts.recipient,
+            mailbox_provider: facts.mailbox_provider,
+            sender_domain: self.from.domain(),
+            campaign: facts.message.campaign(),
+            size_bytes: self.size_bytes,
             recipients_in_call: 1,
             has_all_recipients: false,
-            needs_smtputf8: recipient.needs_smtputf8(),
+            needs_smtputf8: facts.recipient.needs_smtputf8(),
         };
-        let picture = self.registry.picture(facts.now);
-        let plan = route.route.as_ref().map(|name| {
-            policy
-                .router
-                .plan(name, &plan_facts, &picture, Draw::default())
-        });
+        let plan = route
+            .route
+            .as_ref()
+            .map(|name| router.plan(name, &plan_facts, health, Draw::default()));
         ExplainedDelivery {
-            recipient: recipient.to_string(),
-            mailbox_provider,
+            recipient: facts.recipient.to_string(),
+            mailbox_provider: facts.mailbox_provider.clone(),
             route,
             plan,
         }
     }
-}
 
-impl Hypothesis {
     fn facts(&self, now: Timestamp) -> MessageFacts<'_> {
         MessageFacts {
             credential: &self.credential,

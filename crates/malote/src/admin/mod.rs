@@ -2,10 +2,21 @@
 //!
 //! It decides nothing about mail; it asks the engine and the store.
 
+pub(crate) mod api;
 mod auth;
+mod backup;
+mod captured;
 mod health;
-mod problem;
+mod messages;
+pub(crate) mod problem;
+mod queue;
+mod request;
 mod server;
+pub(crate) mod suppressions;
+mod switches;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -13,7 +24,7 @@ use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::middleware;
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use malote_core::clock::Clock;
 use malote_core::secret::Secret;
 use malote_delivery::Engine;
@@ -44,6 +55,10 @@ pub struct AdminState {
 pub fn router(state: AdminState) -> Router {
     let guarded = Router::new()
         .route("/metrics", get(health::metrics))
+        .route("/captured", get(captured::list))
+        .route("/captured/style.css", get(captured::style))
+        .route("/captured/{id}", get(captured::raw))
+        .nest("/admin/v1", operators())
         .route_layer(middleware::from_fn_with_state(state.clone(), auth::guard));
     Router::new()
         .route("/healthz", get(health::healthz))
@@ -53,6 +68,31 @@ pub fn router(state: AdminState) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::map_response(private))
         .with_state(state)
+}
+
+fn operators() -> Router<AdminState> {
+    Router::new()
+        .route("/queue", get(queue::list))
+        .route("/queue/stats", get(queue::stats))
+        .route("/queue/retry", post(queue::retry))
+        .route("/queue/cancel", post(queue::cancel))
+        .route("/queue/hold", post(queue::hold))
+        .route("/queue/release", post(queue::release))
+        .route("/queue/resolve", post(queue::resolve))
+        .route("/switches", get(switches::list).post(switches::set))
+        .route("/targets", get(switches::targets))
+        .route("/messages/{id}", get(messages::show))
+        .route("/explain", post(messages::explain))
+        .route("/explain/{id}", get(messages::explain_kept))
+        .route(
+            "/suppressions",
+            get(suppressions::list)
+                .post(suppressions::add)
+                .delete(suppressions::lift),
+        )
+        .route("/suppressions/export", get(suppressions::export))
+        .route("/suppressions/import", post(suppressions::import))
+        .route("/store/backup", post(backup::backup))
 }
 
 async fn unknown_path() -> Problem {

@@ -1,0 +1,59 @@
+//! `/admin/v1/messages` and `/admin/v1/explain`: what happened, and why it goes where it goes.
+
+use axum::Json;
+use axum::extract::{Path, Request, State};
+use malote_core::id::MessageId;
+use malote_core::ledger::{Ledger, MessageView};
+use malote_router::Explanation;
+
+use super::AdminState;
+use super::api::HypothesisBody;
+use super::problem::{Problem, ProblemKind};
+use super::request;
+
+/// Recipients of a hypothetical message: each may cost a question to the name server.
+const RECIPIENTS_MAX: usize = 100;
+
+/// `GET messages/{id}`.
+pub(super) async fn show(
+    State(state): State<AdminState>,
+    Path(id): Path<String>,
+) -> Result<Json<MessageView>, Problem> {
+    let view = state.engine.message(parse(&id)?, None).await?;
+    view.map(Json).ok_or_else(no_message)
+}
+
+/// `GET explain/{id}`.
+pub(super) async fn explain_kept(
+    State(state): State<AdminState>,
+    Path(id): Path<String>,
+) -> Result<Json<Explanation>, Problem> {
+    let explanation = state.engine.explain(parse(&id)?).await?;
+    explanation.map(Json).ok_or_else(no_message)
+}
+
+/// `POST explain`.
+pub(super) async fn explain(
+    State(state): State<AdminState>,
+    request: Request,
+) -> Result<Json<Explanation>, Problem> {
+    let body: HypothesisBody = request::json(request).await?;
+    let policy = state.engine.policy();
+    if policy.credentials.get(&body.credential).is_none() {
+        let text = format!("no credential {} is configured", body.credential);
+        return Err(Problem::at(ProblemKind::InvalidValue, "/credential", text));
+    }
+    if body.to.len() > RECIPIENTS_MAX {
+        let text = "at most 100 recipients are explained at once";
+        return Err(Problem::at(ProblemKind::InvalidValue, "/to", text));
+    }
+    Ok(Json(state.engine.explain_hypothesis(&body.into()).await))
+}
+
+fn parse(id: &str) -> Result<MessageId, Problem> {
+    id.parse().map_err(|_| no_message())
+}
+
+fn no_message() -> Problem {
+    Problem::new(ProblemKind::NotFound, "no such message")
+}
