@@ -453,3 +453,32 @@ fn what_nothing_leads_to_is_warned_of() {
     );
     assert_eq!(report.exit_code(), 0);
 }
+
+#[test]
+fn what_would_lose_stain_or_relay_mail_does_not_start() {
+    let campaign = "[streams.news]\nclass = 'campaign'\nroute = 'tx'\n";
+    let circle = "[routes.a]\nstrategy = 'failover'\nfallback = 'b'\n\
+                  targets = [{ provider = 'box' }]\n\
+                  [routes.b]\nstrategy = 'failover'\nfallback = 'a'\n\
+                  targets = [{ provider = 'box', pool = 'x' }]\n[providers.box.pools.x]\n";
+    let weight = "[routes.w]\nstrategy = 'weighted'\n\
+                  targets = [{ provider = 'box', weight = nan }]\n";
+    for (text, beginning) in [
+        (
+            format!("{GOOD}{campaign}"),
+            "20 routes.tx.targets[0]: the campaign stream",
+        ),
+        (format!("{GOOD}{circle}"), "24 routes.a.fallback: "),
+        (format!("{GOOD}{weight}"), "24 routes.w.targets[0].weight: "),
+        (
+            with(("127.0.0.1/32", "0.0.0.0/1")),
+            "14 smtp.listeners[0].anonymous.allow_from[0]: ",
+        ),
+        (
+            with(("127.0.0.1/32", "192.168.1.1/24")),
+            "14 smtp.listeners[0].anonymous.allow_from[0]: ",
+        ),
+    ] {
+        assert_refused(&text, beginning);
+    }
+}

@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::super::de::{NodeReader, Notes};
 use super::super::raw::RawConfig;
+use super::super::secrets::is_secret;
 use super::super::tree::{Node, Path as Keys, Value};
 use super::*;
 
@@ -126,6 +127,13 @@ fn the_full_example_shows_every_key_and_every_shown_value_fits() {
     raw.map(|_| ()).unwrap();
     let notes = notes.into_inner();
     assert_eq!(notes.unknown, []);
+
+    // What can be given as variable or file is a secret, and reports must know it.
+    for known in notes.tables.iter().map(|(_, known)| known) {
+        for key in known.iter().filter_map(|key| key.strip_suffix("_env")) {
+            assert!(is_secret(key), "{key} is not known as a secret");
+        }
+    }
 
     // A table that stands in several places need not show all its keys in each of them.
     let mut shown: BTreeMap<&[&str], BTreeSet<String>> = BTreeMap::new();
