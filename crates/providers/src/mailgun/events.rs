@@ -177,21 +177,7 @@ fn remote_words(status: &Value) -> String {
 
 fn detail(data: &EventData) -> String {
     match data.event.as_str() {
-        "failed" | "delivered" => {
-            let status = &data.delivery_status;
-            let code = status["code"].as_u64().map(|code| code.to_string());
-            let enhanced = status["enhanced-code"].as_str().unwrap_or_default();
-            let reason = data.reason.as_str().unwrap_or_default();
-            let words = remote_words(status);
-            let parts = [
-                code.as_deref().unwrap_or_default(),
-                enhanced,
-                &words,
-                reason,
-            ];
-            let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-            parts.join(" ")
-        }
+        "failed" | "delivered" => status_words(data),
         "rejected" => data.reject["reason"]
             .as_str()
             .unwrap_or_default()
@@ -199,4 +185,25 @@ fn detail(data: &EventData) -> String {
         "clicked" => data.url.as_str().unwrap_or_default().to_owned(),
         _ => String::new(),
     }
+}
+
+/// Code, enhanced code, words and the service's reason; codes that the words repeat stand once.
+fn status_words(data: &EventData) -> String {
+    let status = &data.delivery_status;
+    let words = remote_words(status);
+    let code = status["code"].as_u64().filter(|code| *code > 0);
+    let code = code.map(|code| code.to_string()).unwrap_or_default();
+    let enhanced = status["enhanced-code"].as_str().unwrap_or_default();
+    let parts = [
+        if words.starts_with(&code) { "" } else { &code },
+        if words.contains(enhanced) {
+            ""
+        } else {
+            enhanced
+        },
+        &words,
+        data.reason.as_str().unwrap_or_default(),
+    ];
+    let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+    parts.join(" ")
 }

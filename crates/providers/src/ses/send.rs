@@ -185,7 +185,7 @@ impl Ses {
             return Ok(answer);
         };
         self.clock_ahead_s.store(ahead.as_secs(), Ordering::Relaxed);
-        tracing::warn!(provider = %self.name, skew_s = ahead.as_secs(), "clock differs from the service's");
+        tracing::warn!(provider = %self.name, skew_s = ahead.as_secs(), "the service refused our clock, corrected for its own");
         self.call_once(request, class, patience).await
     }
 

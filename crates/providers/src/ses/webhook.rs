@@ -163,7 +163,7 @@ impl SnsWebhook {
         match envelope.signature_version.as_str() {
             "1" if self.allow_sha1 => {
                 if !self.has_warned_of_sha1.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(provider = %self.name, "SNS signs with SHA-1; set SignatureVersion 2 on the topic");
+                    tracing::warn!(provider = %self.name, "accepted a SHA-1 signature; set SignatureVersion 2 on the topic");
                 }
                 Ok(SignatureVersion::One)
             }
@@ -208,7 +208,7 @@ impl SnsWebhook {
                 Ok(Webhook::default())
             }
             Err(fault) => {
-                tracing::warn!(provider = %self.name, error = %fault, "cannot confirm the SNS subscription");
+                tracing::warn!(provider = %self.name, error = %fault, "did not reach the confirmation of the SNS subscription");
                 Err(WebhookRefusal::Unavailable(
                     "the subscription cannot be confirmed now",
                 ))
