@@ -85,9 +85,8 @@ pub trait Spool: Send + Sync {
         now: Timestamp,
     ) -> Result<Vec<LeasedMessage>, StoreError>;
 
-    /// When the earliest delivery of `lane` that is not yet due becomes due. After a lease that came
-    /// back short this is when to lease again; before one, mail that is due already answers with
-    /// its own, past, due time, so that none is slept over.
+    /// When the earliest delivery of `lane` that is not yet due becomes due. Mail that is due and
+    /// not leased answers with its own, past, due time, so that none is slept over.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -177,8 +176,8 @@ pub trait Spool: Send + Sync {
     /// body is still there), `Suppressed` or `Sent` (an operator resolves an unknown).
     ///
     /// Settled and scheduled mail is released only by a filter that names delivery, message or
-    /// state: "retry the stream" never sends bounced mail again. A release makes expired time
-    /// begin anew. Large moves are written in parts, so that mail goes on between them.
+    /// state: "retry the stream" never sends bounced mail again. A release begins an expired
+    /// message's time anew. Large moves are written in parts.
     ///
     /// # Errors
     /// If the change cannot be written; then parts of it may have moved, and the same call again

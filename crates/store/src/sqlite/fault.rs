@@ -19,6 +19,9 @@ pub(crate) enum Fault {
 
 impl From<rusqlite::Error> for Fault {
     fn from(error: rusqlite::Error) -> Self {
+        if is_unreadable(&error) {
+            return Self::Refused(StoreError::Damaged(error.to_string()));
+        }
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull | ErrorCode::ReadOnly) => Self::Full,
             Some(ErrorCode::SystemIoFailure) => Self::Disk(error.to_string()),
@@ -31,6 +34,18 @@ impl From<rusqlite::Error> for Fault {
             Some(_) | None => Self::Refused(StoreError::Engine(error.to_string())),
         }
     }
+}
+
+/// A row that is there and does not hold what its columns should.
+const fn is_unreadable(error: &rusqlite::Error) -> bool {
+    matches!(
+        error,
+        rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::Utf8Error(..)
+            | rusqlite::Error::QueryReturnedNoRows
+    )
 }
 
 impl From<StoreError> for Fault {

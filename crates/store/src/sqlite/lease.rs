@@ -222,25 +222,28 @@ pub(crate) fn open_session(
         .collect::<rusqlite::Result<_>>()?;
     let mut pending = Vec::new();
     for pk in leased {
-        let Some(row) = rows::delivery(tx.conn, pk)? else {
-            continue;
-        };
-        let Some(attempt) = open_attempt(tx.conn, pk)? else {
-            unlease(tx, &row, true)?;
-            continue;
-        };
-        tx.conn
-            .prepare_cached(
-                "UPDATE deliveries SET session = ?2, crashes = crashes + 1 WHERE id = ?1",
-            )?
-            .execute([pk, session])?;
-        let before = row.prior_state.unwrap_or(State::Queued);
-        match rows::leased(tx.conn, pk, before) {
-            Ok(delivery) => pending.push(PendingAttempt { delivery, attempt }),
+        match take_over(tx, pk, session) {
+            Ok(found) => pending.extend(found),
             Err(fault) => set_aside(tx, pk, fault, now)?,
         }
     }
     Ok((NodeSession(session), pending))
+}
+
+/// Queues a lost lease again, or keeps it for the new session if its attempt had begun.
+fn take_over(tx: &mut Tx<'_>, pk: i64, session: i64) -> Result<Option<PendingAttempt>, Fault> {
+    let Some(row) = rows::delivery(tx.conn, pk)? else {
+        return Ok(None);
+    };
+    let Some(attempt) = open_attempt(tx.conn, pk)? else {
+        unlease(tx, &row, true)?;
+        return Ok(None);
+    };
+    tx.conn
+        .prepare_cached("UPDATE deliveries SET session = ?2, crashes = crashes + 1 WHERE id = ?1")?
+        .execute([pk, session])?;
+    let delivery = rows::leased(tx.conn, pk, row.prior_state.unwrap_or(State::Queued))?;
+    Ok(Some(PendingAttempt { delivery, attempt }))
 }
 
 /// The attempt of a delivery that has begun and not ended.

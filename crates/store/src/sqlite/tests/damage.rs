@@ -105,3 +105,35 @@ async fn a_record_that_cannot_be_read_is_quarantined_and_the_others_are_leased()
         0
     );
 }
+
+#[tokio::test]
+async fn a_pending_attempt_that_cannot_be_read_does_not_keep_the_store_from_starting() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir);
+    let store = open(&config);
+    let lane = mail::tx_lane(&store).await;
+    let session = mail::session(&store, at(0)).await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let message = mail::accept(&store, mail::message(lane, at(0), &["a@x.test"])).await;
+        ids.push(DeliveryId { message, index: 0 });
+    }
+    store.lease(session, lane, 10, at(0)).await.unwrap();
+    let starts = ids.iter().map(|id| mail::start(*id, 1, at(0)));
+    store.start_attempts(starts.collect()).await.unwrap();
+    store.close().await;
+    let conn = Connection::open(&config.path).unwrap();
+    conn.execute_batch(
+        "UPDATE attempts SET provider = 'not a name' WHERE delivery = 1 << 16;
+         UPDATE deliveries SET attempts = -1 WHERE id = 2 << 16;",
+    )
+    .unwrap();
+    drop(conn);
+    let store = open(&config);
+    let (_, pending) = store.open_session(at(1)).await.unwrap();
+    let found: Vec<_> = pending.iter().map(|one| one.delivery.id).collect();
+    assert_eq!(found, [ids[2]]);
+    let stats = store.stats(at(1)).await.unwrap();
+    let key = ("tx".parse().unwrap(), State::Quarantined);
+    assert_eq!(stats.by_state.get(&key), Some(&2));
+}
