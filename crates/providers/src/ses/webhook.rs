@@ -127,6 +127,11 @@ impl WebhookParser for SnsWebhook {
         let topic = self.permitted(&envelope)?;
         let version = self.version(&envelope)?;
         self.verify(&envelope, topic, version).await?;
+        if version == SignatureVersion::One
+            && !self.has_warned_of_sha1.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(provider = %self.name, "accepted a SHA-1 signature; set SignatureVersion 2 on the topic");
+        }
         match envelope.kind {
             Kind::Notification => Ok(events::read(&envelope.message, &envelope.message_id)),
             Kind::SubscriptionConfirmation => self.confirm(&envelope).await,
@@ -161,12 +166,7 @@ impl SnsWebhook {
 
     fn version(&self, envelope: &Envelope) -> Result<SignatureVersion, WebhookRefusal> {
         match envelope.signature_version.as_str() {
-            "1" if self.allow_sha1 => {
-                if !self.has_warned_of_sha1.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(provider = %self.name, "accepted a SHA-1 signature; set SignatureVersion 2 on the topic");
-                }
-                Ok(SignatureVersion::One)
-            }
+            "1" if self.allow_sha1 => Ok(SignatureVersion::One),
             "1" => Err(WebhookRefusal::Forbidden(
                 "SHA-1 signatures are not allowed here",
             )),

@@ -158,6 +158,12 @@ const ROWS: &[(u16, &str, &str, Verdict)] = &[
     (
         400,
         "MessageRejected",
+        "Did not have authority to send from email news@shop.example",
+        Verdict::SenderUnusable,
+    ),
+    (
+        400,
+        "MessageRejected",
         "Email address not verified \"news@shop.example\"",
         Verdict::SenderUnusable,
     ),
