@@ -108,10 +108,16 @@ fn queries(value: &Value) -> Vec<(String, String)> {
     found
 }
 
-/// One of everything that can happen: sent, failed over, delivered, bounced, complained of,
-/// suppressed, refused, unknown.
+/// One of everything that can happen: sent, failed over, sent perhaps twice, delivered, bounced at
+/// once and later, complained of, suppressed, refused, unknown, alerted of.
 async fn live(world: &World, day: usize) -> Result<()> {
-    world.ses.sandbox.arm(Fault::once(FaultKind::Status(500)));
+    let trouble = match day {
+        1 | 2 => Fault::once(FaultKind::Cut).after_take(),
+        _ => Fault::once(FaultKind::Status(500)),
+    };
+    world.ses.sandbox.arm(trouble);
+    world.mailgun.sandbox.arm(Fault::once(FaultKind::Recipient));
+    campaign(world, &format!("nobody{day}@gmail.com")).await?;
     for number in 0..3 {
         let recipient = format!("d{day}n{number}@gmail.com");
         world.gateway.submit(&order(&recipient)).await?;
@@ -131,6 +137,10 @@ async fn live(world: &World, day: usize) -> Result<()> {
         .gateway
         .submit(&order(&format!("bounced{day}@gmail.com")))
         .await?;
+    if day == 5 {
+        world.ses.sandbox.arm(Fault::once(FaultKind::Sender));
+        world.gateway.submit(&order("alert@gmail.com")).await?;
+    }
     let mut foreign = order("a@gmail.com");
     foreign["from"] = "x@elsewhere.example".into();
     let request = world

@@ -68,7 +68,7 @@ async fn a_sender_that_is_not_verified_there_takes_the_next_target() -> Result<(
 async fn a_hanging_provider_is_asked_once_more_and_then_passed_over() -> Result<()> {
     let world = World::start_with(|config| {
         let policy = "on_unknown = \"prefer_no_loss\"";
-        config.replace(policy, &format!("{policy}\nreply_wait_max = \"1s\""))
+        config.replace(policy, &format!("{policy}\nreply_wait_max = \"5s\""))
     })
     .await?;
     world.ses.sandbox.arm(Fault::always(FaultKind::Hang));

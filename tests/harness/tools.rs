@@ -5,6 +5,8 @@ use std::io::{Read, Seek};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -61,13 +63,27 @@ pub fn tool(name: &str) -> Result<PathBuf> {
         })
 }
 
-/// A port on which nothing listens now.
+/// Below the range from which systems take ports for outgoing connections (32,768 on Linux).
+const FIRST_PORT: u16 = 15_000;
+const PORTS: u16 = 15_000;
+
+/// A port on which nothing listens now, and that is given to nobody else in this process.
 ///
 /// # Errors
-/// When no socket can be bound.
+/// When no port can be bound.
 pub fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok(listener.local_addr()?.port())
+    static NEXT: OnceLock<AtomicU16> = OnceLock::new();
+    // Two test runs at once begin at different places.
+    let start = || AtomicU16::new(u16::try_from(std::process::id() % 200 * 64).unwrap_or(0));
+    let next = NEXT.get_or_init(start);
+    for _ in 0..PORTS {
+        let offset = next.fetch_add(1, Ordering::Relaxed) % PORTS;
+        let port = FIRST_PORT + offset;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no port is free")
 }
 
 /// Runs a program to its end, at most `within`.

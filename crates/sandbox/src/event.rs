@@ -14,6 +14,9 @@ use crate::loopback::{PostError, post};
 use crate::mailbox::Taken;
 use crate::sandbox::Sandbox;
 
+/// The id in the URL of the signing certificate: 32 hexadecimal digits, as in the service's.
+const CERTIFICATE_ID: &str = "5a9d80b0c0ffee0000000000005a9d80";
+
 /// What is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -120,18 +123,21 @@ async fn emit_sns(
     let signer = sandbox.signer().ok_or(EmitError::NoCertificate)?;
     let serial = sandbox.mailbox().next_serial();
     let topic_arn = &sandbox.config().ses.topic_arn;
+    let region = topic_arn.split(':').nth(3).unwrap_or_default();
+    let host = format!("sns.{region}.amazonaws.com");
     let mut envelope = json!({
         "MessageId": format!("{:08x}-0000-4000-8000-{serial:012x}", at.as_second()),
         "TopicArn": topic_arn,
         "Timestamp": at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(),
         "SignatureVersion": "2",
-        "SigningCertURL": "https://sns.us-east-1.amazonaws.com/SimpleNotificationService-sandbox.pem",
+        "SigningCertURL": format!("https://{host}/SimpleNotificationService-{CERTIFICATE_ID}.pem"),
     });
     let kind = if request.event == EventKind::Subscription {
         envelope["Message"] = "You have chosen to subscribe to the topic.".into();
-        envelope["Token"] = format!("{serial:064x}").into();
-        envelope["SubscribeURL"] =
-            "https://sns.us-east-1.amazonaws.com/?Action=ConfirmSubscription".into();
+        let token = format!("{serial:064x}");
+        let query = format!("Action=ConfirmSubscription&TopicArn={topic_arn}&Token={token}");
+        envelope["SubscribeURL"] = format!("https://{host}/?{query}").into();
+        envelope["Token"] = token.into();
         "SubscriptionConfirmation"
     } else {
         let (taken, recipient) = subject_of(sandbox, request)?;
