@@ -366,7 +366,11 @@ impl Connection {
         }
         let closing = timeout(LINGER_MAX, self.stream.shutdown());
         if closing.await.is_ok() && is_worth_lingering(reason) {
-            timeout(LINGER_MAX, self.drain()).await.ok();
+            let mut stop = self.stop.clone();
+            tokio::select! {
+                _ = timeout(LINGER_MAX, self.drain()) => {}
+                _ = stop.wait_for(|stop| *stop >= Stop::Draining) => {}
+            }
         }
         reason
     }

@@ -66,13 +66,27 @@ struct Table {
 }
 
 impl Table {
+    /// The source's entry, if there is one or room for one.
+    fn entry_if_room(&mut self, source: Source, now: Instant) -> Option<&mut Entry> {
+        self.sweep(now);
+        if self.entries.len() >= SOURCES_MAX && !self.entries.contains_key(&source) {
+            return None;
+        }
+        Some(self.entries.entry(source).or_default())
+    }
+
+    /// The source's entry, made if need be: for connections, whose number is bounded elsewhere.
     fn entry(&mut self, source: Source, now: Instant) -> &mut Entry {
+        self.sweep(now);
+        self.entries.entry(source).or_default()
+    }
+
+    fn sweep(&mut self, now: Instant) {
         let is_due = self.swept_at.is_none_or(|at| now >= at + SWEEP_EVERY);
         if self.entries.len() >= SOURCES_MAX && is_due {
             self.swept_at = Some(now);
             self.entries.retain(|_, entry| entry.is_worth_keeping(now));
         }
-        self.entries.entry(source).or_default()
     }
 }
 
@@ -133,7 +147,9 @@ impl Sources {
     /// shows that the source is no mere attacker, and is not made to wait.
     pub(crate) fn login_turn(&self, source: Source, now: Instant) -> LoginTurn {
         let mut table = self.lock();
-        let entry = table.entry(source, now);
+        let Some(entry) = table.entry_if_room(source, now) else {
+            return LoginTurn::Now;
+        };
         if entry.failed_at.is_none_or(|at| now >= at + FAILURES_FOR) {
             entry.failures = 0;
         }
@@ -154,9 +170,10 @@ impl Sources {
     /// Holds a wrong password against the source.
     pub(crate) fn login_failed(&self, source: Source, now: Instant) {
         let mut table = self.lock();
-        let entry = table.entry(source, now);
-        entry.failures = entry.failures.saturating_add(1);
-        entry.failed_at = Some(now);
+        if let Some(entry) = table.entry_if_room(source, now) {
+            entry.failures = entry.failures.saturating_add(1);
+            entry.failed_at = Some(now);
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Table> {
@@ -196,16 +213,16 @@ impl Drop for Slot {
         if !self.is_known {
             table.strangers = table.strangers.saturating_sub(1);
         }
+        // A full table forgets what it can rather than grow.
+        let is_full = table.entries.len() > SOURCES_MAX;
         if let Some(entry) = table.entries.get_mut(&self.source) {
             if self.is_known {
                 entry.known = entry.known.saturating_sub(1);
             } else {
                 entry.strangers = entry.strangers.saturating_sub(1);
             }
-            let is_blank = entry.strangers + entry.known == 0
-                && entry.known_until.is_none()
-                && entry.failed_at.is_none();
-            if is_blank {
+            let is_blank = entry.known_until.is_none() && entry.failed_at.is_none();
+            if entry.strangers + entry.known == 0 && (is_blank || is_full) {
                 table.entries.remove(&self.source);
             }
         }
@@ -344,12 +361,18 @@ mod tests {
     #[tokio::test]
     async fn the_table_of_sources_is_bounded() {
         let sources = Arc::new(Sources::new(usize::MAX, 1, 1));
-        let start = Instant::now();
-        for n in 0..100_000_u32 {
-            let now = start + Duration::from_millis(u64::from(n) * 100);
-            sources.login_failed(Source::from(IpAddr::from(n.to_be_bytes())), now);
+        let now = Instant::now();
+        for n in 0..70_000_u32 {
+            let source = Source::from(IpAddr::from(n.to_be_bytes()));
+            let slot = sources.admit(source, now);
+            assert!(slot.is_some());
+            assert_eq!(sources.login_turn(source, now), LoginTurn::Now);
+            sources.login_failed(source, now);
         }
-        assert!(sources.lock().entries.len() <= SOURCES_MAX + 1);
+        assert_eq!(sources.lock().entries.len(), SOURCES_MAX);
+        let later = now + FAILURES_FOR;
+        assert!(sources.admit(source("2001:db8::1"), later).is_some());
+        assert!(sources.lock().entries.len() <= 1);
     }
 
     #[test]

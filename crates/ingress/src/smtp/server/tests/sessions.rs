@@ -209,3 +209,25 @@ async fn a_stranger_who_does_not_log_in_is_told_that_time_is_over() {
     assert_eq!(client.hear_to_end().await, "421 4.4.2 Timeout\r\n");
     rig.stop().await;
 }
+
+#[tokio::test]
+async fn wrong_passwords_slow_a_source_down_and_do_not_lock_it_out() {
+    let mut plan = Plan::for_strangers();
+    plan.listener["trusted_plaintext"] = json!(true);
+    let rig = plan.start();
+    let mut guesser = rig.connect().await;
+    guesser.ask("EHLO x\r\n").await;
+    for _ in 0..5 {
+        let heard = guesser.ask("AUTH PLAIN AHNob3AAbm8=\r\n").await;
+        assert!(heard.starts_with("535 5.7.8 "), "{heard}");
+    }
+    let last = guesser.hear_to_end().await;
+    assert_eq!(last, "421 4.7.0 Too many authentication failures\r\n");
+    let mut client = rig.connect().await;
+    client.ask("EHLO x\r\n").await;
+    let started = Instant::now();
+    assert!(client.ask(LOGIN).await.starts_with("235 2.7.0 "));
+    assert!(started.elapsed() >= Duration::from_millis(900));
+    client.send_message().await;
+    rig.stop().await;
+}
