@@ -13,7 +13,8 @@ use utoipa::ToSchema;
 
 use super::compose::compose;
 use super::messages::{
-    AcceptedBody, channel, check_key, compose_rules, fingerprint, off_loop, submission,
+    AcceptedBody, RecipientBody, channel, check_key, compose_rules, fingerprint, off_loop,
+    submission,
 };
 use super::problem_rfc9457::{Problem, ProblemBody, ProblemKind};
 use super::request::{BatchRequest, MessageRequest};
@@ -28,25 +29,36 @@ const CONCURRENCY: usize = 64;
 
 /// The results, in the order of the messages.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BatchResults)]
 pub(crate) struct BatchBody {
     /// One for each message.
     pub(crate) results: Vec<BatchResult>,
 }
 
 /// What became of one message of a batch: an id or a problem.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 pub(crate) struct BatchResult {
     /// The status that this message alone would have been answered with.
     pub(crate) status: u16,
-    /// The accepted message.
-    #[serde(flatten)]
-    #[schema(inline)]
-    pub(crate) accepted: Option<AcceptedBody>,
+    /// The accepted message's id.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(example = "0192b3a0-0000-7000-8000-000000000000", nullable = false)]
+    pub(crate) id: Option<String>,
+    /// The stream it goes out on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) stream: Option<String>,
+    /// What becomes of each recipient.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) recipients: Option<Vec<RecipientBody>>,
     /// Whether this repeats an earlier submission with the same key.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) replayed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) replayed: Option<bool>,
     /// Why it was refused.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     pub(crate) problem: Option<ProblemBody>,
 }
 
@@ -54,9 +66,8 @@ impl BatchResult {
     fn refused(problem: Problem) -> Self {
         Self {
             status: problem.status().as_u16(),
-            accepted: None,
-            replayed: false,
             problem: Some(problem.into_body()),
+            ..Self::default()
         }
     }
 }
@@ -147,10 +158,13 @@ async fn send_one(
     let composed = off_loop(size, move || compose(request, &rules)).await?;
     let submission = submission(composed, credential, channel, idempotency);
     let accepted = state.ports.intake.accept(submission).await?;
+    let body = AcceptedBody::from(&accepted);
     Ok(BatchResult {
         status: 202,
-        accepted: Some(AcceptedBody::from(&accepted)),
-        replayed: accepted.is_replay,
+        id: Some(body.id),
+        stream: Some(body.stream),
+        recipients: Some(body.recipients),
+        replayed: accepted.is_replay.then_some(true),
         problem: None,
     })
 }

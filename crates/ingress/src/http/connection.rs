@@ -3,19 +3,20 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::response::Response;
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use memchr::memmem;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -24,6 +25,7 @@ use tower::ServiceExt;
 use super::HEADER_FIELDS_MAX;
 use super::config::HttpConfig;
 use super::peer::Peer;
+use super::stream::Replayed;
 
 /// Most octets of a header section (RFC 9110 5.4 leaves the bound to us).
 const HEADER_BYTES_MAX: usize = 64 * 1024;
@@ -37,6 +39,9 @@ const H2_RESETS_MAX: usize = 20;
 /// How often a silent HTTP/2 peer is asked whether it is there, and how long it has to answer.
 const H2_PING_EVERY: Duration = Duration::from_secs(20);
 const H2_PING_WAIT: Duration = Duration::from_secs(10);
+/// After this long without a request, an HTTP/2 connection is closed; HTTP/1 connections by the
+/// header timeout.
+const H2_IDLE_MAX: Duration = Duration::from_secs(60);
 /// After an answer to a request that was not read to its end, the rest is read and thrown away
 /// for this long, so that the answer is not lost to a reset (RFC 9112 9.6).
 const LINGER: Duration = Duration::from_secs(2);
@@ -86,10 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Opening<S> {
     /// A stream that agreed on HTTP/2 in its handshake.
     pub(crate) const fn http2(stream: S) -> Self {
         Self {
-            stream: Replayed {
-                first: Bytes::new(),
-                stream,
-            },
+            stream: Replayed::new(Bytes::new(), stream),
             is_h2: true,
         }
     }
@@ -98,7 +100,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Opening<S> {
     /// timeout begins only after the protocol is known.
     ///
     /// # Errors
-    /// If the peer is too slow, goes away, or frames its first request in two ways.
+    /// If the peer is too slow, goes away, or frames its first request in two ways, or if the
+    /// gateway stops.
     pub(crate) async fn read(mut stream: S, rules: &ConnectionRules) -> io::Result<Self> {
         let mut first = BytesMut::with_capacity(4096);
         let reading = async {
@@ -109,22 +112,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Opening<S> {
             }
             Ok(())
         };
-        let read = timeout(rules.header_timeout, reading).await;
+        let read = tokio::select! {
+            read = timeout(rules.header_timeout, reading) => read,
+            // What has not been asked yet is not under way.
+            () = rules.shutdown.cancelled() => {
+                return Err(io::Error::from(io::ErrorKind::ConnectionAborted));
+            }
+        };
         read.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         let is_h2 = first.starts_with(H2_PREFACE);
         if !is_h2 && is_framed_twice(&first) {
-            let mut stream = Replayed {
-                first: Bytes::new(),
-                stream,
-            };
+            let mut stream = Replayed::new(Bytes::new(), stream);
             stream.write_all(AMBIGUOUS).await?;
             stream.write_all(AMBIGUOUS_BODY).await?;
             linger(stream).await;
             return Err(io::Error::from(io::ErrorKind::InvalidData));
         }
-        let first = first.freeze();
         Ok(Self {
-            stream: Replayed { first, stream },
+            stream: Replayed::new(first.freeze(), stream),
             is_h2,
         })
     }
@@ -251,6 +256,17 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let streams = TaskTracker::new();
+    let activity = Arc::new(Activity::default());
+    let counted = Arc::clone(&activity);
+    let service = service_fn(move |request| {
+        let counted = Arc::clone(&counted);
+        let answer = answer(&router, peer, request);
+        counted.begun.fetch_add(1, Ordering::Relaxed);
+        async move {
+            let _ended = Ended(counted);
+            answer.await
+        }
+    });
     let connection = http2::Builder::new(Tracked(streams.clone()))
         .timer(TokioTimer::new())
         .max_concurrent_streams(H2_STREAMS_MAX)
@@ -259,14 +275,12 @@ where
         .max_header_list_size(HEADER_BYTES_MAX as u32)
         .keep_alive_interval(H2_PING_EVERY)
         .keep_alive_timeout(H2_PING_WAIT)
-        .serve_connection(
-            io,
-            service_fn(move |request| answer(&router, peer, request)),
-        );
+        .serve_connection(io, service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         () = rules.is_over() => None,
+        () = activity.is_idle(H2_IDLE_MAX) => None,
     };
     let result = match ended {
         Some(ended) => ended.map_err(io::Error::other),
@@ -298,60 +312,58 @@ where
     }
 }
 
-/// A stream whose first octets are read again.
-struct Replayed<S> {
-    first: Bytes,
-    stream: S,
+/// How many requests have begun and ended on a connection.
+#[derive(Debug, Default)]
+struct Activity {
+    begun: AtomicU64,
+    ended: AtomicU64,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Replayed<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.first.has_remaining() {
-            let length = self.first.len().min(buffer.remaining());
-            buffer.put_slice(&self.first.split_to(length));
-            return Poll::Ready(Ok(()));
+/// Counts a request as ended when it is answered or dropped.
+struct Ended(Arc<Activity>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.ended.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Activity {
+    fn count(&self) -> (u64, u64) {
+        let ended = self.ended.load(Ordering::Relaxed);
+        (self.begun.load(Ordering::Relaxed), ended)
+    }
+
+    /// Resolves once no request was under way for a whole period of `idle_max`.
+    async fn is_idle(&self, idle_max: Duration) {
+        let mut before = self.count();
+        loop {
+            sleep(idle_max).await;
+            let now = self.count();
+            if now == before && now.0 == now.1 {
+                return;
+            }
+            before = now;
         }
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Replayed<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, data)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        data: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, data)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SHORT: Duration = Duration::from_millis(50);
+    const DEADLINE: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn a_connection_is_idle_only_when_nothing_is_under_way() {
+        let activity = Arc::new(Activity::default());
+        activity.begun.fetch_add(1, Ordering::Relaxed);
+        let under_way = Ended(Arc::clone(&activity));
+        assert!(timeout(SHORT * 5, activity.is_idle(SHORT)).await.is_err());
+        drop(under_way);
+        assert!(timeout(DEADLINE, activity.is_idle(SHORT)).await.is_ok());
+    }
 
     #[test]
     fn the_first_octets_decide_once_the_section_or_the_preface_is_whole() {

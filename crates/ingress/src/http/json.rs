@@ -66,6 +66,8 @@ fn classify(pointer: String, fault: &serde_json::Error) -> Problem {
         ProblemKind::UnknownField
     } else if text.starts_with("duplicate field") {
         ProblemKind::DuplicateField
+    } else if text.starts_with("missing field") {
+        ProblemKind::MissingField
     } else {
         ProblemKind::InvalidType
     };

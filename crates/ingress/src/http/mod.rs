@@ -19,6 +19,7 @@ mod raw;
 mod request;
 mod server;
 mod state;
+mod stream;
 mod timeline;
 mod webhooks;
 

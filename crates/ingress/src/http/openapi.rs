@@ -45,6 +45,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
         BatchMessage,
         ProblemBody,
         FieldFault,
+        batch::BatchResult,
         timeline::ReplyBody,
     )),
     tags(
@@ -188,6 +189,19 @@ mod tests {
         }
         let document = described();
         check(&document, &document);
+    }
+
+    #[test]
+    fn a_message_of_a_batch_is_a_message_that_may_have_a_key() {
+        let schemas = &described()["components"]["schemas"];
+        let one = schemas["MessageRequest"]["properties"].as_object().unwrap();
+        let batched = &schemas["BatchMessage"]["properties"];
+        assert!(one.keys().all(|name| batched[name] == one[name]));
+        assert!(batched["idempotency_key"].is_object() && !one.contains_key("idempotency_key"));
+        assert_eq!(
+            schemas["MessageRequest"]["required"],
+            serde_json::json!(["from"])
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::Uri;
 use malote_core::address::EmailAddress;
@@ -42,12 +43,12 @@ const VALUE_BYTES_MAX: usize = 512;
 )]
 pub(crate) async fn show(
     State(state): State<Arc<HttpState>>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Json<MessageBody>, Problem> {
     let (parts, _) = request.into_parts();
     let credential = auth::caller(&state, &parts)?;
-    let id = parse_id(&id)?;
+    let id = parse_id(id)?;
     let view = state
         .ports
         .ledger
@@ -75,12 +76,12 @@ pub(crate) async fn show(
 )]
 pub(crate) async fn cancel(
     State(state): State<Arc<HttpState>>,
-    Path(id): Path<String>,
+    id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Json<CancelledBody>, Problem> {
     let (parts, _) = request.into_parts();
     let credential = auth::caller(&state, &parts)?;
-    let id = parse_id(&id)?;
+    let id = parse_id(id)?;
     let cancelled = state
         .ports
         .ledger
@@ -124,7 +125,8 @@ pub(crate) async fn search(
     Ok(Json(state.ports.ledger.search(&search).await?.into()))
 }
 
-fn parse_id(text: &str) -> Result<MessageId, Problem> {
+fn parse_id(id: Result<Path<String>, PathRejection>) -> Result<MessageId, Problem> {
+    let Path(text) = id.map_err(|_| no_message())?;
     text.parse().map_err(|_| no_message())
 }
 
@@ -249,7 +251,8 @@ mod tests {
     #[test]
     fn what_is_no_id_is_simply_not_found() {
         for text in ["x", "' OR 1", "../../x"] {
-            assert_eq!(parse_id(text).unwrap_err().kind(), ProblemKind::NotFound);
+            let fault = parse_id(Ok(Path(text.to_owned()))).unwrap_err();
+            assert_eq!(fault.kind(), ProblemKind::NotFound);
         }
     }
 }

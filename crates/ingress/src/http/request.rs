@@ -6,13 +6,16 @@ use std::fmt;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize as DeserializeDerive, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 /// One message. At least one recipient, and `text` or `html`, must be given.
 #[derive(Debug, Clone, Default, PartialEq, DeserializeDerive, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MessageRequest {
     /// Who it is from; its domain must be one of the credential's.
+    #[schema(required = true, nullable = false)]
     pub(crate) from: Option<AddressInput>,
     /// Recipients that everybody sees. All recipients together are at most 1,000.
     pub(crate) to: Option<Vec<AddressInput>>,
@@ -126,16 +129,32 @@ pub(crate) struct BatchRequest {
     pub(crate) messages: Vec<serde_json::Value>,
 }
 
-/// One message of a batch: a message with its own idempotency key.
-#[derive(Debug, ToSchema)]
-#[expect(
-    dead_code,
-    reason = "describes the API; members are taken apart by hand"
-)]
-pub(crate) struct BatchMessage {
-    #[schema(inline)]
-    #[serde(flatten)]
-    message: MessageRequest,
-    /// 1 to 255 visible ASCII characters; a repeat within 24 h is answered like the first.
-    idempotency_key: Option<String>,
+/// One message of a batch: a message with its own idempotency key, which is taken out before the
+/// rest is read as a [`MessageRequest`]. Only its description is needed.
+#[derive(Debug)]
+pub(crate) struct BatchMessage;
+
+impl PartialSchema for BatchMessage {
+    fn schema() -> RefOr<Schema> {
+        let mut schema = MessageRequest::schema();
+        if let RefOr::T(Schema::Object(object)) = &mut schema {
+            let key = ObjectBuilder::new()
+                .schema_type(Type::String)
+                .min_length(Some(1))
+                .max_length(Some(255))
+                .description(Some(
+                    "Visible ASCII characters; a repeat within 24 h is answered like the first.",
+                ));
+            let name = "idempotency_key".to_owned();
+            object.properties.insert(name, key.build().into());
+            object.description = Some("A message with its own idempotency key.".to_owned());
+        }
+        schema
+    }
+}
+
+impl ToSchema for BatchMessage {
+    fn schemas(schemas: &mut Vec<(String, RefOr<Schema>)>) {
+        MessageRequest::schemas(schemas);
+    }
 }

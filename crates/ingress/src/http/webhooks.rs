@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode};
@@ -44,10 +45,10 @@ const PARSE_WAIT_MAX: Duration = Duration::from_secs(10);
 )]
 pub(crate) async fn receive(
     State(state): State<Arc<HttpState>>,
-    Path(provider): Path<String>,
+    provider: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    handle(&state, &provider, request).await
+    handle(&state, provider, request).await
 }
 
 /// A provider's probe of the address.
@@ -66,14 +67,19 @@ pub(crate) async fn receive(
 )]
 pub(crate) async fn probe(
     State(state): State<Arc<HttpState>>,
-    Path(provider): Path<String>,
+    provider: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    handle(&state, &provider, request).await
+    handle(&state, provider, request).await
 }
 
-async fn handle(state: &HttpState, provider: &str, request: Request) -> Result<Response, Problem> {
-    let (provider, parser) = find(state, provider)?;
+async fn handle(
+    state: &HttpState,
+    provider: Result<Path<String>, PathRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let name = provider.map_or_else(|_| String::new(), |Path(name)| name);
+    let (provider, parser) = find(state, &name)?;
     let (parts, content) = request.into_parts();
     let rules = body::BodyRules {
         bytes_max: BODY_BYTES_MAX,

@@ -347,6 +347,16 @@ mod tests {
     }
 
     #[test]
+    fn orders_to_providers_pass_only_where_the_credential_says_so() {
+        let headers = BTreeMap::from([("X-SES-Tag".to_owned(), "a=b".to_owned())]);
+        for (provider_headers, is_taken) in [(true, true), (false, false)] {
+            let mut faults = Faults::default();
+            check_custom(&headers, provider_headers, &mut faults);
+            assert_eq!(faults.none_or(()).is_ok(), is_taken);
+        }
+    }
+
+    #[test]
     fn names_that_differ_by_case_only_are_one_field() {
         let pairs = [("X-A", "1"), ("x-a", "2")];
         let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));

@@ -231,12 +231,19 @@ async fn tls_speaks_both_versions_of_http() {
             .no_proxy()
             .tls_certs_only([root])
             .resolve("localhost", gateway.address);
-        let url = format!("https://localhost:{}/openapi.json", gateway.address.port());
-        let response = client.build().unwrap().get(url).send().await.unwrap();
-        assert_eq!(
-            (response.status().as_u16(), response.version()),
-            (200, version)
-        );
+        let client = client.build().unwrap();
+        let url = format!("https://localhost:{}/v1/messages", gateway.address.port());
+        for (body, status) in [
+            (letter().into_bytes(), 202),
+            (vec![b' '; 3 << 20], 413),
+            (letter().into_bytes(), 202),
+        ] {
+            let request = client.post(&url).bearer_auth("mk_test_shop").body(body);
+            let request = request.header("content-type", "application/json");
+            let response = request.send().await.unwrap();
+            let found = (response.status().as_u16(), response.version());
+            assert_eq!(found, (status, version));
+        }
     }
 }
 
