@@ -1,6 +1,8 @@
 //! Providers' events and their consequences: the timeline, suppression within its scope, and word
 //! to the sender. All durable before the provider is told 2xx.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
 use malote_core::event::{Blame, EventKind, ProviderEvent, State};
@@ -13,6 +15,10 @@ use malote_store::{Leased, StoreError, Suppression, SuppressionReason, Suppressi
 use crate::engine::Engine;
 use crate::notice::Failure;
 use crate::policy::Policy;
+
+/// How long an event that came before its settlement is kept waiting; the strictest service wants
+/// an answer within 5 s.
+const EARLY_WAIT: Duration = Duration::from_secs(1);
 
 /// What an event asks for besides its place on the timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,10 +64,7 @@ impl Engine {
         if webhook.events.is_empty() {
             return Ok(());
         }
-        let applied = self
-            .spool
-            .apply_events(provider, webhook.events.clone(), now)
-            .await?;
+        let applied = self.apply_each(provider, &webhook.events, now).await?;
         let policy = self.policy.load_full();
         for (event, delivery) in webhook.events.iter().zip(applied) {
             match delivery {
@@ -85,6 +88,44 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Applies events; those that carry our own id and match nothing once more after a moment: a
+    /// webhook can be faster than the settlement of the call that caused it.
+    async fn apply_each(
+        &self,
+        provider: &ProviderName,
+        events: &[ProviderEvent],
+        now: Timestamp,
+    ) -> Result<Vec<Option<Leased>>, StoreError> {
+        let mut applied = self
+            .spool
+            .apply_events(provider, events.to_vec(), now)
+            .await?;
+        let is_early = |(event, found): &(&ProviderEvent, &Option<Leased>)| {
+            event.delivery.is_some() && found.is_none()
+        };
+        let early: Vec<ProviderEvent> = events
+            .iter()
+            .zip(&applied)
+            .filter(is_early)
+            .map(|(event, _)| event.clone())
+            .collect();
+        if early.is_empty() {
+            return Ok(applied);
+        }
+        tokio::time::sleep(EARLY_WAIT).await;
+        let mut again = self
+            .spool
+            .apply_events(provider, early, now)
+            .await?
+            .into_iter();
+        for (event, found) in events.iter().zip(&mut applied) {
+            if event.delivery.is_some() && found.is_none() {
+                *found = again.next().flatten();
+            }
+        }
+        Ok(applied)
     }
 
     /// The consequences of one event. A repeated event has them again: each may be repeated.

@@ -120,8 +120,10 @@ pub trait Spool: Send + Sync {
     /// Applies a provider's events to the timelines they belong to, each `(provider, dedup_key)`
     /// once, moving states only forward (complaint > hard bounce > ... > delivered > sent).
     /// Events are matched by our own id, else by the provider's id and recipient. An event may
-    /// only touch a delivery whose attempts used that provider. Returns for each event the
-    /// delivery it was applied to; `None` for a repeat or for one that matches nothing.
+    /// only touch a delivery whose attempts used that provider, and only if the recipient it
+    /// names, if any, is that delivery's. Returns for each event the delivery that it is about, as
+    /// it was before the event; for a repeat as it is now, so that consequences which a crash cut
+    /// off can be had again; `None` for one that matches nothing.
     ///
     /// An event that matches nothing is not remembered, so that it may be applied later: a webhook
     /// can be faster than the settlement that tells the store of its attempt.

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use malote_core::event::{EventKind, ProviderEvent, State};
 use malote_core::name::ProviderName;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
 use crate::Leased;
@@ -20,7 +20,7 @@ const PART_BYTES_MAX: usize = 8 << 10;
 /// Deliveries that may share a provider's id: the recipients of one call.
 const CANDIDATES_MAX: i64 = 1_000;
 
-/// Applies events; for each the delivery as it was before, or `None`.
+/// Applies events; for each the delivery as it was before, or `None` if it matches nothing.
 pub(crate) fn apply(
     tx: &mut Tx<'_>,
     provider: &ProviderName,
@@ -45,15 +45,15 @@ fn apply_one(
         .conn
         .prepare_cached("SELECT 1 FROM event_keys WHERE key = ?1")?
         .exists([&key[..]])?;
-    if is_repeat {
-        return Ok(None);
-    }
     let Some(pk) = find(tx.conn, provider, event)? else {
         return Ok(None);
     };
     let Some(row) = rows::delivery(tx.conn, pk)? else {
         return Ok(None);
     };
+    if is_repeat {
+        return Ok(Some(rows::leased(tx.conn, pk, row.state)?));
+    }
     tx.conn
         .prepare_cached("INSERT INTO event_keys (key, at) VALUES (?1, ?2)")?
         .execute(params![&key[..], micros(now)])?;
@@ -145,10 +145,19 @@ fn find(
         && let Some(message) = rows::message_pk(conn, id.message)?
     {
         let pk = delivery_pk(message, id.index);
-        let was_called = conn
-            .prepare_cached("SELECT 1 FROM attempts WHERE delivery = ?1 AND provider = ?2")?
-            .exists(params![pk, provider.as_str()])?;
-        if was_called {
+        let recipient: Option<String> = conn
+            .prepare_cached(
+                "SELECT d.recipient FROM deliveries d WHERE d.id = ?1 AND EXISTS
+                 (SELECT 1 FROM attempts a WHERE a.delivery = d.id AND a.provider = ?2)",
+            )?
+            .query_row(params![pk, provider.as_str()], |row| row.get(0))
+            .optional()?;
+        // Not every service signs what it tells: an event about another recipient is not ours.
+        let is_meant = |own: &String| {
+            let told = event.recipient.as_ref();
+            told.is_none_or(|told| told.key() == own.to_lowercase())
+        };
+        if recipient.as_ref().is_some_and(is_meant) {
             return Ok(Some(pk));
         }
     }
