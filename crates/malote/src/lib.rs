@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod config;
+pub mod demo;
 mod listeners;
 pub mod logging;
 mod reload;
