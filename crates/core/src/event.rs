@@ -176,7 +176,11 @@ impl EventKind {
     /// The word for metrics: `other` for a service's own words, so that the set is closed.
     #[must_use]
     pub fn label(&self) -> &str {
-        if matches!(self, Self::Other(_)) { "other" } else { self.as_str() }
+        if matches!(self, Self::Other(_)) {
+            "other"
+        } else {
+            self.as_str()
+        }
     }
 
     /// The kind of this word; a word that is none of ours is [`EventKind::Other`].

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -32,6 +33,13 @@ impl Secret {
         let ours = Sha256::digest(self.0.as_bytes());
         let theirs = Sha256::digest(candidate);
         ours.ct_eq(&theirs).into()
+    }
+}
+
+/// From a string, so that a literal in a configuration is a secret from the first moment.
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from).map(Self::new)
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use malote_core::fault::ConfigFault;
 use malote_core::limits::{Limits, Warmup};
 use malote_core::name::{PoolName, ProviderName};
+use malote_core::secret::Secret;
 use serde::Deserialize;
 
 use crate::capture::CaptureConfig;
@@ -66,7 +67,7 @@ pub struct WebhookConfig {
     /// SES: the SNS signing certificate (PEM) in a file, instead of fetching it.
     pub certificate_file: Option<PathBuf>,
     /// Mailgun: the HTTP webhook signing key.
-    pub signing_key: Option<String>,
+    pub signing_key: Option<Secret>,
     /// Mailgun: the environment variable that holds the signing key.
     pub signing_key_env: Option<String>,
     /// Mailgun: the file that holds the signing key.
@@ -243,5 +244,24 @@ fn check_warmup(at: &str, warmup: &Warmup, faults: &mut Vec<ConfigFault>) {
             format!("{at}.growth"),
             "must be from 1.0 to 10.0",
         ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_secret_of_any_kind() {
+        let text = "
+            ses = { region = 'us-east-1', secret_access_key = 'CANARY', session_token = 'CANARY' }
+            mailgun = { domain = 'x.test', api_key = 'CANARY' }
+            smtp = { host = 'x.test', user = 'u', password = 'CANARY' }
+            webhook = { signing_key = 'CANARY' }
+        ";
+        let config: ProviderConfig = toml::from_str(text).unwrap();
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("CANARY"), "{shown}");
+        assert_eq!(shown.matches("***").count(), 5, "{shown}");
     }
 }

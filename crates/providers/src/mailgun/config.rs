@@ -21,7 +21,7 @@ pub struct MailgunConfig {
     pub domain: Option<String>,
     /// The API key: the account's, or a sending key of the domain. One of the three forms is
     /// required.
-    pub api_key: Option<String>,
+    pub api_key: Option<Secret>,
     /// The environment variable that holds the API key.
     pub api_key_env: Option<String>,
     /// The file that holds the API key.
@@ -115,7 +115,7 @@ impl MailgunConfig {
     fn checked_key(&self, table: &str, faults: &mut Vec<ConfigFault>) -> Option<Secret> {
         let source = SecretSource {
             field: "api_key",
-            literal: self.api_key.as_deref(),
+            literal: self.api_key.as_ref().map(Secret::expose),
             env: self.api_key_env.as_deref(),
             file: self.api_key_file.as_deref(),
         };

@@ -35,7 +35,7 @@ pub(crate) fn parser(
     let table = format!("{at}.webhook");
     let source = SecretSource {
         field: "signing_key",
-        literal: config.signing_key.as_deref(),
+        literal: config.signing_key.as_ref().map(Secret::expose),
         env: config.signing_key_env.as_deref(),
         file: config.signing_key_file.as_deref(),
     };

@@ -25,13 +25,13 @@ pub struct SesConfig {
     /// The access key id; then the secret key is required too.
     pub access_key_id: Option<String>,
     /// The secret access key.
-    pub secret_access_key: Option<String>,
+    pub secret_access_key: Option<Secret>,
     /// The environment variable that holds the secret access key.
     pub secret_access_key_env: Option<String>,
     /// The file that holds the secret access key.
     pub secret_access_key_file: Option<PathBuf>,
     /// The session token that belongs to temporary keys.
-    pub session_token: Option<String>,
+    pub session_token: Option<Secret>,
     /// The environment variable that holds the session token.
     pub session_token_env: Option<String>,
     /// The file that holds the session token.
@@ -127,7 +127,7 @@ impl SesConfig {
             table,
             &SecretSource {
                 field: "secret_access_key",
-                literal: self.secret_access_key.as_deref(),
+                literal: self.secret_access_key.as_ref().map(Secret::expose),
                 env: self.secret_access_key_env.as_deref(),
                 file: self.secret_access_key_file.as_deref(),
             },
@@ -137,7 +137,7 @@ impl SesConfig {
             table,
             &SecretSource {
                 field: "session_token",
-                literal: self.session_token.as_deref(),
+                literal: self.session_token.as_ref().map(Secret::expose),
                 env: self.session_token_env.as_deref(),
                 file: self.session_token_file.as_deref(),
             },

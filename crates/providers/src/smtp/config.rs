@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use malote_core::address::parse_domain;
 use malote_core::fault::ConfigFault;
-use malote_core::secret::SecretSource;
+use malote_core::secret::{Secret, SecretSource};
 use malote_core::units::{ByteSize, Span};
 use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -33,7 +33,7 @@ pub struct SmtpConfig {
     /// Who logs in (AUTH PLAIN, else LOGIN). Without it nobody does.
     pub user: Option<String>,
     /// The login's password.
-    pub password: Option<String>,
+    pub password: Option<Secret>,
     /// The environment variable that holds the password.
     pub password_env: Option<String>,
     /// The file that holds the password.
@@ -201,7 +201,7 @@ impl SmtpConfig {
     ) -> Option<Login> {
         let source = SecretSource {
             field: "password",
-            literal: self.password.as_deref(),
+            literal: self.password.as_ref().map(Secret::expose),
             env: self.password_env.as_deref(),
             file: self.password_file.as_deref(),
         };

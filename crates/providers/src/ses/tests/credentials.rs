@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use malote_core::secret::Secret;
 
 use crate::http::responder::{Act, Responder, answer};
 use crate::ses::config::{SesConfig, Settings};
@@ -58,7 +59,7 @@ async fn the_configuration_beats_the_environment_which_beats_the_file() {
     ];
     let given = SesConfig {
         access_key_id: Some("CONFIG".into()),
-        secret_access_key: Some("s".into()),
+        secret_access_key: Some(Secret::new("s")),
         ..SesConfig::default()
     };
     let named = SesConfig {
