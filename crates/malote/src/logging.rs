@@ -8,12 +8,9 @@ mod writer;
 
 use std::env;
 use std::io::{self, IsTerminal, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use malote_core::address::EmailAddress;
-use sha2::{Digest, Sha256};
+use prometheus::IntCounter;
 use tracing::level_filters::LevelFilter;
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::filter::{EnvFilter, filter_fn};
@@ -21,7 +18,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Layer, Registry};
 
-use crate::config::{LogConfig, LogFormat, Pii};
+use crate::config::{LogConfig, LogFormat};
 use format::{LineFields, LineFormat};
 use writer::{LineSender, LineWriter};
 
@@ -34,7 +31,8 @@ const FINISH_MAX: Duration = Duration::from_secs(2);
 /// The running log. Keep it until the end of the process, then call [`Logging::finish`].
 pub struct Logging {
     writer: LineWriter,
-    panics: Arc<AtomicU64>,
+    lines_dropped: IntCounter,
+    panics: IntCounter,
 }
 
 /// Why logging could not be set up.
@@ -49,6 +47,9 @@ pub enum LogFault {
     /// The system gives no thread.
     #[error("the log's thread cannot be started")]
     Thread(#[source] io::Error),
+    /// What the log counts cannot be counted.
+    #[error("the log's metrics")]
+    Metrics(#[from] prometheus::Error),
 }
 
 impl Logging {
@@ -62,25 +63,33 @@ impl Logging {
         let is_coloured = config.format == LogFormat::Text
             && io::stdout().is_terminal()
             && env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        let writer = LineWriter::start(Box::new(io::stdout())).map_err(LogFault::Thread)?;
+        let lines_dropped = IntCounter::new(
+            "malote_log_lines_dropped_total",
+            "Log lines that nobody read in time",
+        )?;
+        let panics = IntCounter::new("malote_panics_total", "Panics in any thread or task")?;
+        let writer = LineWriter::start(Box::new(io::stdout()), lines_dropped.clone())
+            .map_err(LogFault::Thread)?;
         let sender = writer.sender();
         let subscriber = subscriber(config.format, &level, is_coloured, sender)?;
         tracing::subscriber::set_global_default(subscriber).map_err(|_| LogFault::Taken)?;
-        let panics = Arc::default();
-        log_panics(Arc::clone(&panics));
-        Ok(Self { writer, panics })
+        log_panics(panics.clone());
+        Ok(Self {
+            writer,
+            lines_dropped,
+            panics,
+        })
     }
 
-    /// Lines that nobody read in time, so that they were dropped.
-    #[must_use]
-    pub fn lines_dropped(&self) -> u64 {
-        self.writer.lines_dropped()
-    }
-
-    /// Panics so far, in any thread or task.
-    #[must_use]
-    pub fn panics(&self) -> u64 {
-        self.panics.load(Ordering::Relaxed)
+    /// Registers what the log counts: lines that nobody read in time, so that they were dropped,
+    /// and panics, in any thread or task.
+    ///
+    /// # Errors
+    /// If the registry has metrics of these names already.
+    pub fn register(&self, registry: &prometheus::Registry) -> Result<(), LogFault> {
+        registry.register(Box::new(self.lines_dropped.clone()))?;
+        registry.register(Box::new(self.panics.clone()))?;
+        Ok(())
     }
 
     /// Writes what is on its way and stops. Waits at most two seconds for a reader.
@@ -140,9 +149,9 @@ fn is_ours_or_warning(about: &Metadata<'_>) -> bool {
 }
 
 /// Logs where a panic happened. What it says is left out: it may hold what was being worked on.
-fn log_panics(panics: Arc<AtomicU64>) {
+fn log_panics(panics: IntCounter) {
     std::panic::set_hook(Box::new(move |panic| {
-        panics.fetch_add(1, Ordering::Relaxed);
+        panics.inc();
         let place = panic.location().map(ToString::to_string);
         let thread = std::thread::current();
         tracing::error!(
@@ -158,38 +167,6 @@ fn log_panics(panics: Arc<AtomicU64>) {
 pub fn say(text: &str) {
     let mut stderr = io::stderr().lock();
     writeln!(stderr, "{text}").unwrap_or_default();
-}
-
-/// How this process names addresses in its logs.
-#[derive(Clone)]
-pub struct AddressLabels {
-    key: [u8; 32],
-    pii: Pii,
-}
-
-impl AddressLabels {
-    /// Labels under `key`, which must stay the same for as long as logs are compared.
-    #[must_use]
-    pub const fn new(key: [u8; 32], pii: Pii) -> Self {
-        Self { key, pii }
-    }
-
-    /// The address as logs may name it: `3f9a01c2b4d5e6f7@shop.example` unless `pii = "full"`.
-    #[must_use]
-    pub fn label(&self, address: &EmailAddress) -> String {
-        match self.pii {
-            Pii::Full => address.to_string(),
-            Pii::Hash => {
-                // Cut to 8 octets, a hash with the key in front cannot be carried on by others.
-                let hash = Sha256::new()
-                    .chain_update(self.key)
-                    .chain_update(address.key())
-                    .finalize();
-                let short: String = hash.iter().take(8).map(|b| format!("{b:02x}")).collect();
-                format!("{short}@{}", address.domain())
-            }
-        }
-    }
 }
 
 #[cfg(test)]

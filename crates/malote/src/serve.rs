@@ -58,7 +58,9 @@ pub async fn run(files: Vec<PathBuf>) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(EXIT_BAD_CONFIG));
     };
     let logging = Logging::start(&config.log)?;
-    let result = serve(config, files, clock).await;
+    let registry = Registry::new();
+    logging.register(&registry)?;
+    let result = serve(config, files, clock, registry).await;
     if let Err(error) = &result {
         tracing::error!(error = format!("{error:#}"), "could not serve");
     }
@@ -66,9 +68,13 @@ pub async fn run(files: Vec<PathBuf>) -> anyhow::Result<ExitCode> {
     result.map(|()| ExitCode::SUCCESS)
 }
 
-async fn serve(config: Config, files: Vec<PathBuf>, clock: Arc<dyn Clock>) -> anyhow::Result<()> {
+async fn serve(
+    config: Config,
+    files: Vec<PathBuf>,
+    clock: Arc<dyn Clock>,
+    registry: Registry,
+) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
-    let registry = Registry::new();
     register_process(&registry)?;
     let (http_config, smtp_config, admin) = (
         config.http.clone(),

@@ -104,7 +104,7 @@ impl Table<'_> {
         let table = self.table;
         let key = self.secret(&SecretSource {
             field: "api_key",
-            literal: table.api_key.as_deref(),
+            literal: table.api_key.as_ref().map(Secret::expose),
             env: table.api_key_env.as_deref(),
             file: table.api_key_file.as_deref(),
         })?;
@@ -122,7 +122,7 @@ impl Table<'_> {
         let table = self.table;
         let source = SecretSource {
             field: "smtp_password",
-            literal: table.smtp_password.as_deref(),
+            literal: table.smtp_password.as_ref().map(Secret::expose),
             env: table.smtp_password_env.as_deref(),
             file: table.smtp_password_file.as_deref(),
         };

@@ -23,7 +23,7 @@ pub struct Admin {
 pub(super) fn admin(config: &AdminConfig, faults: &mut Vec<ConfigFault>) -> Admin {
     let source = SecretSource {
         field: "token",
-        literal: config.token.as_deref(),
+        literal: config.token.as_ref().map(Secret::expose),
         env: config.token_env.as_deref(),
         file: config.token_file.as_deref(),
     };

@@ -37,7 +37,7 @@ use malote_router::{Router, RouterConfig};
 use malote_store::SqliteConfig;
 
 pub use doors::Admin;
-pub use raw::{DeliveryConfig, LogConfig, LogFormat, Pii, RetentionConfig};
+pub use raw::{DeliveryConfig, LogConfig, LogFormat, RetentionConfig};
 pub use report::{Excerpt, Fault, Location, Report};
 
 /// A configuration that can be put in force: everything in it is checked.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use malote_core::credential::{BadRecipients, OnFinalFailure, ReceivedDetail};
 use malote_core::name::{CredentialName, ProviderName, RouteName, StreamName};
+use malote_core::secret::Secret;
 use malote_core::stream::{Class, OnThrottle, OnUnknown};
 use malote_core::units::{ByteSize, Span};
 use malote_delivery::Bounds;
@@ -16,8 +17,8 @@ use malote_router::{MailboxProvidersConfig, RouteConfig, RuleConfig};
 use malote_store::SqliteConfig;
 use serde::{Deserialize, Serialize};
 
-/// All tables. Has no `Debug`: literals of secrets stand in it.
-#[derive(Clone, Default, Deserialize)]
+/// All tables.
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawConfig {
     /// `[http]`; without it there is no HTTP door.
@@ -57,13 +58,13 @@ pub(super) struct StoreConfig {
 }
 
 /// `[admin]`: metrics, health and the operators' endpoints.
-#[derive(Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct AdminConfig {
     /// Address and port; default `127.0.0.1:8081`. Beyond loopback a token is required.
     pub listen: SocketAddr,
     /// The token that operators present as `Authorization: Bearer TOKEN`.
-    pub token: Option<String>,
+    pub token: Option<Secret>,
     /// The environment variable that holds the token.
     pub token_env: Option<String>,
     /// The file that holds the token.
@@ -82,12 +83,12 @@ impl Default for AdminConfig {
 }
 
 /// One `[credentials.NAME]` table.
-#[derive(Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct CredentialConfig {
     /// The key that an app presents as `Authorization: Bearer KEY`, at most 512 visible ASCII
     /// characters.
-    pub api_key: Option<String>,
+    pub api_key: Option<Secret>,
     /// The environment variable that holds the key.
     pub api_key_env: Option<String>,
     /// The file that holds the key.
@@ -95,7 +96,7 @@ pub(super) struct CredentialConfig {
     /// The SMTP user name; needs a password.
     pub smtp_user: Option<String>,
     /// The SMTP password.
-    pub smtp_password: Option<String>,
+    pub smtp_password: Option<Secret>,
     /// The environment variable that holds the password.
     pub smtp_password_env: Option<String>,
     /// The file that holds the password.
@@ -257,8 +258,6 @@ pub struct LogConfig {
     /// `"error"`, `"warn"`, `"info"` (default), `"debug"` or `"trace"`, or a list such as
     /// `"info,malote_delivery=debug"`. The environment variable `MALOTE_LOG` wins.
     pub level: String,
-    /// How addresses are named: `"hash"` (default: keyed hash and domain) or `"full"`.
-    pub pii: Pii,
 }
 
 impl Default for LogConfig {
@@ -266,7 +265,6 @@ impl Default for LogConfig {
         Self {
             format: LogFormat::Text,
             level: "info".to_owned(),
-            pii: Pii::Hash,
         }
     }
 }
@@ -282,13 +280,20 @@ pub enum LogFormat {
     Json,
 }
 
-/// How logs name addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Pii {
-    /// A keyed hash and the domain.
-    #[default]
-    Hash,
-    /// As they are.
-    Full,
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_shows_no_secret_of_any_table() {
+        let text = "
+            admin = { token = 'CANARY' }
+            credentials.shop = { api_key = 'CANARY', smtp_password = 'CANARY', streams = [] }
+            providers.relay.smtp = { host = 'x.test', user = 'u', password = 'CANARY' }
+        ";
+        let config: RawConfig = toml::from_str(text).unwrap();
+        let shown = format!("{config:?}");
+        assert!(!shown.contains("CANARY"), "{shown}");
+        assert_eq!(shown.matches("***").count(), 4, "{shown}");
+    }
 }

@@ -1,12 +1,11 @@
 //! A thread that writes lines, so that a blocked or closed standard output never stops mail.
 
 use std::io::{self, Write};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use prometheus::IntCounter;
 use tracing_subscriber::fmt::MakeWriter;
 
 /// Lines that may wait. With [`LINE_BYTES_MAX`] the log never holds more than 16 MiB.
@@ -28,7 +27,7 @@ pub(super) struct LineWriter {
 #[derive(Clone)]
 pub(super) struct LineSender {
     lines: SyncSender<Message>,
-    dropped: Arc<AtomicU64>,
+    dropped: IntCounter,
 }
 
 enum Message {
@@ -37,17 +36,16 @@ enum Message {
 }
 
 impl LineWriter {
-    /// Starts the thread, which writes to `out`.
+    /// Starts the thread, which writes to `out` and counts the lines that are `dropped`.
     ///
     /// # Errors
     /// If the system gives no thread.
-    pub(super) fn start(out: Box<dyn Write + Send>) -> io::Result<Self> {
+    pub(super) fn start(out: Box<dyn Write + Send>, dropped: IntCounter) -> io::Result<Self> {
         let (lines, incoming) = sync_channel(LINES_MAX);
         let (finish, finished) = sync_channel(1);
-        let dropped = Arc::default();
         let sender = LineSender {
             lines,
-            dropped: Arc::clone(&dropped),
+            dropped: dropped.clone(),
         };
         let thread = std::thread::Builder::new()
             .name("log".to_owned())
@@ -67,10 +65,6 @@ impl LineWriter {
         self.sender.clone()
     }
 
-    pub(super) fn lines_dropped(&self) -> u64 {
-        self.sender.dropped.load(Ordering::Relaxed)
-    }
-
     /// Writes what waits and ends the thread; gives up after `wait_max` if nobody reads.
     pub(super) fn finish(self, wait_max: Duration) {
         let mut left = wait_max;
@@ -88,11 +82,11 @@ impl LineWriter {
     }
 }
 
-fn write_lines(incoming: &Receiver<Message>, mut out: Box<dyn Write + Send>, dropped: &AtomicU64) {
+fn write_lines(incoming: &Receiver<Message>, mut out: Box<dyn Write + Send>, dropped: &IntCounter) {
     while let Ok(Message::Line(line)) = incoming.recv() {
         let written = out.write_all(&line).and_then(|()| out.flush());
         if written.is_err() {
-            dropped.fetch_add(1, Ordering::Relaxed);
+            dropped.inc();
         }
     }
 }
@@ -107,7 +101,7 @@ impl LineSender {
         match self.lines.try_send(Message::Line(line)) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.dropped.fetch_add(1, Ordering::Relaxed);
+                self.dropped.inc();
             }
         }
     }
