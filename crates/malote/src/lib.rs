@@ -1,6 +1,7 @@
 //! The gateway's program as a library: configuration and logging; `main.rs` only calls it.
 
 pub mod admin;
+pub mod cli;
 pub mod config;
 pub mod demo;
 mod listeners;

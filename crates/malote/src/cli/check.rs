@@ -1,0 +1,126 @@
+//! `malote check`: everything that is wrong with a configuration, and with the providers' accounts.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use malote_core::clock::{Clock, SystemClock};
+use malote_core::provider::Provider;
+use serde::Serialize;
+use tokio::task::JoinSet;
+
+use super::exit::{Failure, Outcome};
+use super::out::{self, Table};
+use crate::config::{self, Config, Report};
+
+/// How long one provider may take to answer.
+const ANSWER_MAX: Duration = Duration::from_secs(15);
+
+/// What to check.
+#[derive(Debug, clap::Args)]
+pub(super) struct CheckArgs {
+    /// Configuration files, merged in this order.
+    #[arg(long, short, value_name = "FILE", num_args = 1.., required = true)]
+    config: Vec<PathBuf>,
+    /// Ask each provider whether credentials and account are good; sends no mail.
+    #[arg(long)]
+    online: bool,
+    /// Write JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What one provider said.
+#[derive(Debug, Serialize)]
+struct Online {
+    provider: String,
+    kind: &'static str,
+    is_good: bool,
+    note: String,
+}
+
+#[derive(Serialize)]
+struct Checked<'a> {
+    #[serde(flatten)]
+    report: &'a Report,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    online: Option<&'a [Online]>,
+}
+
+/// Runs `malote check`.
+pub(super) async fn run(args: CheckArgs) -> Outcome {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let outcome = config::read(&args.config, std::env::vars_os(), &clock);
+    let report = &outcome.report;
+    let online = match &outcome.config {
+        Some(config) if args.online => Some(ask(config).await),
+        Some(_) | None => None,
+    };
+    if args.json {
+        out::json(&Checked {
+            report,
+            online: online.as_deref(),
+        })?;
+    } else {
+        out::paint(&report.render(out::is_coloured()))?;
+        if let Some(online) = &online {
+            print(online)?;
+        }
+    }
+    if !report.is_good() {
+        return Err(Failure::Usage("the configuration is not good".to_owned()));
+    }
+    match online
+        .iter()
+        .flatten()
+        .filter(|answer| !answer.is_good)
+        .count()
+    {
+        0 => Ok(()),
+        1 => Err(Failure::failed("one provider is not ready")),
+        several => Err(Failure::failed(format!(
+            "{several} providers are not ready"
+        ))),
+    }
+}
+
+async fn ask(config: &Config) -> Vec<Online> {
+    let mut asking = JoinSet::new();
+    for (name, provider) in &config.providers {
+        let provider = Arc::clone(&provider.adapter.provider);
+        asking.spawn(ask_one(name.to_string(), provider));
+    }
+    let mut answers = asking.join_all().await;
+    answers.sort_by(|a, b| a.provider.cmp(&b.provider));
+    answers
+}
+
+async fn ask_one(name: String, provider: Arc<dyn Provider>) -> Online {
+    let answer = tokio::time::timeout(ANSWER_MAX, provider.check()).await;
+    let (is_good, note) = match answer {
+        Ok(Ok(account)) => (true, account.note),
+        Ok(Err(error)) => (
+            false,
+            format!("{}: {}", error.verdict.as_str(), error.reply),
+        ),
+        Err(_) => (
+            false,
+            format!("no answer within {} s", ANSWER_MAX.as_secs()),
+        ),
+    };
+    Online {
+        provider: name,
+        kind: provider.kind(),
+        is_good,
+        note,
+    }
+}
+
+fn print(answers: &[Online]) -> std::io::Result<()> {
+    let mut table = Table::new(&["PROVIDER", "KIND", "READY", "NOTE"]);
+    for answer in answers {
+        let is_good = if answer.is_good { "yes" } else { "no" };
+        table.row([&answer.provider, answer.kind, is_good, &answer.note]);
+    }
+    table.print()
+}

@@ -1,0 +1,152 @@
+//! Asks a running gateway through its operators' door.
+
+use std::time::Duration;
+
+use malote_core::provider::bounded;
+use malote_core::secret::Secret;
+use reqwest::{Method, RequestBuilder, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::exit::{Failure, Outcome};
+use crate::admin::problem::ProblemBody;
+
+/// How long connecting may take: the gateway is near.
+const CONNECT_MAX: Duration = Duration::from_secs(3);
+/// How long an answer may take.
+const ANSWER_MAX: Duration = Duration::from_secs(60);
+/// How long a backup, an export or an import may take.
+pub(super) const LONG_ANSWER_MAX: Duration = Duration::from_secs(3600);
+/// Longest text of an answer that is no problem document.
+const TEXT_BYTES_MAX: usize = 300;
+
+/// A gateway's operators' door.
+pub(super) struct Client {
+    http: reqwest::Client,
+    url: String,
+    token: Option<Secret>,
+}
+
+impl Client {
+    /// For the door at `url` (scheme, host and port). Connects to nothing.
+    ///
+    /// # Errors
+    /// Exit code 2 if that is no such URL.
+    pub(super) fn new(url: String, token: Option<Secret>) -> Outcome<Self> {
+        let parsed = reqwest::Url::parse(&url);
+        if !parsed.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+            let text = format!("{url:?} is not an address such as http://127.0.0.1:8081");
+            return Err(Failure::Usage(text));
+        }
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT_MAX)
+            .timeout(ANSWER_MAX)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .build()?;
+        Ok(Self { http, url, token })
+    }
+
+    /// The address asked.
+    pub(super) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Whether a gateway answers there.
+    pub(super) async fn is_there(&self) -> bool {
+        let request = self.http.get(format!("{}/healthz", self.url));
+        let Ok(answer) = request.timeout(CONNECT_MAX).send().await else {
+            return false;
+        };
+        answer.status() == StatusCode::OK
+    }
+
+    /// Fails with the way out if no gateway answers.
+    ///
+    /// # Errors
+    /// Exit code 1.
+    pub(super) async fn expect(&self) -> Outcome {
+        if self.is_there().await {
+            return Ok(());
+        }
+        let text = format!(
+            "no gateway answers at {}: this needs a running one (see --admin and --config)",
+            self.url
+        );
+        Err(Failure::failed(text))
+    }
+
+    /// `GET /admin/v1/PATH`.
+    ///
+    /// # Errors
+    /// As [`Client::answer`].
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Outcome<T> {
+        let request = self.request(Method::GET, path).query(query);
+        Self::read(request).await
+    }
+
+    /// `POST /admin/v1/PATH` with JSON.
+    ///
+    /// # Errors
+    /// As [`Client::answer`].
+    pub(super) async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Outcome<T> {
+        Self::read(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// A request to `/admin/v1/PATH`.
+    pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = format!("{}/admin/v1/{path}", self.url);
+        let request = self.http.request(method, url);
+        match &self.token {
+            Some(token) => request.bearer_auth(token.expose()),
+            None => request,
+        }
+    }
+
+    /// The answer as `T`.
+    ///
+    /// # Errors
+    /// As [`Client::answer`].
+    pub(super) async fn read<T: DeserializeOwned>(request: RequestBuilder) -> Outcome<T> {
+        Ok(Self::answer(request).await?.json().await?)
+    }
+
+    /// The answer, if it is a good one.
+    ///
+    /// # Errors
+    /// Exit code 3 for 404, 2 for a request that the gateway does not understand, else 1.
+    pub(super) async fn answer(request: RequestBuilder) -> Outcome<reqwest::Response> {
+        let answer = request.send().await?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let body = answer.bytes().await.unwrap_or_default();
+        let text = match serde_json::from_slice::<ProblemBody>(&body) {
+            Ok(ProblemBody {
+                detail,
+                pointer: Some(pointer),
+                ..
+            }) => format!("{pointer}: {detail}"),
+            Ok(problem) => problem.detail,
+            Err(_) => format!("{status} {}", String::from_utf8_lossy(&body)),
+        };
+        let text = bounded(&text, TEXT_BYTES_MAX);
+        Err(match status {
+            StatusCode::NOT_FOUND => Failure::Nothing(text),
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Failure::Usage(text),
+            StatusCode::UNAUTHORIZED => {
+                Failure::failed("the gateway wants its admin token in MALOTE_ADMIN_TOKEN")
+            }
+            _ => Failure::failed(text),
+        })
+    }
+}

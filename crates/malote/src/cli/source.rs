@@ -1,0 +1,216 @@
+//! What a reading command reads: a running gateway, else the store, read-only.
+
+use std::sync::Arc;
+
+use malote_core::clock::Clock;
+use malote_core::id::MessageId;
+use malote_core::ledger::{MessageView, Search, SearchPage};
+use malote_delivery::{Hypothesis, MxCache};
+use malote_router::{Explanation, Health, Router};
+use malote_store::{Spool, SqliteStore, StoreError};
+use prometheus::Registry;
+
+use super::client::Client;
+use super::exit::{Failure, Outcome};
+use super::place::{Place, PlaceArgs};
+use crate::admin::api::{StatsBody, SwitchesBody, TargetBody, TargetsBody};
+use crate::config::Config;
+
+/// What is read.
+pub(super) enum Source {
+    /// A running gateway.
+    Gateway(Client),
+    /// The store of one that does not run.
+    Store(Box<Offline>),
+}
+
+/// A store without its gateway.
+pub(super) struct Offline {
+    /// The store; every write fails.
+    pub(super) store: SqliteStore,
+    /// The configuration that named it.
+    pub(super) config: Config,
+    /// The time.
+    pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Source {
+    /// A running gateway, or the store of the given configuration; says on standard error which if
+    /// it is the store.
+    ///
+    /// # Errors
+    /// Exit code 1 if neither is there.
+    pub(super) async fn open(args: &PlaceArgs) -> Outcome<Self> {
+        let Place {
+            client,
+            config,
+            clock,
+        } = args.place()?;
+        if client.is_there().await {
+            return Ok(Self::Gateway(client));
+        }
+        let url = client.url();
+        let Some(config) = config else {
+            let text = format!(
+                "no gateway answers at {url}: give --admin URL, or --config FILE to read the store"
+            );
+            return Err(Failure::failed(text));
+        };
+        let path = config.store.path.display().to_string();
+        let store = open_store(&config, &clock)?;
+        eprintln!("no gateway answers at {url}: reading the store at {path}");
+        Ok(Self::Store(Box::new(Offline {
+            store,
+            config,
+            clock,
+        })))
+    }
+
+    /// How much waits where.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(super) async fn stats(&self) -> Outcome<StatsBody> {
+        match self {
+            Self::Gateway(client) => client.get("queue/stats", &[]).await,
+            Self::Store(offline) => {
+                let stats = offline.store.stats(offline.clock.now()).await;
+                Ok(stats.map_err(unreadable)?.into())
+            }
+        }
+    }
+
+    /// One page of deliveries.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub(super) async fn search(&self, search: &Search) -> Outcome<SearchPage> {
+        match self {
+            Self::Gateway(client) => client.get("queue", &query_of(search)).await,
+            Self::Store(offline) => offline.store.search(search).await.map_err(unreadable),
+        }
+    }
+
+    /// A message's timeline.
+    ///
+    /// # Errors
+    /// Exit code 3 if there is none of this id.
+    pub(super) async fn message(&self, id: MessageId) -> Outcome<MessageView> {
+        match self {
+            Self::Gateway(client) => client.get(&format!("messages/{id}"), &[]).await,
+            Self::Store(offline) => {
+                let view = offline.store.view(id).await.map_err(unreadable)?;
+                view.ok_or_else(no_message)
+            }
+        }
+    }
+
+    /// Why a kept message goes where it goes.
+    ///
+    /// # Errors
+    /// Exit code 3 if there is none of this id.
+    pub(super) async fn explain(&self, id: MessageId) -> Outcome<Explanation> {
+        match self {
+            Self::Gateway(client) => client.get(&format!("explain/{id}"), &[]).await,
+            Self::Store(offline) => {
+                let message = Hypothesis::of_kept(&offline.store, id).await;
+                let message = message.map_err(unreadable)?.ok_or_else(no_message)?;
+                Ok(explain_alone(&offline.config.router, &message, &offline.clock).await)
+            }
+        }
+    }
+
+    /// The targets that routes name.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub(super) async fn targets(&self) -> Outcome<TargetsBody> {
+        match self {
+            Self::Gateway(client) => client.get("targets", &[]).await,
+            Self::Store(offline) => Ok(targets_of(&offline.config)),
+        }
+    }
+
+    /// What is switched off.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(super) async fn switches(&self) -> Outcome<SwitchesBody> {
+        match self {
+            Self::Gateway(client) => client.get("switches", &[]).await,
+            Self::Store(offline) => {
+                let switches = malote_store::Shared::switches(&offline.store).await;
+                let switches = switches.map_err(unreadable)?.into_iter();
+                Ok(SwitchesBody {
+                    switches: switches.map(Into::into).collect(),
+                })
+            }
+        }
+    }
+}
+
+/// Opens the store of a configuration, to be read only.
+///
+/// # Errors
+/// If there is none, or it cannot be read.
+pub(super) fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> Outcome<SqliteStore> {
+    let path = config.store.path.display().to_string();
+    SqliteStore::open_read_only(config.store.clone(), Arc::clone(clock), &Registry::new())
+        .map_err(|error| Failure::failed(format!("store {path}: {error}")))
+}
+
+/// Why a message would go where it goes with every target well, from rules and routes alone.
+pub(super) async fn explain_alone(
+    router: &Router,
+    message: &Hypothesis,
+    clock: &Arc<dyn Clock>,
+) -> Explanation {
+    let mx = MxCache::new();
+    let mut mailboxes = Vec::with_capacity(message.recipients.len());
+    for recipient in &message.recipients {
+        mailboxes.push(mx.mailbox_provider(router, recipient.domain()).await);
+    }
+    message.explain(router, &Health::default(), &mailboxes, clock.now())
+}
+
+fn targets_of(config: &Config) -> TargetsBody {
+    let targets = config.router.targets().into_iter().map(|target| {
+        let provider = config.providers.get(&target.provider);
+        let kind = provider.map_or("", |provider| provider.adapter.provider.kind());
+        TargetBody {
+            target: target.to_string(),
+            kind: kind.to_owned(),
+            is_up: None,
+            why: None,
+            breaker: None,
+        }
+    });
+    TargetsBody {
+        targets: targets.collect(),
+    }
+}
+
+fn query_of(search: &Search) -> Vec<(&'static str, String)> {
+    let given = [
+        ("credential", search.owner.as_ref().map(ToString::to_string)),
+        ("rcpt", search.recipient.as_ref().map(ToString::to_string)),
+        ("stream", search.stream.as_ref().map(ToString::to_string)),
+        ("state", search.state.map(|state| state.as_str().to_owned())),
+        ("tag", search.tag.clone()),
+        ("since", search.since.map(|since| since.to_string())),
+        ("cursor", search.cursor.clone()),
+        ("limit", Some(search.limit.to_string())),
+    ];
+    let given = given.into_iter();
+    given
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
+}
+
+fn no_message() -> Failure {
+    Failure::Nothing("no such message".to_owned())
+}
+
+fn unreadable(error: StoreError) -> Failure {
+    Failure::Failed(anyhow::Error::new(error).context("the store cannot be read"))
+}
