@@ -59,7 +59,7 @@ impl Prometheus {
         })
     }
 
-    /// How many series a query returns; `None` while Prometheus does not answer.
+    /// How many series with a number a query returns; `None` while Prometheus does not answer.
     async fn series(&self, query: &str) -> Result<Option<usize>> {
         let url = format!("http://127.0.0.1:{}/api/v1/query", self.port);
         let request = reqwest::Client::new().get(url).query(&[("query", query)]);
@@ -68,7 +68,13 @@ impl Prometheus {
         };
         let body: Value = answer.json().await?;
         ensure!(body["status"] == "success", "{query}: {body}");
-        Ok(body["data"]["result"].as_array().map(Vec::len))
+        let is_number = |series: &&Value| {
+            let value = series["value"][1].as_str();
+            let value = value.and_then(|value| value.parse::<f64>().ok());
+            value.is_some_and(f64::is_finite)
+        };
+        let series = body["data"]["result"].as_array();
+        Ok(series.map(|series| series.iter().filter(is_number).count()))
     }
 }
 
@@ -205,6 +211,10 @@ async fn the_metrics_and_the_alert_rules_please_promtool() -> Result<()> {
     rules.args(["check", "rules"]);
     rules.arg(repository().join("dashboards/alerts.yml"));
     run(&mut rules, COMMAND_MAX).await?.success()?;
+    let mut cases = Command::new(tool("promtool")?);
+    cases.args(["test", "rules"]);
+    cases.arg(repository().join("tests/e2e/alerts_test.yml"));
+    run(&mut cases, COMMAND_MAX).await?.success()?;
     let world = World::start().await?;
     world.gateway.submit(&order("ana@one.example")).await?;
     let metrics = world.gateway.admin(Method::GET, "/metrics").send().await?;

@@ -51,8 +51,13 @@ pub(crate) fn program() -> Result<PathBuf> {
 
 fn build() -> Result<PathBuf> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output = Command::new(cargo)
-        .args(["build", "--locked", "-p", "malote", "--message-format=json"])
+    let mut command = Command::new(cargo);
+    command.args(["build", "--locked", "-p", "malote", "--message-format=json"]);
+    // As the tests themselves were built.
+    if !cfg!(debug_assertions) {
+        command.arg("--release");
+    }
+    let output = command
         .current_dir(repository())
         .stderr(Stdio::inherit())
         .output()
