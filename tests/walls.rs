@@ -41,7 +41,7 @@ const WALLS: &[Wall] = &[
     Wall {
         package: "malote-providers",
         ours: &["malote-core"],
-        never: &["axum", "hyper", "rusqlite"],
+        never: &["axum", "hyper", "lettre", "rusqlite"],
     },
     Wall {
         package: "malote-ingress",

@@ -47,6 +47,7 @@ impl Prometheus {
         let child = Command::new(tool("prometheus")?)
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", folder.path().display()))
+            .arg("--storage.tsdb.retention.time=1h")
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -7,6 +7,7 @@ mod client_nodemailer;
 mod client_smtplib;
 mod client_swaks;
 mod client_symfony;
+mod command_line;
 mod dashboards;
 mod failover;
 mod http_submission;
