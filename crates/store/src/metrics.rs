@@ -6,6 +6,9 @@ use prometheus::{
 
 use crate::StoreError;
 
+/// What may be said of an operation that was not done.
+const KINDS: [&str; 5] = ["full", "busy", "closed", "damaged", "engine"];
+
 /// `malote_store_*`.
 pub(crate) struct Metrics {
     /// Time from the first statement of a transaction to its commit on disk.
@@ -42,6 +45,11 @@ impl Metrics {
             "malote_store_errors_total",
             "Operations of the store that were not done",
         );
+        let errors = IntCounterVec::new(errors, &["kind"])?;
+        // Prometheus sees no increase in a series that begins at 1: the first error would be missed.
+        for kind in KINDS {
+            errors.with_label_values(&[kind]);
+        }
         Ok(Self {
             commit_seconds: keep(
                 registry,
@@ -62,7 +70,7 @@ impl Metrics {
                     "Octets that wait for the store's writer",
                 )?,
             )?,
-            errors: keep(registry, IntCounterVec::new(errors, &["kind"])?)?,
+            errors: keep(registry, errors)?,
             damaged: keep(
                 registry,
                 IntCounter::new(

@@ -66,6 +66,17 @@ fn snapshot<T>(
     conn: &Connection,
     work: impl FnOnce(&Connection) -> Result<T, Fault>,
 ) -> Result<T, StoreError> {
-    let tx = conn.unchecked_transaction().map_err(Fault::from)?;
-    Ok(work(&tx)?)
+    begin(conn).map_err(Fault::from)?;
+    let outcome = work(conn);
+    // Nothing was written: to end it either way is the same.
+    end(conn).map_err(Fault::from)?;
+    Ok(outcome?)
+}
+
+fn begin(conn: &Connection) -> rusqlite::Result<usize> {
+    conn.prepare_cached("BEGIN DEFERRED")?.execute([])
+}
+
+fn end(conn: &Connection) -> rusqlite::Result<usize> {
+    conn.prepare_cached("ROLLBACK")?.execute([])
 }
