@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use malote_sandbox::{Fault, FaultKind, Kind};
-use malote_tests::{Service, World};
+use malote_tests::{SHOP_KEY, Service, World};
 
-use crate::{attempts, ensure_once, send_order};
+use crate::{SENT_MAX, attempts, ensure_once, order, send_order};
 
 fn calls(list: &[(&str, &str)]) -> Vec<(String, String)> {
     let owned = |(provider, outcome): &(&str, &str)| ((*provider).into(), (*outcome).into());
@@ -76,6 +76,26 @@ async fn a_hanging_provider_is_asked_once_more_and_then_passed_over() -> Result<
     let seen = attempts(&timeline);
     assert_eq!(seen.first(), Some(&("ses".into(), "unknown".into())));
     assert_eq!(seen.last(), Some(&("relay".into(), "sent".into())));
+    Ok(())
+}
+
+/// Large enough that it cannot all stand in the sockets' buffers.
+const LARGE: usize = 6 * 1024 * 1024;
+
+#[tokio::test]
+async fn a_provider_that_dies_in_the_middle_of_a_body_is_passed_over() -> Result<()> {
+    let world = World::start().await?;
+    world.ses.sandbox.arm(Fault::always(FaultKind::CutEarly));
+    let mut message = order("ana@one.example");
+    message["text"] = "0123456789 ".repeat(LARGE / 11).into();
+    world.gateway.submit(&message).await?;
+    let timeline = world
+        .gateway
+        .reached("ana@one.example", SHOP_KEY, &["sent"], SENT_MAX)
+        .await?;
+    let seen = attempts(&timeline);
+    assert_eq!(seen, calls(&[("ses", "transient"), ("relay", "sent")]));
+    ensure_once(&world.relay.sandbox.messages_to("ana@one.example"))?;
     Ok(())
 }
 

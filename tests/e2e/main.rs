@@ -14,6 +14,7 @@ mod http_submission;
 mod isolation;
 mod kill_nine;
 mod privacy;
+mod relay_faults;
 mod reload;
 mod shutdown;
 mod smtp_submission;

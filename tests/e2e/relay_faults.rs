@@ -1,0 +1,125 @@
+//! An SMTP relay at fault: each stage's refusal has its meaning, and the next target takes over.
+
+use anyhow::Result;
+use malote_sandbox::{Fault, FaultKind, Stage};
+use malote_tests::{SHOP_KEY, World};
+use serde_json::Value;
+
+use crate::{SENT_MAX, attempts, ensure_once, order, send_order};
+
+/// Transactional mail leaves by the relay first, then by SES.
+async fn start() -> Result<World> {
+    World::start_with(|config| {
+        config.replace(
+            "targets = [{ provider = \"ses\", pool = \"tx\" }, { provider = \"relay\" }]",
+            "targets = [{ provider = \"relay\" }, { provider = \"ses\", pool = \"tx\" }]",
+        )
+    })
+    .await
+}
+
+async fn is_passed_over(fault: Fault, verdict: &str) -> Result<()> {
+    let world = start().await?;
+    world.relay.sandbox.arm(Fault {
+        count: None,
+        ..fault.clone()
+    });
+    let timeline = send_order(&world, "ana@one.example").await?;
+    let seen = attempts(&timeline);
+    let expected = [("relay", verdict), ("ses", "sent")];
+    let expected = expected.map(|(provider, outcome)| (provider.into(), outcome.into()));
+    assert_eq!(seen, expected, "{fault:?}");
+    ensure_once(&world.ses.sandbox.messages_to("ana@one.example"))?;
+    assert_eq!(world.relay.sandbox.stats().messages, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_busy_relay_is_throttled() -> Result<()> {
+    is_passed_over(Fault::once(FaultKind::Status(421)), "throttled").await
+}
+
+#[tokio::test]
+async fn a_local_error_at_mail_is_transient() -> Result<()> {
+    let fault = Fault::once(FaultKind::Status(451)).at(Stage::Mail);
+    is_passed_over(fault, "transient").await
+}
+
+#[tokio::test]
+async fn a_local_error_after_the_dot_is_transient() -> Result<()> {
+    is_passed_over(Fault::once(FaultKind::Status(451)), "transient").await
+}
+
+#[tokio::test]
+async fn a_relay_that_asks_for_a_login_is_out() -> Result<()> {
+    let fault = Fault::once(FaultKind::Status(530)).at(Stage::Mail);
+    is_passed_over(fault, "provider_unusable").await
+}
+
+#[tokio::test]
+async fn a_blocked_address_is_the_relays_trouble_and_not_the_recipients() -> Result<()> {
+    is_passed_over(Fault::once(FaultKind::Reputation), "rejected_reputation").await
+}
+
+#[tokio::test]
+async fn a_cut_before_the_message_was_written_is_transient() -> Result<()> {
+    is_passed_over(Fault::once(FaultKind::CutEarly), "transient").await
+}
+
+#[tokio::test]
+async fn a_mailbox_that_does_not_exist_bounces_once_and_for_all() -> Result<()> {
+    let world = start().await?;
+    world
+        .gateway
+        .submit(&order("recipient@one.example"))
+        .await?;
+    let timeline = world
+        .gateway
+        .reached("recipient@one.example", SHOP_KEY, &["bounced"], SENT_MAX)
+        .await?;
+    let seen = attempts(&timeline);
+    assert_eq!(seen, [("relay".into(), "rejected_recipient".into())]);
+    let reply: &Value = &timeline["deliveries"][0]["attempts"][0]["reply"];
+    assert_eq!(
+        (&reply["code"], &reply["enhanced"]),
+        (&550.into(), &"5.1.1".into())
+    );
+    world
+        .gateway
+        .submit(&order("recipient@one.example"))
+        .await?;
+    world
+        .gateway
+        .reached("recipient@one.example", SHOP_KEY, &["suppressed"], SENT_MAX)
+        .await?;
+    assert_eq!(world.ses.sandbox.stats().messages, 0);
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_bad_recipient_does_not_stop_the_others() -> Result<()> {
+    let world = start().await?;
+    let mut message = order("good@one.example");
+    message["cc"] = serde_json::json!(["recipient@one.example", "fine@one.example"]);
+    world.gateway.submit(&message).await?;
+    for (recipient, state) in [
+        ("good@one.example", "sent"),
+        ("recipient@one.example", "bounced"),
+        ("fine@one.example", "sent"),
+    ] {
+        malote_tests::eventually(state, SENT_MAX, async || {
+            let found = world.gateway.find(recipient, SHOP_KEY).await?;
+            let deliveries = found.map(|timeline| timeline["deliveries"].clone());
+            let is_there = deliveries
+                .iter()
+                .flat_map(Value::as_array)
+                .flatten()
+                .any(|one| one["recipient"] == recipient && one["state"] == state);
+            Ok(is_there.then_some(()))
+        })
+        .await?;
+    }
+    ensure_once(&world.relay.sandbox.messages_to("good@one.example"))?;
+    ensure_once(&world.relay.sandbox.messages_to("fine@one.example"))?;
+    Ok(())
+}
