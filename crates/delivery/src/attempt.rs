@@ -12,14 +12,13 @@ use malote_core::provider::{
     Outgoing, OutgoingRecipient, Reply, SendError, SendReport, Verdict, report_for_all,
 };
 use malote_core::stream::{OnThrottle, OnUnknown, Stream};
-use malote_store::{
-    AttemptStart, Lane, Leased, LeasedMessage, MessageRecord, Settlement, StoreError, Suppression,
-};
+use malote_store::{AttemptStart, Lane, Leased, LeasedMessage, MessageRecord, Suppression};
 
-use crate::breaker::Pass;
 use crate::engine::Engine;
+use crate::health::Probe;
 use crate::limits::{Admission, Permit, Wish};
 use crate::outcome::{self, Outcome};
+use crate::panicked::Memo;
 use crate::planning::NO_TARGET_WAIT;
 use crate::policy::Policy;
 use crate::progress::Progress;
@@ -32,8 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const CALL_GRACE: Duration = Duration::from_secs(90);
 /// Slowest upload that is waited for, octets a second.
 const UPLOAD_MIN: u64 = 32_000;
-/// Seconds for which a full disk is waited for before a settlement is left to the next start.
-const SETTLE_TRIES: u32 = 600;
+/// Longest wait for a quota: a release of it that nobody tells us of is noticed by then.
+const PARKED_MAX: Duration = Duration::from_secs(3600);
 
 /// A message on its way, as every step needs it.
 pub(crate) struct Carriage<'a> {
@@ -50,6 +49,12 @@ pub(crate) struct Group {
     pub(crate) members: Vec<Member>,
 }
 
+/// What a call holds until its target has answered.
+struct Admitted<'a> {
+    _permit: Permit,
+    _probe: Option<Probe<'a>>,
+}
+
 /// One delivery of a call.
 pub(crate) struct Member {
     pub(crate) delivery: Leased,
@@ -57,28 +62,58 @@ pub(crate) struct Member {
     pub(crate) mailbox_provider: MailboxProvider,
     /// Targets of the plan besides the one called.
     pub(crate) others_left: usize,
+    /// Targets that could carry it and are out now.
+    pub(crate) others_out: usize,
     /// Why this target.
     pub(crate) reason: String,
 }
 
 impl Engine {
-    /// Carries a leased message as far as it goes now, and settles every delivery of it. Returns
-    /// whether one is due again at once.
-    pub(crate) async fn carry(
+    /// As [`Engine::carry`]; a panic of ours over one message is not the end of the others, nor of
+    /// the message: it would stay under way until the next start.
+    pub(crate) async fn carry_safely(
         &self,
         policy: &Arc<Policy>,
         lane: &Lane,
         message: LeasedMessage,
         suppressed: Vec<Option<Suppression>>,
-    ) -> bool {
+    ) -> Option<Timestamp> {
+        let id = message.record.id;
+        let deliveries = message.deliveries.iter();
+        let memos: Vec<Memo> = deliveries.map(Memo::of).collect();
+        let carried = AssertUnwindSafe(self.carry(policy, lane, message, suppressed));
+        match carried.catch_unwind().await {
+            Ok(first_due) => first_due,
+            Err(_) => {
+                self.metrics.panics.inc();
+                tracing::error!(message.id = %id, "panicked over a message");
+                let may_repeat = policy
+                    .streams
+                    .get(&lane.stream)
+                    .is_some_and(|stream| stream.on_unknown == OnUnknown::PreferNoLoss);
+                let now = self.clock.now();
+                let batch = memos.into_iter().map(|memo| memo.settle(may_repeat, now));
+                if let Err(error) = self.settle(batch.collect()).await {
+                    tracing::error!(message.id = %id, %error, "could not settle; the next start decides");
+                }
+                None
+            }
+        }
+    }
+
+    /// Carries a leased message as far as it goes now, and settles every delivery of it. Returns
+    /// when the first of those that wait is due again.
+    async fn carry(
+        &self,
+        policy: &Arc<Policy>,
+        lane: &Lane,
+        message: LeasedMessage,
+        suppressed: Vec<Option<Suppression>>,
+    ) -> Option<Timestamp> {
         let Some(stream) = policy.streams.get(&message.record.stream) else {
-            self.put_back(
-                std::slice::from_ref(&message),
-                self.clock.now(),
-                NO_TARGET_WAIT,
-            )
-            .await;
-            return false;
+            let leased = std::slice::from_ref(&message);
+            self.put_back(leased, NO_TARGET_WAIT).await;
+            return None;
         };
         let carriage = Carriage {
             policy,
@@ -97,21 +132,19 @@ impl Engine {
             }
         }
         let groups = self.group(&carriage, ready, &mut outcomes, now);
-        let mut is_due_again = self.finish(&carriage, outcomes).await;
+        let first_due = self.finish(&carriage, outcomes).await;
         let calls = groups.into_iter().map(|group| self.call(&carriage, group));
-        for is_due in futures_util::future::join_all(calls).await {
-            is_due_again |= is_due;
-        }
-        is_due_again
+        let due = futures_util::future::join_all(calls).await;
+        due.into_iter().chain([first_due]).flatten().min()
     }
 
-    /// One call, from admission to settlement. Returns whether a delivery is due again at once.
-    async fn call(&self, carriage: &Carriage<'_>, group: Group) -> bool {
+    /// One call, from admission to settlement. Returns when the first delivery is due again.
+    async fn call(&self, carriage: &Carriage<'_>, group: Group) -> Option<Timestamp> {
         let Some(provider) = carriage.policy.providers.get(&group.target.provider) else {
-            let outcomes = outcome::wait_all(group.members, self.clock.now(), Duration::ZERO);
+            let outcomes = outcome::wait_all(group.members, self.clock.now(), NO_TARGET_WAIT);
             return self.finish(carriage, outcomes).await;
         };
-        let (permit, mut group) = match self.admit(carriage, group).await {
+        let (admitted, mut group) = match self.admit(carriage, group).await {
             Ok(admitted) => admitted,
             Err(outcomes) => return self.finish(carriage, outcomes).await,
         };
@@ -142,13 +175,16 @@ impl Engine {
             .earn(&group.target.provider, group.members.len(), started_at);
         let (report, has_panicked) = self.send(&provider.provider, &outgoing).await;
         in_flight.dec();
-        drop(permit);
         let ended_at = self.clock.now();
+        let results = report.iter().map(|result| result.as_ref().err());
+        let alert = self.registry.call_ended(&group.target, results, ended_at);
+        drop(admitted);
         let seconds = ended_at.duration_since(started_at).as_secs_f64();
         self.metrics
             .calls
             .with_label_values(&[group.target.provider.as_str()])
             .observe(seconds);
+        self.raise(alert, carriage, &group.target, &report);
         for ((member, start), result) in group.members.into_iter().zip(starts).zip(report) {
             let attempt = outcome::Attempt {
                 start,
@@ -156,11 +192,9 @@ impl Engine {
                 result,
                 has_panicked,
             };
-            outcomes.push(
-                self.conclude(carriage, &group.target, member, attempt)
-                    .await,
-            );
+            outcomes.push(self.conclude(carriage, &group.target, member, attempt));
         }
+        self.keep_breakers().await;
         self.finish(carriage, outcomes).await
     }
 
@@ -169,18 +203,22 @@ impl Engine {
     async fn admit(
         &self,
         carriage: &Carriage<'_>,
-        mut group: Group,
-    ) -> Result<(Permit, Group), Vec<Outcome>> {
+        group: Group,
+    ) -> Result<(Admitted<'_>, Group), Vec<Outcome>> {
         let now = self.clock.now();
-        if let Pass::NotUntil(until) = self.registry.pass(&group.target, now, carriage.call_max()) {
-            let has_others = group.members.iter().all(|member| member.others_left > 0);
-            let wait = if has_others {
-                Duration::ZERO
-            } else {
-                until.duration_since(now).unsigned_abs()
-            };
-            return Err(outcome::wait_all(group.members, now, wait));
-        }
+        let pass = self.registry.pass(&group.target, now, carriage.call_max());
+        let probe = match pass {
+            Ok(probe) => probe,
+            Err(until) => {
+                let has_others = group.members.iter().all(|member| member.others_left > 0);
+                let wait = if has_others {
+                    Duration::ZERO
+                } else {
+                    until.duration_since(now).unsigned_abs()
+                };
+                return Err(outcome::wait_all(group.members, now, wait));
+            }
+        };
         let may_go_on = carriage.stream.failover.on_throttle == OnThrottle::Next
             && group.members.iter().all(|member| member.others_left > 0);
         let wish = Wish {
@@ -197,7 +235,13 @@ impl Engine {
         let admission = self.limiters.load_full().admit(&wish).await;
         let now = self.clock.now();
         match admission {
-            Ok(Admission::Go(permit)) => Ok((permit, group)),
+            Ok(Admission::Go(permit)) => {
+                let admitted = Admitted {
+                    _permit: permit,
+                    _probe: probe,
+                };
+                Ok((admitted, group))
+            }
             Ok(Admission::Later(_)) if may_go_on => {
                 let why = "no place or rate free within a second";
                 Err(outcome::go_on(group.members, &group.target, why, now))
@@ -209,19 +253,7 @@ impl Engine {
                     .max(Duration::from_secs(1));
                 Err(outcome::wait_all(group.members, now, wait))
             }
-            Ok(Admission::Parked(until)) => {
-                self.registry.park(&group.target, until);
-                if group.members.iter().all(|member| member.others_left > 0) {
-                    let why = format!("its quota is spent until {until}");
-                    return Err(outcome::go_on(group.members, &group.target, &why, now));
-                }
-                let wait = until.duration_since(now).unsigned_abs();
-                group
-                    .members
-                    .iter_mut()
-                    .for_each(|member| member.progress.used_up.clear());
-                Err(outcome::wait_all(group.members, now, wait))
-            }
+            Ok(Admission::Parked(until)) => Err(self.parked(group, until, now)),
             Err(error) => {
                 tracing::error!(target = %group.target, %error, "could not take from a quota");
                 Err(outcome::wait_all(
@@ -231,6 +263,27 @@ impl Engine {
                 ))
             }
         }
+    }
+
+    /// What becomes of a group that a quota does not admit. One that is too large for what is left
+    /// of it goes one by one, until nothing is left.
+    fn parked(&self, mut group: Group, until: Timestamp, now: Timestamp) -> Vec<Outcome> {
+        if group.members.len() > 1 {
+            for member in &mut group.members {
+                member.progress.is_single = true;
+            }
+            return outcome::wait_all(group.members, now, Duration::ZERO);
+        }
+        self.registry.park(&group.target, until);
+        if group.members.iter().all(|member| member.others_left > 0) {
+            let why = format!("its quota is spent until {until}");
+            return outcome::go_on(group.members, &group.target, &why, now);
+        }
+        for member in &mut group.members {
+            member.progress.used_up.clear();
+        }
+        let wait = until.duration_since(now).unsigned_abs().min(PARKED_MAX);
+        outcome::wait_all(group.members, now, wait)
     }
 
     /// Takes out what was suppressed since the lease.
@@ -277,47 +330,6 @@ impl Engine {
             }
             Err(_) => (unknown("the call did not end"), false),
         }
-    }
-
-    /// Gives leases back without an attempt.
-    pub(crate) async fn put_back(&self, leased: &[LeasedMessage], now: Timestamp, wait: Duration) {
-        let batch: Vec<Settlement> = leased
-            .iter()
-            .flat_map(|message| &message.deliveries)
-            .map(|delivery| outcome::back(delivery, now, wait))
-            .collect();
-        if let Err(error) = self.spool.settle(self.session, batch).await {
-            tracing::error!(%error, "could not give leases back; the next start does");
-        }
-    }
-
-    /// Settles outcomes, once more after a moment if the store was busy. Returns whether one is
-    /// due at once.
-    pub(crate) async fn finish(&self, carriage: &Carriage<'_>, outcomes: Vec<Outcome>) -> bool {
-        if outcomes.is_empty() {
-            return false;
-        }
-        let now = self.clock.now();
-        let is_due = outcomes.iter().any(|outcome| outcome.is_due_by(now));
-        let mut batch = Vec::with_capacity(outcomes.len());
-        for outcome in outcomes {
-            self.consequences(carriage, &outcome, now).await;
-            batch.push(outcome.settlement);
-        }
-        let mut result = self.spool.settle(self.session, batch.clone()).await;
-        for _ in 0..SETTLE_TRIES {
-            match &result {
-                Err(StoreError::Busy | StoreError::Full) => {
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                    result = self.spool.settle(self.session, batch.clone()).await;
-                }
-                Ok(()) | Err(_) => break,
-            }
-        }
-        if let Err(error) = result {
-            tracing::error!(message.id = %carriage.record.id, %error, "could not settle; the next start decides");
-        }
-        is_due
     }
 }
 

@@ -37,10 +37,7 @@ pub struct Breaker {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 enum State {
     Closed {
-        in_a_row: u32,
-        calls: u32,
-        failures: u32,
-        window_from: Option<Timestamp>,
+        tally: Tally,
     },
     Open {
         until: Timestamp,
@@ -52,16 +49,51 @@ enum State {
         from: Timestamp,
         second: i64,
         passed: u32,
+        /// A few failures among many calls are no outage, in a ramp as little as before.
+        #[serde(default)]
+        tally: Tally,
     },
 }
 
 impl Default for State {
     fn default() -> Self {
         Self::Closed {
-            in_a_row: 0,
-            calls: 0,
-            failures: 0,
-            window_from: None,
+            tally: Tally::default(),
+        }
+    }
+}
+
+/// Counts what calls said.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+struct Tally {
+    in_a_row: u32,
+    calls: u32,
+    failures: u32,
+    window_from: Option<Timestamp>,
+}
+
+impl Tally {
+    /// Takes in one call. Returns whether failures have piled up.
+    fn take(&mut self, signal: Signal, now: Timestamp) -> bool {
+        if self
+            .window_from
+            .is_none_or(|from| now >= later(from, WINDOW))
+        {
+            (self.window_from, self.calls, self.failures) = (Some(now), 0, 0);
+        }
+        self.calls += 1;
+        match signal {
+            Signal::Works => {
+                self.in_a_row = 0;
+                false
+            }
+            Signal::Fails => {
+                self.in_a_row += 1;
+                self.failures += 1;
+                let is_mostly_failing =
+                    self.calls >= WINDOW_CALLS_MIN && self.failures * 2 >= self.calls;
+                self.in_a_row >= FAILURES_IN_A_ROW_MAX || is_mostly_failing
+            }
         }
     }
 }
@@ -71,6 +103,8 @@ impl Default for State {
 pub enum Pass {
     /// It may.
     Yes,
+    /// It may, as the one probe.
+    Probe,
     /// Not before this time.
     NotUntil(Timestamp),
 }
@@ -97,6 +131,7 @@ impl Breaker {
                 from,
                 second,
                 passed,
+                ..
             } => ramp_pass(from, second, passed, now),
         }
     }
@@ -112,6 +147,7 @@ impl Breaker {
                     self.state = State::HalfOpen {
                         probe_until: later(now, call_max),
                     };
+                    return Pass::Probe;
                 }
                 State::Ramp { second, passed, .. } => {
                     if *second == now.as_second() {
@@ -128,53 +164,59 @@ impl Breaker {
     /// Takes in what a call said. Returns whether the breaker opened just now.
     pub fn record(&mut self, signal: Signal, now: Timestamp) -> bool {
         match (&mut self.state, signal) {
-            (
-                State::Closed {
-                    in_a_row,
-                    calls,
-                    failures,
-                    window_from,
-                },
-                _,
-            ) => {
-                if window_from.is_none_or(|from| now >= later(from, WINDOW)) {
-                    (*window_from, *calls, *failures) = (Some(now), 0, 0);
-                }
-                *calls += 1;
+            (State::Closed { tally }, _) => {
+                let has_piled_up = tally.take(signal, now);
                 if signal == Signal::Works {
-                    *in_a_row = 0;
                     self.rests = 0;
-                    return false;
                 }
-                *in_a_row += 1;
-                *failures += 1;
-                let has_piled_up = *in_a_row >= FAILURES_IN_A_ROW_MAX;
-                let is_mostly_failing = *calls >= WINDOW_CALLS_MIN && *failures * 2 >= *calls;
-                if has_piled_up || is_mostly_failing {
+                if has_piled_up {
                     self.open(now);
                 }
-                has_piled_up || is_mostly_failing
+                has_piled_up
             }
             (State::HalfOpen { .. }, Signal::Works) => {
                 self.state = State::Ramp {
                     from: now,
                     second: now.as_second(),
                     passed: 0,
+                    tally: Tally::default(),
                 };
                 false
             }
-            (State::HalfOpen { .. } | State::Ramp { .. }, Signal::Fails) => {
+            (State::HalfOpen { .. }, Signal::Fails) => {
                 self.open(now);
                 true
             }
-            (State::Ramp { from, .. }, Signal::Works) => {
-                if now >= later(*from, RAMP_STEP * RAMP_STEPS) {
+            (State::Ramp { from, tally, .. }, _) => {
+                let is_over = now >= later(*from, RAMP_STEP * RAMP_STEPS);
+                let has_piled_up = tally.take(signal, now);
+                if has_piled_up {
+                    self.open(now);
+                } else if is_over && signal == Signal::Works {
                     *self = Self::default();
                 }
-                false
+                has_piled_up
             }
             // Calls that were under way when it opened; they say nothing new.
             (State::Open { .. }, _) => false,
+        }
+    }
+
+    /// As [`Breaker::record`], for a breaker that no call takes a pass of: once its rest is over,
+    /// the first call that goes by is the probe.
+    pub fn record_unasked(&mut self, signal: Signal, now: Timestamp) -> bool {
+        if let State::Open { until } = self.state
+            && now >= until
+        {
+            self.state = State::HalfOpen { probe_until: now };
+        }
+        self.record(signal, now)
+    }
+
+    /// Gives a probe back that said nothing of the target, so that another may be made at once.
+    pub fn give_back_probe(&mut self, taken_at: Timestamp) {
+        if let State::HalfOpen { .. } = self.state {
+            self.state = State::Open { until: taken_at };
         }
     }
 
@@ -271,13 +313,50 @@ mod tests {
     #[test]
     fn after_the_rest_one_probe_passes_and_the_others_wait_for_it() {
         let mut breaker = opened(at(0));
-        assert_eq!(breaker.pass(at(5), CALL_MAX), Pass::Yes);
+        assert_eq!(breaker.pass(at(5), CALL_MAX), Pass::Probe);
         assert_eq!(breaker.pass(at(5), CALL_MAX), Pass::NotUntil(at(65)));
         assert_eq!(
             breaker.pass(at(66), CALL_MAX),
-            Pass::Yes,
+            Pass::Probe,
             "a lost probe does not block for ever"
         );
+    }
+
+    #[test]
+    fn a_probe_that_said_nothing_makes_room_for_another_at_once() {
+        let mut breaker = opened(at(0));
+        assert_eq!(breaker.pass(at(5), CALL_MAX), Pass::Probe);
+        breaker.give_back_probe(at(5));
+        assert_eq!(breaker.pass(at(5), CALL_MAX), Pass::Probe);
+        breaker.record(Signal::Works, at(6));
+        breaker.give_back_probe(at(5));
+        assert_eq!(breaker.word(), "ramp", "a late give-back changes nothing");
+    }
+
+    #[test]
+    fn one_failure_in_a_ramp_is_no_outage_but_five_in_a_row_are() {
+        let mut breaker = opened(at(0));
+        breaker.pass(at(5), CALL_MAX);
+        breaker.record(Signal::Works, at(5));
+        assert!(!breaker.record(Signal::Fails, at(6)));
+        breaker.record(Signal::Works, at(6));
+        assert!((0..4).all(|_| !breaker.record(Signal::Fails, at(7))));
+        assert!(breaker.record(Signal::Fails, at(7)));
+        assert_eq!(
+            breaker.peek(at(8)),
+            Pass::NotUntil(at(17)),
+            "twice the rest"
+        );
+    }
+
+    #[test]
+    fn a_breaker_that_nobody_asks_opens_again_after_its_rest() {
+        let mut breaker = opened(at(0));
+        assert!(!breaker.record_unasked(Signal::Fails, at(1)));
+        assert!(breaker.record_unasked(Signal::Fails, at(6)));
+        assert_eq!(breaker.peek(at(7)), Pass::NotUntil(at(16)));
+        breaker.record_unasked(Signal::Works, at(17));
+        assert_eq!(breaker.word(), "ramp");
     }
 
     #[test]
@@ -290,7 +369,7 @@ mod tests {
                 Pass::NotUntil(later(now, Duration::from_secs(rest)))
             );
             now = later(now, Duration::from_secs(rest));
-            assert_eq!(breaker.pass(now, CALL_MAX), Pass::Yes);
+            assert_eq!(breaker.pass(now, CALL_MAX), Pass::Probe);
             assert!(breaker.record(Signal::Fails, now));
         }
     }

@@ -1,15 +1,15 @@
 //! Takes due mail out of its lanes. One task per lane, so that no lane waits for another; each has
 //! a bounded number of calls under way.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use malote_core::name::{MailboxProvider, TargetName};
 use malote_router::Exclusion;
-use malote_store::{Lane, LaneId, LeasedMessage, StoreError};
-use tokio::sync::Notify;
+use malote_store::{Lane, LaneDepth, LaneId, LeasedMessage, StoreError};
+use tokio::sync::{Notify, OwnedSemaphorePermit};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -30,8 +30,18 @@ const RATE_AHEAD_S: f64 = 4.0;
 const IDLE_MAX: Duration = Duration::from_secs(30);
 /// Longest sleep of a frozen lane: what froze it may end without a bell.
 const FROZEN_MAX: Duration = Duration::from_secs(1);
+/// Crashes after which a message is carried alone. The store counts every lease that a crash ended,
+/// those of innocent messages too. One or two crashes say nothing; in a loop of crashes their cause
+/// is soon the only one that is under way each time, and reaches the number that quarantines it,
+/// while the others wait in the queue, where a crash does not count.
+const SUSPECT_CRASHES: u32 = 3;
+/// How long such a message waits while another one is under way.
+const SUSPECT_REST: Duration = Duration::from_millis(500);
 /// Rest after the store failed.
 const STORE_REST: Duration = Duration::from_secs(1);
+
+/// Rest of mail that is due by the clock and was not leased.
+const DUE_REST: Duration = Duration::from_millis(20);
 
 /// One lane's task.
 struct LaneTask {
@@ -39,7 +49,8 @@ struct LaneTask {
     lane: Lane,
     id: LaneId,
     bell: Arc<Notify>,
-    calls: JoinSet<()>,
+    /// Messages under way; each ends with when it is due again.
+    calls: JoinSet<Option<Timestamp>>,
     shutdown: CancellationToken,
 }
 
@@ -48,30 +59,34 @@ impl Engine {
     /// rest to their leases.
     pub async fn dispatch(self: Arc<Self>, shutdown: CancellationToken) {
         let mut lanes = JoinSet::new();
-        let mut running = HashSet::new();
+        let mut running = HashMap::new();
         loop {
             let added = self.lane_added.notified();
-            match self.spool.lanes(self.clock.now()).await {
+            let rest = match self.spool.lanes(self.clock.now()).await {
                 Ok(depths) => {
                     for depth in depths {
-                        if running.insert(depth.id) {
-                            let task = LaneTask {
-                                engine: Arc::clone(&self),
-                                bell: self.bell(depth.id),
-                                lane: depth.lane,
-                                id: depth.id,
-                                calls: JoinSet::new(),
-                                shutdown: shutdown.clone(),
-                            };
-                            lanes.spawn(task.run());
+                        if !running.values().any(|id| *id == depth.id) {
+                            let id = depth.id;
+                            let task = LaneTask::new(&self, depth, &shutdown);
+                            running.insert(lanes.spawn(task.run()).id(), id);
                         }
                     }
+                    IDLE_MAX
                 }
-                Err(error) => tracing::error!(%error, "could not read the lanes"),
-            }
+                Err(error) => {
+                    tracing::error!(%error, "could not read the lanes");
+                    STORE_REST
+                }
+            };
             tokio::select! {
                 () = added => {}
-                () = tokio::time::sleep(IDLE_MAX) => {}
+                () = tokio::time::sleep(rest) => {}
+                Some(Err(ended)) = lanes.join_next() => {
+                    // A lane never ends by itself; begun anew it goes on with what is queued.
+                    tracing::error!(error = %ended, "a lane broke down and begins anew");
+                    running.remove(&ended.id());
+                    tokio::time::sleep(STORE_REST).await;
+                }
                 () = shutdown.cancelled() => break,
             }
         }
@@ -88,13 +103,22 @@ impl Engine {
 }
 
 impl LaneTask {
+    fn new(engine: &Arc<Engine>, depth: LaneDepth, shutdown: &CancellationToken) -> Self {
+        Self {
+            engine: Arc::clone(engine),
+            bell: engine.bell(depth.id),
+            lane: depth.lane,
+            id: depth.id,
+            calls: JoinSet::new(),
+            shutdown: shutdown.clone(),
+        }
+    }
+
     async fn run(mut self) {
         while !self.shutdown.is_cancelled() {
             while self.calls.try_join_next().is_some() {}
             let policy = self.engine.policy.load_full();
-            let now = self.engine.clock.now();
-            if let Some(wait) = self.frozen_for(&policy, now) {
-                self.sleep(wait.min(FROZEN_MAX)).await;
+            if self.is_frozen(&policy).await {
                 continue;
             }
             let max = self.under_way_max(&policy);
@@ -107,20 +131,40 @@ impl LaneTask {
             let Some(places) = self.places(count).await else {
                 continue;
             };
-            let lease = self
-                .engine
-                .spool
-                .lease(self.engine.session, self.id, places.count(), now);
-            match lease.await {
-                Ok(leased) if leased.is_empty() => {
-                    drop(places);
-                    self.idle(now).await;
-                }
-                Ok(leased) => self.send_off(&policy, leased, places).await,
-                Err(error) => self.store_failed(&error).await,
+            // Places may have been long in coming: the stream may be paused by now, or the
+            // configuration another one.
+            let policy = self.engine.policy.load_full();
+            if self.frozen_for(&policy, self.engine.clock.now()).is_some() {
+                continue;
             }
+            self.lease(&policy, places).await;
         }
         while self.calls.join_next().await.is_some() {}
+    }
+
+    /// Sleeps a while if nothing of this lane can leave.
+    async fn is_frozen(&self, policy: &Policy) -> bool {
+        let Some(wait) = self.frozen_for(policy, self.engine.clock.now()) else {
+            return false;
+        };
+        self.sleep(wait.min(FROZEN_MAX)).await;
+        true
+    }
+
+    async fn lease(&mut self, policy: &Arc<Policy>, places: Places) {
+        let now = self.engine.clock.now();
+        let engine = &self.engine;
+        let lease = engine
+            .spool
+            .lease(engine.session, self.id, places.count(), now);
+        match lease.await {
+            Ok(leased) if leased.is_empty() => {
+                drop(places);
+                self.idle().await;
+            }
+            Ok(leased) => self.send_off(policy, leased, places).await,
+            Err(error) => self.store_failed(&error).await,
+        }
     }
 
     /// Places for messages under way; `None` on shutdown.
@@ -138,78 +182,106 @@ impl LaneTask {
         leased: Vec<LeasedMessage>,
         mut places: Places,
     ) {
-        let now = self.engine.clock.now();
+        let (leased, mut suspect) = self.without_suspects(leased).await;
         let deliveries: usize = leased.iter().map(|message| message.deliveries.len()).sum();
-        self.engine
-            .metrics
-            .lease_size
-            .observe(f64::from(u32::try_from(deliveries).unwrap_or(u32::MAX)));
+        let size = f64::from(u32::try_from(deliveries).unwrap_or(u32::MAX));
+        self.engine.metrics.lease_size.observe(size);
         let addresses: Vec<_> = leased
             .iter()
             .flat_map(|message| message.deliveries.iter().map(|d| d.recipient.clone()))
             .collect();
         let scopes = policy.scopes_of(&self.lane.stream, self.lane.class);
-        let mut suppressed = match self
+        let now = self.engine.clock.now();
+        let suppressed = self
             .engine
             .shared
             .suppressed(&addresses, &scopes, now)
-            .await
-        {
+            .await;
+        let mut suppressed = match suppressed {
             Ok(suppressed) => suppressed.into_iter(),
-            // Nothing may leave unchecked: the leases go back when the session ends.
+            // Nothing may leave unchecked.
             Err(error) => {
-                self.engine.put_back(&leased, now, STORE_REST).await;
+                self.engine.put_back(&leased, STORE_REST).await;
                 return self.store_failed(&error).await;
             }
         };
         for message in leased {
             let of_message = suppressed.by_ref().take(message.deliveries.len()).collect();
+            let held = (places.split(), suspect.take_if(|_| is_suspect(&message)));
             let engine = Arc::clone(&self.engine);
-            let policy = Arc::clone(policy);
-            let (lane, bell) = (self.lane.clone(), Arc::clone(&self.bell));
-            let place = places.split();
+            let (policy, lane) = (Arc::clone(policy), self.lane.clone());
             self.calls.spawn(async move {
-                let _place = place;
-                let is_due_again = engine.carry(&policy, &lane, message, of_message).await;
-                if is_due_again {
-                    bell.notify_one();
-                }
+                let _held = held;
+                engine
+                    .carry_safely(&policy, &lane, message, of_message)
+                    .await
             });
         }
     }
 
-    /// Waits for the bell, for the next due time, or for a call to end (whose delivery may be due
-    /// again).
-    async fn idle(&mut self, now: Timestamp) {
-        let wait = match self.engine.spool.next_due(self.id).await {
-            Ok(Some(due_at)) => {
-                let ms = due_at
-                    .duration_since(now)
-                    .as_millis()
-                    .clamp(0, i128::from(u32::MAX));
-                Duration::from_millis(u64::try_from(ms).unwrap_or(0) + 1)
-            }
-            Ok(None) => IDLE_MAX,
+    /// Leaves one suspect of a lease at most, with the right to be the only one under way, and
+    /// gives the others back before it starts: what is not leased does not count a crash.
+    async fn without_suspects(
+        &self,
+        leased: Vec<LeasedMessage>,
+    ) -> (Vec<LeasedMessage>, Option<OwnedSemaphorePermit>) {
+        let (mut suspects, mut leased): (Vec<_>, Vec<_>) = leased.into_iter().partition(is_suspect);
+        if suspects.is_empty() {
+            return (leased, None);
+        }
+        let alone = Arc::clone(&self.engine.suspects).try_acquire_owned().ok();
+        if alone.is_some() {
+            leased.extend(suspects.pop());
+        }
+        self.engine.put_back(&suspects, SUSPECT_REST).await;
+        (leased, alone)
+    }
+
+    /// Waits for the bell, for the next due time, or for a call to end whose delivery is due
+    /// earlier than that.
+    async fn idle(&mut self) {
+        let due_at = match self.engine.spool.next_due(self.id).await {
+            Ok(due_at) => due_at,
             Err(error) => return self.store_failed(&error).await,
         };
-        self.sleep(wait.min(IDLE_MAX)).await;
+        let started = tokio::time::Instant::now();
+        let mut wait = due_at.map_or(IDLE_MAX, |at| self.until(at));
+        loop {
+            tokio::select! {
+                () = self.bell.notified() => return,
+                () = tokio::time::sleep_until(started + wait) => return,
+                () = self.shutdown.cancelled() => return,
+                Some(ended) = self.calls.join_next() => {
+                    if let Ok(Some(due_at)) = ended {
+                        wait = wait.min(started.elapsed() + self.until(due_at));
+                    }
+                }
+            }
+        }
+    }
+
+    /// How long to sleep for mail that is due then.
+    fn until(&self, due_at: Timestamp) -> Duration {
+        let now = self.engine.clock.now();
+        if due_at <= now {
+            return DUE_REST;
+        }
+        // Rounded up, so that the lane does not wake just before it is due.
+        let wait = due_at.duration_since(now).unsigned_abs() + Duration::from_millis(1);
+        wait.min(IDLE_MAX)
     }
 
     async fn store_failed(&self, error: &StoreError) {
         tracing::error!(stream = %self.lane.stream, %error, "the store failed, the lane rests");
-        self.sleep_without_bell(STORE_REST).await;
+        tokio::select! {
+            () = tokio::time::sleep(STORE_REST) => {}
+            () = self.shutdown.cancelled() => {}
+        }
     }
 
     async fn sleep(&self, wait: Duration) {
         tokio::select! {
             () = self.bell.notified() => {}
-            () = tokio::time::sleep(wait) => {}
-            () = self.shutdown.cancelled() => {}
-        }
-    }
-
-    async fn sleep_without_bell(&self, wait: Duration) {
-        tokio::select! {
             () = tokio::time::sleep(wait) => {}
             () = self.shutdown.cancelled() => {}
         }
@@ -255,6 +327,12 @@ impl LaneTask {
             .router
             .targets_of(&self.lane.route, &self.lane.stream)
     }
+}
+
+/// Whether a message was under way in so many crashes that it may be their cause.
+fn is_suspect(message: &LeasedMessage) -> bool {
+    let crashes = message.deliveries.iter().map(|delivery| delivery.crashes);
+    crashes.max().unwrap_or(0) >= SUSPECT_CRASHES
 }
 
 #[expect(

@@ -10,7 +10,7 @@ use malote_core::limits::Limits;
 use malote_core::name::{ProviderName, RouteName, TargetName};
 use malote_core::provider::Account;
 use malote_store::{Lane, LaneId, NodeSession, PendingAttempt, Shared, Spool, StoreError};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::bursts::Bursts;
 use crate::health::Registry;
@@ -42,6 +42,8 @@ pub struct Engine {
     /// What services said of our accounts.
     pub(crate) learned: Mutex<HashMap<ProviderName, Account>>,
     pub(crate) keys_in_flight: Mutex<std::collections::HashSet<String>>,
+    /// Only one delivery that was under way in several crashes is under way at a time.
+    pub(crate) suspects: Arc<Semaphore>,
     pub(crate) queue_bytes: AtomicU64,
     /// A lane that did not exist before has mail.
     pub(crate) lane_added: Notify,
@@ -73,7 +75,7 @@ impl Engine {
     /// If the store cannot be read or written.
     pub async fn open(parts: Parts) -> Result<Arc<Self>, StoreError> {
         let (session, pending) = parts.spool.open_session(parts.clock.now()).await?;
-        let limiters = limiters(&parts.shared, &parts.policy, &HashMap::new(), false);
+        let limiters = limiters(&parts.shared, &parts.policy, &HashMap::new(), None);
         let bounds = &parts.policy.bounds;
         let workers = Workers::new(bounds.workers, bounds.transactional_reserve);
         let engine = Arc::new(Self {
@@ -93,6 +95,7 @@ impl Engine {
             session,
             learned: Mutex::default(),
             keys_in_flight: Mutex::default(),
+            suspects: Arc::new(Semaphore::new(1)),
             queue_bytes: AtomicU64::new(0),
             lane_added: Notify::new(),
             lanes: Mutex::default(),
@@ -108,16 +111,20 @@ impl Engine {
     pub fn reload(&self, policy: Policy) {
         self.policy.store(Arc::new(policy));
         self.rebuild_limiters();
+        // Who rested for a quota may have another one now; if not, the next call says so again.
+        self.registry.unpark_all();
         self.lane_added.notify_one();
         self.wake_all();
     }
 
     /// Builds the limiters anew from the configuration and what services say of our accounts.
     pub(crate) fn rebuild_limiters(&self) {
+        // Held throughout: of two that build at once, the later one has the newer configuration.
+        let learned = lock(&self.learned);
         let policy = self.policy.load();
-        let learned = lock(&self.learned).clone();
-        self.limiters
-            .store(Arc::new(limiters(&self.shared, &policy, &learned, true)));
+        let previous = self.limiters.load();
+        let next = limiters(&self.shared, &policy, &learned, Some(&**previous));
+        self.limiters.store(Arc::new(next));
     }
 
     /// What the engine knows of its targets.
@@ -172,12 +179,18 @@ impl Engine {
         }
     }
 
-    /// Makes a breaker's state durable after it changed.
-    pub(crate) async fn keep_breaker(&self, target: &TargetName) {
-        let (key, state) = self.registry.breaker_record(target);
-        if let Err(error) = self.shared.set_breaker(&key, state).await {
-            tracing::warn!(target = %target, %error, "kept a breaker's state in memory only");
+    /// Makes the state of breakers durable after it changed, and wakes lanes that wait for it.
+    pub(crate) async fn keep_breakers(&self) {
+        let unkept = self.registry.take_unkept();
+        if unkept.is_empty() {
+            return;
         }
+        for (key, state) in unkept {
+            if let Err(error) = self.shared.set_breaker(&key, state).await {
+                tracing::warn!(breaker = key, %error, "kept a breaker's state in memory only");
+            }
+        }
+        self.wake_all();
     }
 
     async fn recover(&self, pending: Vec<PendingAttempt>) -> Result<(), StoreError> {
@@ -202,7 +215,7 @@ fn limiters(
     shared: &Arc<dyn Shared>,
     policy: &Policy,
     learned: &HashMap<ProviderName, Account>,
-    is_reload: bool,
+    previous: Option<&Limiters>,
 ) -> Limiters {
     let all: Vec<AccountLimits> = policy
         .providers
@@ -224,7 +237,7 @@ fn limiters(
             is_shared_by_classes: policy.is_shared_by_classes(name),
         })
         .collect();
-    Limiters::new(Arc::clone(shared), &all, is_reload)
+    Limiters::new(Arc::clone(shared), &all, previous)
 }
 
 /// Our limits, lowered to what the service allows: sending faster would only be throttled.

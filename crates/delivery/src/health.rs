@@ -1,7 +1,7 @@
 //! What the engine knows of its targets: breakers, throttles, spent quotas, providers that refuse
 //! us, and the operator's switches. Gives the router one consistent picture.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -11,8 +11,9 @@ use malote_core::provider::{SendError, Verdict};
 use malote_router::{Exclusion, Health};
 use malote_store::{BreakerRecord, Shared, StoreError, Switch};
 
+use crate::alert::Alert;
 use crate::breaker::{Breaker, Pass, Signal};
-use crate::step::THROTTLE_DEFAULT;
+use crate::step::throttle_wait;
 
 /// How long a pool or a sender domain that a service does not know is left alone.
 const MISSING_FOR: Duration = Duration::from_secs(300);
@@ -37,37 +38,10 @@ struct Inner {
     pools_out: HashMap<TargetName, (String, Timestamp)>,
     senders_out: HashMap<(TargetName, String), Timestamp>,
     switches: BTreeSet<Switch>,
+    /// Breakers whose state changed and is not kept yet, by key.
+    unkept: BTreeMap<String, Option<String>>,
     /// The picture of the last change, and until when it holds.
     picture: Option<(Arc<Health>, Timestamp)>,
-}
-
-/// Something that a human should see: told once when it begins.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Alert {
-    /// A breaker opened.
-    BreakerOpened,
-    /// The provider refuses us until it is checked.
-    ProviderOut,
-    /// The provider does not know the pool.
-    PoolOut,
-    /// The provider does not accept a sender domain.
-    SenderOut,
-    /// The account may not mail a recipient (a sandbox).
-    NotPermitted,
-}
-
-impl Alert {
-    /// The word for logs and metrics.
-    #[must_use]
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::BreakerOpened => "breaker_opened",
-            Self::ProviderOut => "provider_out",
-            Self::PoolOut => "pool_out",
-            Self::SenderOut => "sender_out",
-            Self::NotPermitted => "not_permitted",
-        }
-    }
 }
 
 /// Whom an attempt was for, as far as health is concerned.
@@ -79,6 +53,24 @@ pub struct Call<'a> {
     pub sender_domain: &'a str,
     /// Who runs the mailbox.
     pub mailbox_provider: &'a MailboxProvider,
+}
+
+/// The right to the one call that a resting target gets. A probe that ends without a word of the
+/// target (no place free, a spent quota, a pause) makes room for another.
+pub(crate) struct Probe<'a> {
+    registry: &'a Registry,
+    target: TargetName,
+    taken_at: Timestamp,
+}
+
+impl Drop for Probe<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.registry.lock();
+        if let Some(breaker) = inner.breakers.get_mut(&self.target) {
+            breaker.give_back_probe(self.taken_at);
+            inner.picture = None;
+        }
+    }
 }
 
 impl Registry {
@@ -112,22 +104,49 @@ impl Registry {
         picture
     }
 
-    /// Takes a pass of the target's breaker for one call of at most `call_max`.
-    #[must_use]
-    pub fn pass(&self, target: &TargetName, now: Timestamp, call_max: Duration) -> Pass {
+    /// Takes a pass of the target's breaker for one call of at most `call_max`; held until the call
+    /// has said something. `Err` is when to come back.
+    pub(crate) fn pass(
+        &self,
+        target: &TargetName,
+        now: Timestamp,
+        call_max: Duration,
+    ) -> Result<Option<Probe<'_>>, Timestamp> {
         let mut inner = self.lock();
         let Some(breaker) = inner.breakers.get_mut(target) else {
-            return Pass::Yes;
+            return Ok(None);
         };
         let was_at_rest = breaker.is_at_rest();
         let pass = breaker.pass(now, call_max);
         if !was_at_rest {
             inner.picture = None;
         }
-        pass
+        match pass {
+            Pass::Yes => Ok(None),
+            Pass::Probe => Ok(Some(Probe {
+                registry: self,
+                target: target.clone(),
+                taken_at: now,
+            })),
+            Pass::NotUntil(until) => Err(until),
+        }
     }
 
-    /// Takes in the outcome of a call to one recipient. Returns what a human should see.
+    /// Takes in what a whole call says of its target, by its result for each recipient: a call to
+    /// many is one call. Returns what a human should see.
+    pub fn call_ended<'e>(
+        &self,
+        target: &TargetName,
+        results: impl Iterator<Item = Option<&'e SendError>>,
+        now: Timestamp,
+    ) -> Option<Alert> {
+        let signal = signal_of(results.map(|error| error.map(|e| &e.verdict)))?;
+        let has_opened = self.lock().signal(target, signal, now);
+        has_opened.then_some(Alert::BreakerOpened)
+    }
+
+    /// Takes in what the outcome for one recipient says of account, pool, sender and mailbox
+    /// provider. Returns what a human should see.
     pub fn record(
         &self,
         call: &Call<'_>,
@@ -135,31 +154,27 @@ impl Registry {
         now: Timestamp,
     ) -> Option<Alert> {
         let mut inner = self.lock();
-        let signal = match error.map(|e| &e.verdict) {
-            Some(Verdict::Transient | Verdict::Unknown) => Some(Signal::Fails),
-            Some(
-                Verdict::QuotaSpent { .. }
-                | Verdict::ProviderUnusable
-                | Verdict::PoolUnusable
-                | Verdict::SenderUnusable,
-            ) => None,
-            None
-            | Some(
-                Verdict::Throttled { .. }
-                | Verdict::Deferred
-                | Verdict::Ungroup
-                | Verdict::Suppressed
-                | Verdict::Rejected(_),
-            ) => Some(Signal::Works),
-        };
-        let has_opened = signal.is_some_and(|signal| inner.signal(call.target, signal, now));
-        if has_opened {
-            return Some(Alert::BreakerOpened);
+        match error {
+            None => {
+                inner.delivered_to(call, now);
+                None
+            }
+            Some(error) => inner.take_in(call, error, now),
         }
-        if error.is_none() {
-            inner.delivered_to(call, now);
-        }
-        error.and_then(|error| inner.take_in(call, error, now))
+    }
+
+    /// The breakers whose state changed since this was last asked, as the store keeps them; `None`
+    /// is one at rest.
+    #[must_use]
+    pub fn take_unkept(&self) -> BTreeMap<String, Option<String>> {
+        std::mem::take(&mut self.lock().unkept)
+    }
+
+    /// Ends the rests that limits of another configuration caused.
+    pub(crate) fn unpark_all(&self) {
+        let mut inner = self.lock();
+        inner.parked.clear();
+        inner.picture = None;
     }
 
     /// A quota or warm-up of ours is used up until then.
@@ -231,20 +246,6 @@ impl Registry {
             .map_or("closed", Breaker::word)
     }
 
-    /// A target's breaker as the store keeps it; `None` if it is at rest.
-    #[must_use]
-    pub fn breaker_record(&self, target: &TargetName) -> (String, Option<String>) {
-        let inner = self.lock();
-        let breaker = inner
-            .breakers
-            .get(target)
-            .filter(|breaker| !breaker.is_at_rest());
-        (
-            format!("target:{target}"),
-            breaker.and_then(|b| serde_json::to_string(b).ok()),
-        )
-    }
-
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -252,19 +253,15 @@ impl Registry {
 
 impl Inner {
     fn restore_breaker(&mut self, record: &BreakerRecord) {
-        let target = record
-            .key
-            .strip_prefix("target:")
-            .and_then(|key| key.split_once('/'));
-        let Some((provider, pool)) = target else {
+        let Ok(breaker) = serde_json::from_str(&record.state) else {
             return;
         };
-        if let (Ok(provider), Ok(pool), Ok(breaker)) = (
-            provider.parse(),
-            pool.parse(),
-            serde_json::from_str(&record.state),
-        ) {
-            self.breakers.insert(TargetName { provider, pool }, breaker);
+        match breaker_key(&record.key) {
+            Some((target, None)) => drop(self.breakers.insert(target, breaker)),
+            Some((target, Some(mailbox))) => {
+                self.reputations.insert((target, mailbox), breaker);
+            }
+            None => {}
         }
     }
 
@@ -273,12 +270,29 @@ impl Inner {
             return false;
         }
         let breaker = self.breakers.entry(target.clone()).or_default();
-        let was_at_rest = breaker.is_at_rest();
+        let word = breaker.word();
         let has_opened = breaker.record(signal, now);
-        if !was_at_rest || has_opened {
+        if breaker.word() != word {
+            self.unkept
+                .insert(format!("target:{target}"), kept(breaker));
+        }
+        if has_opened || !breaker.is_at_rest() || word != breaker.word() {
             self.picture = None;
         }
         has_opened
+    }
+
+    /// What a mailbox provider thinks of a target.
+    fn reputation(&mut self, call: &Call<'_>, signal: Signal, now: Timestamp) {
+        let key = (call.target.clone(), call.mailbox_provider.clone());
+        let breaker = self.reputations.entry(key).or_default();
+        let word = breaker.word();
+        breaker.record_unasked(signal, now);
+        if breaker.word() != word {
+            let key = format!("reputation:{}:{}", call.target, call.mailbox_provider);
+            self.unkept.insert(key, kept(breaker));
+        }
+        self.picture = None;
     }
 
     /// A mailbox provider that takes our mail again closes its breaker.
@@ -287,18 +301,17 @@ impl Inner {
             return;
         }
         let key = (call.target.clone(), call.mailbox_provider.clone());
-        if let Some(breaker) = self.reputations.get_mut(&key) {
-            breaker.record(Signal::Works, now);
-            self.picture = None;
+        if self.reputations.contains_key(&key) {
+            self.reputation(call, Signal::Works, now);
         }
     }
 
     fn take_in(&mut self, call: &Call<'_>, error: &SendError, now: Timestamp) -> Option<Alert> {
         let target = call.target.clone();
-        let reason = || error.reply.to_string();
+        let reason = || error.reply.without_local_parts();
         let is_news = match &error.verdict {
             Verdict::Throttled { after } => {
-                let until = later(now, after.unwrap_or(THROTTLE_DEFAULT));
+                let until = later(now, throttle_wait(*after));
                 self.throttled.insert(target, until);
                 None
             }
@@ -325,11 +338,7 @@ impl Inner {
             }
             Verdict::Rejected(malote_core::provider::Fault::Reputation) => {
                 self.forget(now);
-                let key = (target, call.mailbox_provider.clone());
-                self.reputations
-                    .entry(key)
-                    .or_default()
-                    .record(Signal::Fails, now);
+                self.reputation(call, Signal::Fails, now);
                 None
             }
             Verdict::Rejected(malote_core::provider::Fault::NotPermitted) => {
@@ -422,6 +431,54 @@ impl Inner {
         }
         (health, holds_until)
     }
+}
+
+/// What a whole call says of its target: nothing if all it told is what takes the target out by
+/// itself; that it fails only if it failed for every recipient that it says something of.
+fn signal_of<'v>(verdicts: impl Iterator<Item = Option<&'v Verdict>>) -> Option<Signal> {
+    let mut signal = None;
+    for verdict in verdicts {
+        match verdict {
+            Some(Verdict::Transient | Verdict::Unknown) => signal = Some(Signal::Fails),
+            Some(
+                Verdict::QuotaSpent { .. } | Verdict::ProviderUnusable | Verdict::PoolUnusable,
+            ) => {}
+            None
+            | Some(
+                Verdict::Throttled { .. }
+                | Verdict::Deferred
+                | Verdict::SenderUnusable
+                | Verdict::Ungroup
+                | Verdict::Suppressed
+                | Verdict::Rejected(_),
+            ) => return Some(Signal::Works),
+        }
+    }
+    signal
+}
+
+/// A breaker as the store keeps it; `None` if it is at rest.
+fn kept(breaker: &Breaker) -> Option<String> {
+    if breaker.is_at_rest() {
+        return None;
+    }
+    serde_json::to_string(breaker).ok()
+}
+
+/// Reads `target:PROVIDER/POOL` or `reputation:PROVIDER/POOL:MAILBOX_PROVIDER`.
+fn breaker_key(key: &str) -> Option<(TargetName, Option<MailboxProvider>)> {
+    let (kind, rest) = key.split_once(':')?;
+    let (target, mailbox) = match kind {
+        "target" => (rest, None),
+        "reputation" => {
+            let (target, mailbox) = rest.split_once(':')?;
+            (target, Some(mailbox.parse().ok()?))
+        }
+        _ => return None,
+    };
+    let (provider, pool) = target.split_once('/')?;
+    let (provider, pool) = (provider.parse().ok()?, pool.parse().ok()?);
+    Some((TargetName { provider, pool }, mailbox))
 }
 
 fn later(from: Timestamp, by: Duration) -> Timestamp {

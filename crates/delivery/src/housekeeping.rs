@@ -8,20 +8,22 @@ use jiff::Timestamp;
 use malote_core::event::{EventKind, State};
 use malote_core::name::ProviderName;
 use malote_core::provider::{Account, Verdict};
-use malote_store::StoreError;
+use malote_store::{Leased, StoreError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Engine, lock};
 use crate::notice::Failure;
-use crate::policy::ProviderEntry;
+use crate::policy::{Policy, ProviderEntry};
+use crate::settling::patiently;
 
 /// How often counts are taken.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
 /// How often expiry and retention run.
 const TIDY_EVERY: Duration = Duration::from_secs(10);
-/// Deliveries expired in one go.
+/// Deliveries expired in one go, and how often in a row.
 const EXPIRE_MAX: u32 = 500;
+const EXPIRE_ROUNDS_MAX: u32 = 20;
 /// How often a provider that is out is checked again.
 const RECHECK_EVERY: Duration = Duration::from_secs(60);
 /// Longest check.
@@ -62,6 +64,8 @@ impl Engine {
         let stats = self.spool.stats(now).await?;
         self.queue_bytes.store(stats.body_bytes, Ordering::Relaxed);
         let policy = self.policy.load();
+        self.metrics
+            .begin(policy.streams.keys(), policy.providers.keys());
         for stream in policy.streams.keys() {
             for state in MEASURED {
                 let count = stats
@@ -104,27 +108,17 @@ impl Engine {
     async fn tidy(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         let policy = self.policy.load_full();
-        let expired = self.spool.expire(EXPIRE_MAX, now).await?;
-        for delivery in &expired {
-            let Some(record) = self.spool.message(delivery.id.message).await? else {
-                continue;
-            };
-            let body = self
-                .spool
-                .body(delivery.id.message)
-                .await?
-                .unwrap_or_default();
-            let word = EventKind::Expired.as_str();
-            self.metrics
-                .settle(&delivery.stream, word, delivery.mailbox_provider.as_ref());
-            let failure = Failure {
-                record: &record,
-                body: &body,
-                delivery,
-                state: State::Expired,
-                reply: None,
-            };
-            self.notify_failure(&policy, &failure, now).await?;
+        for _ in 0..EXPIRE_ROUNDS_MAX {
+            let expired = self.spool.expire(EXPIRE_MAX, now).await?;
+            for delivery in &expired {
+                // It is settled: nothing comes back for it if this is given up.
+                if let Err(error) = self.tell_of_expiry(&policy, delivery, now).await {
+                    tracing::error!(message.id = %delivery.id.message, %error, "could not queue a DSN");
+                }
+            }
+            if expired.len() < EXPIRE_MAX as usize {
+                break;
+            }
         }
         let before = |age: Duration| now.checked_sub(age).unwrap_or(Timestamp::MIN);
         let bounds = &policy.bounds;
@@ -138,12 +132,42 @@ impl Engine {
         Ok(())
     }
 
+    async fn tell_of_expiry(
+        &self,
+        policy: &Policy,
+        delivery: &Leased,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let word = EventKind::Expired.as_str();
+        self.metrics
+            .settle(&delivery.stream, word, delivery.mailbox_provider.as_ref());
+        let id = delivery.id.message;
+        let Some(record) = self.spool.message(id).await? else {
+            return Ok(());
+        };
+        let body = self.spool.body(id).await?.unwrap_or_default();
+        let failure = Failure {
+            record: &record,
+            body: &body,
+            delivery,
+            state: State::Expired,
+            reply: None,
+        };
+        patiently(|| self.notify_failure(policy, &failure, now)).await
+    }
+
     /// Checks every provider at start, again those that are out, and those that tell rate and
     /// quota as often as they like to be asked. A failed check never stops anything.
     async fn watch_providers(self: Arc<Self>, shutdown: CancellationToken) {
         let mut checked_at: Vec<(ProviderName, Timestamp)> = Vec::new();
+        let mut last_policy = self.policy.load_full();
         loop {
             let policy = self.policy.load_full();
+            if !Arc::ptr_eq(&policy, &last_policy) {
+                // New credentials may be the good ones.
+                checked_at.clear();
+                last_policy = Arc::clone(&policy);
+            }
             let now = self.clock.now();
             let out = self.registry.providers_out();
             let mut checks = JoinSet::new();
@@ -160,7 +184,10 @@ impl Engine {
                     checks.spawn(async move { engine.check_provider(&name, &entry).await });
                 }
             }
-            while checks.join_next().await.is_some() {}
+            tokio::select! {
+                () = async { while checks.join_next().await.is_some() {} } => {}
+                () = shutdown.cancelled() => return,
+            }
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_secs(1)) => {}
                 () = shutdown.cancelled() => return,
@@ -178,7 +205,7 @@ impl Engine {
                 self.learn(name, &account);
             }
             Ok(Err(error)) if error.verdict == Verdict::ProviderUnusable => {
-                let reason = error.reply.to_string();
+                let reason = error.reply.without_local_parts();
                 if self.registry.provider_is_out(name, &reason) {
                     tracing::error!(alert = "provider_out", provider = %name, reason, "provider failed its check and is out");
                     self.metrics
@@ -189,7 +216,7 @@ impl Engine {
             }
             // It may be a passing fault: sends and the breaker will tell.
             Ok(Err(error)) => {
-                tracing::warn!(provider = %name, reply = %error.reply, "provider could not be checked");
+                tracing::warn!(provider = %name, reply = error.reply.without_local_parts(), "provider could not be checked");
             }
             Err(_) => tracing::warn!(provider = %name, "provider did not answer its check"),
         }

@@ -4,6 +4,7 @@
 //! [`breaker`], [`warmup`], [`header`] and [`dsn`]; what waits for a store or a provider stands
 //! around them.
 
+mod alert;
 mod attempt;
 pub mod breaker;
 mod bursts;
@@ -23,6 +24,7 @@ mod mx;
 mod notice;
 mod operator;
 mod outcome;
+mod panicked;
 mod planning;
 mod policy;
 mod prepare;
@@ -30,12 +32,14 @@ pub mod progress;
 mod quiet;
 mod recovery;
 mod retry_budget;
+mod settling;
 pub mod step;
 pub mod warmup;
 mod workers;
 
+pub use alert::Alert;
 pub use engine::{Engine, Parts};
-pub use health::{Alert, Registry};
+pub use health::Registry;
 pub use metrics::Metrics;
 pub use mx::MxCache;
 pub use operator::{Hypothesis, Resolution, TargetStatus};

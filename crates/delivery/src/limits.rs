@@ -2,13 +2,10 @@
 //! of each of its pools. Admits, or says when.
 
 use std::collections::{BTreeMap, HashMap};
-use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use governor::clock::{Clock as _, MonotonicClock};
-use governor::state::{InMemoryState, NotKeyed};
-use governor::{Quota, RateLimiter};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use malote_core::limits::{DayRule, Limits, Warmup};
@@ -16,11 +13,12 @@ use malote_core::name::{ProviderName, TargetName};
 use malote_core::stream::Class;
 use malote_store::{QuotaRequest, Shared, StoreError};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::warmup;
+use rate::Rate;
 
-type Governor = RateLimiter<NotKeyed, InMemoryState, MonotonicClock>;
+mod rate;
 
 /// Calls under way at once where the configuration names no number.
 pub const CONCURRENCY_DEFAULT: u32 = 32;
@@ -86,12 +84,20 @@ struct Account {
     key: String,
     limits: Limits,
     warmup: Option<Warmup>,
+    /// Calls under way at once, of all and of campaign streams.
+    calls: (u32, u32),
     places: Arc<Semaphore>,
     campaign_places: Arc<Semaphore>,
-    rate: Option<Rate>,
+    /// The share of rate and quotas that campaign streams leave free.
+    reserve: f64,
+    rate: Option<Arc<Rate>>,
     /// Units taken from the quota and not yet used, by class.
-    slices: Mutex<HashMap<Class, Slice>>,
+    slices: Arc<Mutex<Slices>>,
+    /// Whether the warm-up is over: it stays so, and the store need not be asked again.
+    is_warm: AtomicBool,
 }
+
+type Slices = HashMap<Class, Slice>;
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Slice {
@@ -99,46 +105,33 @@ struct Slice {
     taken_at: Option<Timestamp>,
 }
 
-/// A rate with one waiter per class at the limiter: waiters in `until_ready` starve and stampede.
-struct Rate {
-    limiter: Governor,
-    reserve: Option<Governor>,
-    transactional_turn: Mutex<()>,
-    campaign_turn: Mutex<()>,
-    cells_max: u32,
-}
-
 impl Limiters {
-    /// Builds the limiters. `is_reload` fills them with one burst, so that swapping limiters never
-    /// lets more through than the rate.
+    /// Builds the limiters. What an account had under `previous` ones goes on where its limits are
+    /// the same: calls under way, the rate, and the units taken from its quota. A rate that changed
+    /// begins with its burst used up, so that a change never lets more through than the rate.
     #[must_use]
-    pub fn new(shared: Arc<dyn Shared>, all: &[AccountLimits], is_reload: bool) -> Self {
+    pub fn new(shared: Arc<dyn Shared>, all: &[AccountLimits], previous: Option<&Self>) -> Self {
         let mut accounts = HashMap::new();
         let mut pools = HashMap::new();
         for account in all {
+            let both = account.is_shared_by_classes;
             let key = account.provider.to_string();
-            let built = Account::new(key, &account.limits, None, account.is_shared_by_classes);
+            let before = previous.and_then(|p| p.accounts.get(&account.provider));
+            let built =
+                Account::new(key, &account.limits, both).carry_on(before, previous.is_some());
             accounts.insert(account.provider.clone(), built);
             for (target, (limits, warmup)) in &account.pools {
-                let both = account.is_shared_by_classes;
-                pools.insert(
-                    target.clone(),
-                    Account::new(target.to_string(), limits, *warmup, both),
-                );
+                let before = previous.and_then(|p| p.pools.get(target));
+                let mut built = Account::new(target.to_string(), limits, both);
+                built.warmup = *warmup;
+                pools.insert(target.clone(), built.carry_on(before, previous.is_some()));
             }
         }
-        let limiters = Self {
+        Self {
             shared,
             accounts,
             pools,
-        };
-        if is_reload {
-            limiters
-                .of_all()
-                .filter_map(|account| account.rate.as_ref())
-                .for_each(Rate::fill);
         }
-        limiters
     }
 
     /// Admits a call to a target, or says when.
@@ -171,9 +164,16 @@ impl Limiters {
                 return Ok(Admission::Later(later(wish.now, wish.patience)));
             }
         }
+        let mut spent: Vec<&Account> = Vec::with_capacity(2);
         for account in levels.into_iter().flatten() {
-            if let Some(free_at) = account.spend(self.shared.as_ref(), wish).await? {
-                return Ok(Admission::Parked(free_at));
+            match account.spend(self.shared.as_ref(), wish).await {
+                Ok(None) => spent.push(account),
+                unspent => {
+                    for account in spent {
+                        account.unspend(wish).await;
+                    }
+                    return unspent.map(|until| Admission::Parked(until.unwrap_or(wish.now)));
+                }
             }
         }
         Ok(Admission::Go(Permit { _places: places }))
@@ -198,16 +198,7 @@ impl Limiters {
                 .map(|(_, s)| s)
                 .collect();
             for slice in slices {
-                let Some(taken_at) = slice.taken_at.filter(|_| slice.units > 0) else {
-                    continue;
-                };
-                let given = self
-                    .shared
-                    .give_back_quota(&account.key, taken_at, slice.units)
-                    .await;
-                if let Err(error) = given {
-                    tracing::warn!(account = %account.key, %error, "kept unused units of a quota");
-                }
+                account.give_back(self.shared.as_ref(), slice).await;
             }
         }
     }
@@ -218,7 +209,7 @@ impl Limiters {
 }
 
 impl Account {
-    fn new(key: String, limits: &Limits, warmup: Option<Warmup>, is_shared: bool) -> Self {
+    fn new(key: String, limits: &Limits, is_shared: bool) -> Self {
         let calls = limits.concurrency.unwrap_or(CONCURRENCY_DEFAULT);
         let reserve = limits.transactional_reserve.unwrap_or(0.0);
         let kept_free = if is_shared {
@@ -227,17 +218,46 @@ impl Account {
             reserve
         };
         let campaign_calls = scaled(u64::from(calls), 1.0 - kept_free).max(1);
+        let campaign_calls = u32::try_from(campaign_calls).unwrap_or(1);
         Self {
             key,
             limits: limits.clone(),
-            warmup,
+            warmup: None,
+            calls: (calls, campaign_calls),
             places: Arc::new(Semaphore::new(calls as usize)),
-            campaign_places: Arc::new(Semaphore::new(usize::try_from(campaign_calls).unwrap_or(1))),
+            campaign_places: Arc::new(Semaphore::new(campaign_calls as usize)),
+            reserve,
             rate: limits
                 .per_second
-                .map(|per_second| Rate::new(per_second, reserve)),
-            slices: Mutex::default(),
+                .map(|per_second| Arc::new(Rate::new(per_second, reserve))),
+            slices: Arc::default(),
+            is_warm: AtomicBool::new(false),
         }
+    }
+
+    /// Takes over what it had before a reload: a reload neither doubles the calls under way nor
+    /// loses units taken from a quota.
+    #[expect(
+        clippy::float_cmp,
+        reason = "asks whether the configuration's number is another one"
+    )]
+    fn carry_on(mut self, before: Option<&Self>, is_reload: bool) -> Self {
+        if let Some(before) = before {
+            self.slices = Arc::clone(&before.slices);
+            if self.calls == before.calls {
+                self.places = Arc::clone(&before.places);
+                self.campaign_places = Arc::clone(&before.campaign_places);
+            }
+            let is_same_rate = self.limits.per_second == before.limits.per_second;
+            if is_same_rate && self.reserve == before.reserve {
+                self.rate.clone_from(&before.rate);
+                return self;
+            }
+        }
+        if let Some(rate) = self.rate.as_ref().filter(|_| is_reload) {
+            rate.fill();
+        }
+        self
     }
 
     /// A place among the calls under way. Campaign calls first take one of their own places, so
@@ -257,42 +277,64 @@ impl Account {
         shared: &dyn Shared,
         wish: &Wish<'_>,
     ) -> Result<Option<Timestamp>, StoreError> {
-        let (windows, smallest) = self.windows(shared, wish).await?;
-        if windows.is_empty() {
+        if !self.has_quota() {
             return Ok(None);
         }
         let need = u64::from(wish.recipients);
         let mut slices = self.slices.lock().await;
         let slice = slices.entry(wish.class).or_default();
+        // The store books units in the hour that they are taken in; what is used in a later one
+        // would count in a window that is over.
+        if slice.taken_at.is_some_and(|at| hour(at) != hour(wish.now)) {
+            self.give_back(shared, std::mem::take(slice)).await;
+        }
         if slice.units < need {
+            let (windows, smallest) = self.windows(shared, wish).await?;
+            if windows.is_empty() {
+                return Ok(None);
+            }
             let ahead = (smallest / 100).clamp(1, QUOTA_SLICE_MAX).max(need);
-            let missing = need - slice.units;
-            for want in [ahead.max(missing), missing] {
-                let request = QuotaRequest {
-                    account: self.key.clone(),
-                    want,
-                    windows: windows.clone(),
-                    now: wish.now,
-                };
-                let grant = shared.take_quota(request).await?;
-                slice.units += grant.units;
-                slice.taken_at = Some(wish.now);
-                if slice.units >= need {
-                    break;
-                }
-                if grant.units < want {
-                    let soon = later(wish.now, QUOTA_RETRY);
-                    return Ok(Some(
-                        grant
-                            .free_at
-                            .unwrap_or(soon)
-                            .max(later(wish.now, Duration::from_secs(1))),
-                    ));
-                }
+            let request = QuotaRequest {
+                account: self.key.clone(),
+                want: ahead.max(need - slice.units),
+                windows,
+                now: wish.now,
+            };
+            let grant = shared.take_quota(request).await?;
+            slice.units += grant.units;
+            slice.taken_at = Some(wish.now);
+            if slice.units < need {
+                let soon = later(wish.now, QUOTA_RETRY);
+                let soonest = later(wish.now, Duration::from_secs(1));
+                return Ok(Some(grant.free_at.unwrap_or(soon).max(soonest)));
             }
         }
         slice.units -= need;
         Ok(None)
+    }
+
+    /// Takes back what a call that is not made had spent.
+    async fn unspend(&self, wish: &Wish<'_>) {
+        if let Some(slice) = self.slices.lock().await.get_mut(&wish.class)
+            && slice.taken_at.is_some()
+        {
+            slice.units += u64::from(wish.recipients);
+        }
+    }
+
+    async fn give_back(&self, shared: &dyn Shared, slice: Slice) {
+        let Some(taken_at) = slice.taken_at.filter(|_| slice.units > 0) else {
+            return;
+        };
+        let given = shared.give_back_quota(&self.key, taken_at, slice.units);
+        if let Err(error) = given.await {
+            tracing::warn!(account = %self.key, %error, "kept unused units of a quota");
+        }
+    }
+
+    fn has_quota(&self) -> bool {
+        let has_cap = self.limits.per_hour.is_some() || self.limits.per_day.is_some();
+        has_cap || (self.warmup.is_some() && !self.is_warm.load(Ordering::Relaxed))
     }
 
     /// The windows that must hold, and the smallest cap among them.
@@ -302,7 +344,9 @@ impl Account {
         wish: &Wish<'_>,
     ) -> Result<(Vec<(Timestamp, u64)>, u64), StoreError> {
         let mut windows = quota_windows(&self.limits, wish.class, wish.now);
-        if let Some(schedule) = &self.warmup {
+        if let Some(schedule) = &self.warmup
+            && !self.is_warm.load(Ordering::Relaxed)
+        {
             let today = wish.now.to_zoned(TimeZone::UTC).date();
             let midnight = day_start(&TimeZone::UTC, wish.now);
             let last = shared.warmup(&self.key).await?;
@@ -313,7 +357,9 @@ impl Account {
                 record.used = shared.quota_used(&self.key, midnight).await?;
                 shared.set_warmup(&self.key, record).await?;
             }
-            if !warmup::is_over(schedule, &record) {
+            if warmup::is_over(schedule, &record) {
+                self.is_warm.store(true, Ordering::Relaxed);
+            } else {
                 windows.push((midnight, record.cap));
             }
         }
@@ -367,67 +413,8 @@ fn scaled(cap: u64, share: f64) -> u64 {
     (cap as f64 * share).floor() as u64
 }
 
-impl Rate {
-    fn new(per_second: f64, reserve: f64) -> Self {
-        let cells_max = burst(per_second * (1.0 - reserve));
-        Self {
-            limiter: governor(per_second * (1.0 - reserve)),
-            reserve: (reserve > 0.0).then(|| governor(per_second * reserve)),
-            transactional_turn: Mutex::default(),
-            campaign_turn: Mutex::default(),
-            cells_max,
-        }
-    }
-
-    async fn wait(&self, class: Class, recipients: u32) {
-        let turn = match class {
-            Class::Transactional => &self.transactional_turn,
-            Class::Campaign => &self.campaign_turn,
-        };
-        // The turn is a FIFO queue: one waiter at the limiter, the others behind it.
-        let _turn = turn.lock().await;
-        let mut left = recipients;
-        while left > 0 {
-            let cells = NonZeroU32::new(left.min(self.cells_max)).unwrap_or(NonZeroU32::MIN);
-            let has_reserved = class == Class::Transactional
-                && self
-                    .reserve
-                    .as_ref()
-                    .is_some_and(|reserve| matches!(reserve.check_n(cells), Ok(Ok(()))));
-            if !has_reserved {
-                while let Ok(Err(not_until)) = self.limiter.check_n(cells) {
-                    sleep(not_until.wait_time_from(MonotonicClock.now())).await;
-                }
-            }
-            left -= cells.get();
-        }
-    }
-
-    fn fill(&self) {
-        for limiter in [Some(&self.limiter), self.reserve.as_ref()]
-            .into_iter()
-            .flatten()
-        {
-            while limiter.check().is_ok() {}
-        }
-    }
-}
-
-/// Cells that may go at once: a tenth of a second's worth, so that a rate is a rate.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "rates are 0.01 to 100000, checked by the configuration"
-)]
-fn burst(per_second: f64) -> u32 {
-    ((per_second / 10.0).round() as u32).max(1)
-}
-
-fn governor(per_second: f64) -> Governor {
-    let period = Duration::from_secs_f64(1.0 / per_second.max(0.001));
-    let quota = Quota::with_period(period).unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN));
-    let cells = NonZeroU32::new(burst(per_second)).unwrap_or(NonZeroU32::MIN);
-    RateLimiter::direct_with_clock(quota.allow_burst(cells), MonotonicClock)
+fn hour(at: Timestamp) -> i64 {
+    at.as_second().div_euclid(3600)
 }
 
 fn later(from: Timestamp, by: Duration) -> Timestamp {

@@ -1,14 +1,19 @@
 //! What the engine counts. Labels are closed sets: names from the configuration and our own words.
 
-use malote_core::name::{MailboxProvider, StreamName, TargetName};
+use malote_core::name::{MailboxProvider, ProviderName, StreamName, TargetName};
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
 };
+
+use crate::alert::Alert;
 
 /// Seconds from custody to a provider's receipt, and to delivery.
 const LATENCY_S: [f64; 12] = [
     0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0, 86_400.0,
 ];
+
+/// The kind of alert that a complaint about transactional mail is.
+pub(crate) const COMPLAINT: &str = "complaint";
 
 /// The engine's metrics.
 #[derive(Clone)]
@@ -185,6 +190,23 @@ impl Metrics {
             outcome,
         ];
         self.attempts.with_label_values(&labels).inc();
+    }
+
+    /// Makes the rare counters of what is configured stand at 0: Prometheus sees no increase in a
+    /// series that begins at 1, so the first event of its kind would raise no alert.
+    pub(crate) fn begin<'a>(
+        &self,
+        streams: impl Iterator<Item = &'a StreamName>,
+        providers: impl Iterator<Item = &'a ProviderName>,
+    ) {
+        for stream in streams {
+            self.duplicate_risk.with_label_values(&[stream.as_str()]);
+        }
+        for provider in providers {
+            for kind in Alert::ALL.iter().map(Alert::as_str).chain([COMPLAINT]) {
+                self.alerts.with_label_values(&[kind, provider.as_str()]);
+            }
+        }
     }
 
     /// Counts one settled delivery.

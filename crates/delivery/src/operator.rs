@@ -204,7 +204,7 @@ impl Engine {
         scope: Option<&SuppressionScope>,
     ) -> Result<u64, StoreError> {
         let lifted = self.shared.unsuppress(address, scope).await?;
-        self.quiet.remove(address);
+        self.quiet.remove(address, scope);
         Ok(lifted)
     }
 

@@ -13,15 +13,17 @@ use malote_store::{
     Suppression, SuppressionReason, SuppressionScope,
 };
 
+use crate::alert::Alert;
 use crate::attempt::{Carriage, Member};
 use crate::engine::Engine;
 use crate::health::Call;
 use crate::notice::Failure;
 use crate::progress::Progress;
+use crate::settling::patiently;
 use crate::step::{Situation, Step, decide};
 
 /// Panics of an adapter over one delivery after which it is set aside.
-const PANICS_MAX: u32 = 3;
+pub(crate) const PANICS_MAX: u32 = 3;
 
 /// One delivery's end of this lease.
 pub(crate) struct Outcome {
@@ -44,12 +46,9 @@ pub(crate) struct Attempt {
 }
 
 impl Outcome {
-    /// Whether the delivery waits and is due by `now`.
-    pub(crate) fn is_due_by(&self, now: Timestamp) -> bool {
-        self.settlement
-            .next
-            .due_at
-            .is_some_and(|due_at| due_at <= now)
+    /// When the delivery is due, if it waits.
+    pub(crate) const fn due_at(&self) -> Option<Timestamp> {
+        self.settlement.next.due_at
     }
 
     fn without_attempt(delivery: Leased, next: NextStep, events: Vec<EventRecord>) -> Self {
@@ -115,10 +114,14 @@ pub(crate) fn suppressed(delivery: Leased, why: &str, now: Timestamp) -> Outcome
     )
 }
 
-/// No target of the route can ever carry it.
-pub(crate) fn bounced_unsendable(delivery: Leased, why: &str, now: Timestamp) -> Outcome {
+/// No target of the route can ever carry it, or those that can have refused it.
+pub(crate) fn bounced_unsendable(
+    delivery: Leased,
+    (blame, why): (Blame, &str),
+    now: Timestamp,
+) -> Outcome {
     let mut outcome = settled(delivery, State::Bounced, (EventKind::Bounced, why), now);
-    outcome.settlement.events[0].blame = Some(Blame::Message);
+    outcome.settlement.events[0].blame = Some(blame);
     outcome.reply = Some(Reply::new(None, Some("5.3.4".into()), why));
     outcome
 }
@@ -170,19 +173,20 @@ pub(crate) fn back(delivery: &Leased, now: Timestamp, wait: Duration) -> Settlem
 
 /// All of a group back to the queue, with their notes, due after `wait`.
 pub(crate) fn wait_all(members: Vec<Member>, now: Timestamp, wait: Duration) -> Vec<Outcome> {
-    let wait_one = |member: Member| {
-        let mut settlement = back(&member.delivery, now, wait);
-        settlement.next.progress = member.progress.write();
-        let delivery = member.delivery;
-        Outcome {
-            settlement,
-            delivery,
-            reply: None,
-            target: None,
-            suppress: false,
-        }
-    };
-    members.into_iter().map(wait_one).collect()
+    let wait = |member: Member| wait_one(member.delivery, &member.progress, now, wait);
+    members.into_iter().map(wait).collect()
+}
+
+/// One delivery back to the queue with its notes, due after `wait`, without a word on the timeline.
+pub(crate) fn wait_one(
+    delivery: Leased,
+    progress: &Progress,
+    now: Timestamp,
+    wait: Duration,
+) -> Outcome {
+    let mut next = back(&delivery, now, wait).next;
+    next.progress = progress.write();
+    Outcome::without_attempt(delivery, next, Vec::new())
 }
 
 /// All of a group on to their next target now.
@@ -254,19 +258,19 @@ pub(crate) fn facts_of<'a>(
 
 impl Engine {
     /// Takes in what a call said of one recipient, and decides.
-    pub(crate) async fn conclude(
+    pub(crate) fn conclude(
         &self,
         carriage: &Carriage<'_>,
         target: &TargetName,
         mut member: Member,
         attempt: Attempt,
     ) -> Outcome {
-        self.take_in(carriage, target, &member.mailbox_provider, &attempt)
-            .await;
+        self.take_in(carriage, target, &member.mailbox_provider, &attempt);
         let situation = Situation {
             stream: carriage.stream,
             target,
             others_left: member.others_left,
+            others_out: member.others_out,
             attempts: member.delivery.attempts,
             expires_at: carriage.record.expires_at,
             now: attempt.ended_at,
@@ -292,7 +296,7 @@ impl Engine {
         conclusion(target, member, attempt, step)
     }
 
-    async fn take_in(
+    fn take_in(
         &self,
         carriage: &Carriage<'_>,
         target: &TargetName,
@@ -305,33 +309,36 @@ impl Engine {
             sender_domain,
             mailbox_provider,
         };
-        let was_open = self.registry.breaker_word(target);
         let alert = self
             .registry
             .record(&call, attempt.result.as_ref().err(), attempt.ended_at);
-        if self.registry.breaker_word(target) != was_open {
-            self.keep_breaker(target).await;
-            self.wake_all();
-        }
-        if let Some(alert) = alert {
-            self.metrics
-                .alerts
-                .with_label_values(&[alert.as_str(), target.provider.as_str()])
-                .inc();
-            let reply = attempt
-                .result
-                .as_ref()
-                .err()
-                .map(|error| error.reply.to_string());
-            tracing::error!(
-                alert = alert.as_str(),
-                provider = %target.provider,
-                pool = %target.pool,
-                sender_domain,
-                reply = reply.as_deref().unwrap_or_default(),
-                "raised an alert"
-            );
-        }
+        let result = std::slice::from_ref(&attempt.result);
+        self.raise(alert, carriage, target, result);
+    }
+
+    /// Tells a human, with the first failure of the call as the reason.
+    pub(crate) fn raise(
+        &self,
+        alert: Option<Alert>,
+        carriage: &Carriage<'_>,
+        target: &TargetName,
+        results: &[Result<Receipt, SendError>],
+    ) {
+        let Some(alert) = alert else { return };
+        self.metrics
+            .alerts
+            .with_label_values(&[alert.as_str(), target.provider.as_str()])
+            .inc();
+        let failure = results.iter().find_map(|result| result.as_ref().err());
+        let reply = failure.map(|error| error.reply.to_string());
+        tracing::error!(
+            alert = alert.as_str(),
+            provider = %target.provider,
+            pool = %target.pool,
+            sender_domain = carriage.record.from.domain(),
+            reply = reply.as_deref().unwrap_or_default(),
+            "raised an alert"
+        );
     }
 
     fn count(&self, carriage: &Carriage<'_>, target: &TargetName, attempt: &Attempt, step: &Step) {
@@ -381,7 +388,8 @@ impl Engine {
             let entry = hard_bounce(carriage.record, outcome, now);
             self.quiet
                 .add(&entry.address, SuppressionScope::Global, now);
-            if let Err(error) = self.shared.suppress(vec![entry]).await {
+            let entries = vec![entry];
+            if let Err(error) = patiently(|| self.shared.suppress(entries.clone())).await {
                 tracing::error!(message.id = %carriage.record.id, %error, "could not suppress");
             }
         }
@@ -398,7 +406,8 @@ impl Engine {
                 state,
                 reply: outcome.reply.as_ref(),
             };
-            if let Err(error) = self.notify_failure(carriage.policy, &failure, now).await {
+            let told = patiently(|| self.notify_failure(carriage.policy, &failure, now));
+            if let Err(error) = told.await {
                 tracing::error!(message.id = %carriage.record.id, %error, "could not queue a DSN");
             }
         }

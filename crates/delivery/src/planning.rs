@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use malote_core::event::EventKind;
+use malote_core::event::{Blame, EventKind};
 use malote_core::message::has_bare_cr_lf;
 use malote_core::name::{MailboxProvider, RouteName, TargetName};
-use malote_core::provider::bounded;
-use malote_router::{DeliveryFacts, Draw, MessageFacts, Plan, PlanFacts};
+use malote_core::provider::{Fault, Verdict, bounded};
+use malote_router::{DeliveryFacts, Draw, Exclusion, MessageFacts, Plan, PlanFacts};
 use malote_store::Leased;
 
 use crate::attempt::{Carriage, Group, Member};
@@ -19,6 +19,8 @@ use crate::step::back_off_wait;
 
 /// Longest wait where no target can take mail and none says until when.
 pub(crate) const NO_TARGET_WAIT: Duration = Duration::from_secs(30);
+/// How often that wait doubles at most: eight minutes.
+const NO_TARGET_DOUBLINGS_MAX: u32 = 4;
 /// Longest reason or detail kept, in octets.
 const TEXT_BYTES_MAX: usize = 512;
 
@@ -90,7 +92,7 @@ impl Engine {
             .mailbox_provider
             .clone()
             .unwrap_or_else(MailboxProvider::other);
-        let progress = Progress::read(delivery.progress.as_deref());
+        let mut progress = Progress::read(delivery.progress.as_deref());
         let route = carriage.route(facts, &delivery, &mailbox_provider);
         let plan_facts = PlanFacts {
             stream: &carriage.stream.name,
@@ -135,12 +137,18 @@ impl Engine {
         let target = first.target.clone();
         let reason = reason(&first.why, &plan, &progress);
         let others_left = open.len() - 1;
+        let is_out = |(target, why): &&(TargetName, Exclusion)| {
+            !why.is_by_capability() && !progress.has_used_up(target)
+        };
+        let others_out = plan.excluded.iter().filter(is_out).count();
+        progress.waits = 0;
         Ok((
             Member {
                 delivery,
                 progress,
                 mailbox_provider,
                 others_left,
+                others_out,
                 reason,
             },
             target,
@@ -188,31 +196,48 @@ fn no_target(
         .collect();
     let detail = bounded(&reasons.join("; "), TEXT_BYTES_MAX);
     if plan.fits_nowhere() {
-        return outcome::bounced_unsendable(delivery, &detail, now);
+        return outcome::bounced_unsendable(delivery, (Blame::Message, &detail), now);
     }
-    let wait = if progress.used_up.is_empty() {
-        let until = plan
-            .retry_at()
-            .map(|at| at.duration_since(now).unsigned_abs());
-        until
-            .unwrap_or(NO_TARGET_WAIT)
-            .clamp(Duration::from_secs(1), NO_TARGET_WAIT)
-    } else {
+    let can_come_back = plan.excluded.iter().any(|(_, why)| !why.is_by_capability());
+    if let Some((_, verdict)) = progress.refused_by.last()
+        && progress.used_up.is_empty()
+        && !can_come_back
+    {
+        let blame = if *verdict == Verdict::Rejected(Fault::Reputation).as_str() {
+            Blame::Reputation
+        } else {
+            Blame::Message
+        };
+        let why = format!("every target that could carry it has refused it: {verdict}");
+        return outcome::bounced_unsendable(delivery, (blame, &why), now);
+    }
+    if !progress.used_up.is_empty() {
         progress.end_pass();
-        back_off_wait(&carriage.stream.retry, progress.passes, chance)
-    };
-    outcome::wait_with(
-        delivery,
-        progress,
-        (now, wait),
-        (EventKind::Deferred, &detail),
-    )
+        let wait = back_off_wait(&carriage.stream.retry, progress.passes, chance);
+        let told = (EventKind::Deferred, detail.as_str());
+        return outcome::wait_with(delivery, progress, (now, wait), told);
+    }
+    // Mail that waits for a target comes back ever more rarely, or a large queue of it would be
+    // all that its lane does.
+    let longest = NO_TARGET_WAIT.saturating_mul(1 << progress.waits.min(NO_TARGET_DOUBLINGS_MAX));
+    let until = plan
+        .retry_at()
+        .map(|at| at.duration_since(now).unsigned_abs());
+    let wait = until
+        .unwrap_or(longest)
+        .clamp(Duration::from_secs(1), longest);
+    progress.waits = progress.waits.saturating_add(1);
+    if progress.waits == 1 {
+        let told = (EventKind::Deferred, detail.as_str());
+        return outcome::wait_with(delivery, progress, (now, wait), told);
+    }
+    outcome::wait_one(delivery, &progress, now, wait)
 }
 
 /// Why this target, and why others of the plan are not it.
 fn reason(why: &str, plan: &Plan, progress: &Progress) -> String {
     let mut text = format!("route {}: {why}", plan.route);
-    for (target, verdict) in &progress.used_up {
+    for (target, verdict) in progress.used_up.iter().chain(&progress.refused_by) {
         text += &format!("; {target} passed over: {verdict}");
     }
     for (target, exclusion) in &plan.excluded {

@@ -56,7 +56,8 @@ pub struct Bounds {
     /// How long a settled message is kept.
     pub keep_messages: Duration,
     /// Crashes of the process with a delivery under way after which it is quarantined. High, since
-    /// a crash is seldom the fault of what was under way.
+    /// a crash is seldom the fault of what was under way; after the third it is carried with no
+    /// other such delivery beside it.
     pub crashes_max: u32,
     /// Soft bounces `mailbox_full` within `soft_bounce_window` that suppress.
     pub soft_bounces_max: u32,

@@ -15,6 +15,10 @@ pub struct Progress {
     /// Targets that this pass has used up, with the verdict's word.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub used_up: Vec<(TargetName, String)>,
+    /// Targets that refused it for good by a rule of their own, with the verdict's word: no pass
+    /// asks them again.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refused_by: Vec<(TargetName, String)>,
     /// Since when each target has been failing transiently for this delivery.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failing_since: Vec<(TargetName, Timestamp)>,
@@ -24,6 +28,10 @@ pub struct Progress {
     /// Whether it must be sent in a call of its own.
     #[serde(skip_serializing_if = "is_false")]
     pub is_single: bool,
+    /// How often in a row no target could take it; sets the wait, and only the first is told on the
+    /// timeline.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub waits: u32,
     /// Panics of an adapter over this delivery.
     #[serde(skip_serializing_if = "is_zero")]
     pub panics: u32,
@@ -56,10 +64,11 @@ impl Progress {
         serde_json::to_string(self).ok()
     }
 
-    /// Whether this pass has used the target up.
+    /// Whether this pass has used the target up, or the target refused for good.
     #[must_use]
     pub fn has_used_up(&self, target: &TargetName) -> bool {
-        self.used_up.iter().any(|(used, _)| used == target)
+        let mut gone = self.used_up.iter().chain(&self.refused_by);
+        gone.any(|(used, _)| used == target)
     }
 
     /// Marks the target as used up in this pass.
@@ -68,6 +77,13 @@ impl Progress {
             self.used_up.push((target.clone(), verdict.to_owned()));
         }
         self.ask_again = None;
+    }
+
+    /// Marks the target as one that refused for good.
+    pub fn refuse(&mut self, target: &TargetName, verdict: &str) {
+        self.use_up(target, verdict);
+        self.used_up.retain(|(used, _)| used != target);
+        self.refused_by.push((target.clone(), verdict.to_owned()));
     }
 
     /// Since when the target has been failing; notes `now` if it began just now.
@@ -83,7 +99,7 @@ impl Progress {
         now
     }
 
-    /// Ends the pass: all targets are open again.
+    /// Ends the pass: all targets are open again but those that refused for good.
     pub fn end_pass(&mut self) {
         self.passes = self.passes.saturating_add(1);
         self.used_up.clear();

@@ -56,9 +56,16 @@ impl Quiet {
         })
     }
 
-    /// Forgets an address: its suppression was lifted.
-    pub(crate) fn remove(&self, address: &EmailAddress) {
-        lock(&self.addresses).remove(&address.key());
+    /// Forgets an address in a scope, or in all: its suppression was lifted.
+    pub(crate) fn remove(&self, address: &EmailAddress, scope: Option<&SuppressionScope>) {
+        let mut addresses = lock(&self.addresses);
+        let Some(scopes) = addresses.get_mut(&address.key()) else {
+            return;
+        };
+        scopes.retain(|(known, _)| scope.is_some_and(|lifted| lifted != known));
+        if scopes.is_empty() {
+            addresses.remove(&address.key());
+        }
     }
 }
 
@@ -88,5 +95,11 @@ mod tests {
         );
         assert!(quiet.holds(&address, &[SuppressionScope::Global, offers], at(3)));
         assert!(!quiet.holds(&address, &[SuppressionScope::Global], at(602)));
+        let news = SuppressionScope::Stream("news".try_into().unwrap());
+        quiet.remove(&address, Some(&SuppressionScope::Global));
+        assert!(!quiet.holds(&address, &[SuppressionScope::Global], at(3)));
+        assert!(quiet.holds(&address, std::slice::from_ref(&news), at(3)));
+        quiet.remove(&address, None);
+        assert!(!quiet.holds(&address, &[news], at(3)));
     }
 }

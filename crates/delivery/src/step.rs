@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use malote_core::event::{Blame, EventKind, State};
 use malote_core::name::TargetName;
-use malote_core::provider::{Fault, Receipt, SendError, Verdict};
+use malote_core::provider::{Fault, RETRY_AFTER_MAX, Receipt, SendError, Verdict};
 use malote_core::stream::{OnThrottle, OnUnknown, RetryPolicy, Stream};
 
 use crate::progress::Progress;
@@ -15,6 +15,16 @@ use crate::progress::Progress;
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// Wait where a provider throttles and does not say for how long.
 pub const THROTTLE_DEFAULT: Duration = Duration::from_secs(5);
+/// Shortest such wait: a provider that asks to come back in 0 seconds would get a busy loop.
+const THROTTLE_MIN: Duration = Duration::from_secs(1);
+
+/// How long to leave alone a target that throttles.
+#[must_use]
+pub fn throttle_wait(asked: Option<Duration>) -> Duration {
+    asked
+        .unwrap_or(THROTTLE_DEFAULT)
+        .clamp(THROTTLE_MIN, RETRY_AFTER_MAX)
+}
 
 /// What the decision may look at.
 #[derive(Debug)]
@@ -25,6 +35,8 @@ pub struct Situation<'a> {
     pub target: &'a TargetName,
     /// How many of the plan's other targets this pass has not used up and that are open now.
     pub others_left: usize,
+    /// How many more could carry it but are out now.
+    pub others_out: usize,
     /// Attempts that counted before this one.
     pub attempts: u32,
     /// When the message is too old.
@@ -78,6 +90,8 @@ pub fn decide(
             progress.use_up(situation.target, word);
             next_target(situation, progress, Count::No)
         }
+        // It was alone in its call: nothing is left to take apart.
+        Verdict::Ungroup if progress.is_single => back_off(situation, progress, false),
         Verdict::Ungroup => {
             progress.is_single = true;
             waiting(
@@ -161,7 +175,7 @@ fn throttled(situation: &Situation<'_>, progress: &mut Progress, after: Option<D
     // All that a pass used up was used up by throttling or faults of the targets: start over when
     // this one may send again.
     progress.used_up.clear();
-    let due_at = later(situation.now, after.unwrap_or(THROTTLE_DEFAULT));
+    let due_at = later(situation.now, throttle_wait(after));
     waiting(
         situation,
         State::Deferred,
@@ -192,7 +206,7 @@ fn rejected(situation: &Situation<'_>, progress: &mut Progress, fault: Fault, wo
     };
     let may_go_elsewhere = matches!(fault, Fault::MessageHere | Fault::Reputation);
     if may_go_elsewhere && situation.others_left > 0 {
-        progress.use_up(situation.target, word);
+        progress.refuse(situation.target, word);
         return waiting(
             situation,
             State::Queued,
@@ -200,6 +214,11 @@ fn rejected(situation: &Situation<'_>, progress: &mut Progress, fault: Fault, wo
             EventKind::FailedOver,
             Count::Yes,
         );
+    }
+    // Another provider may take it as soon as it is well again.
+    if may_go_elsewhere && situation.others_out > 0 {
+        progress.refuse(situation.target, word);
+        return back_off(situation, progress, true);
     }
     let mut step = settled(situation, State::Bounced, EventKind::Bounced, Some(blame));
     step.suppress = fault == Fault::Recipient;

@@ -33,7 +33,9 @@ fn fail(registry: &Registry, verdict: Verdict, now: Timestamp) -> Option<Alert> 
         mailbox_provider: &mailbox_provider,
     };
     let error = SendError::new(verdict, Reply::none("no"));
-    registry.record(&call, Some(&error), now)
+    registry
+        .call_ended(&target, [Some(&error)].into_iter(), now)
+        .or(registry.record(&call, Some(&error), now))
 }
 
 #[test]
@@ -117,11 +119,66 @@ fn an_open_breaker_survives_being_kept() {
         .filter_map(|_| fail(&registry, Verdict::Transient, now))
         .collect();
     assert_eq!(alerts, [Alert::BreakerOpened]);
-    let (key, state) = registry.breaker_record(&target("tx"));
-    let restored = Registry::default();
-    restored.lock().restore_breaker(&BreakerRecord {
-        key,
-        state: state.unwrap(),
-    });
+    let restored = restored(&registry);
     assert!(exclusion(&restored, "tx", "x", "yahoo", now).is_some());
+}
+
+/// A registry as the next process has it.
+fn restored(registry: &Registry) -> Registry {
+    let restored = Registry::default();
+    for (key, state) in registry.take_unkept() {
+        let state = state.unwrap();
+        let record = BreakerRecord { key, state };
+        restored.lock().restore_breaker(&record);
+    }
+    restored
+}
+
+#[test]
+fn a_reputation_block_survives_a_restart_and_opens_again_after_its_rest() {
+    let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
+    let registry = Registry::default();
+    for _ in 0..5 {
+        fail(&registry, Verdict::Rejected(Fault::Reputation), at(0));
+    }
+    let registry = restored(&registry);
+    let is_out = |now| exclusion(&registry, "tx", "shop.example", "google", now).is_some();
+    assert!(is_out(at(4)) && !is_out(at(6)));
+    fail(&registry, Verdict::Rejected(Fault::Reputation), at(6));
+    assert!(is_out(at(15)), "the second rest is longer");
+}
+
+#[test]
+fn a_call_to_many_is_one_call() {
+    let now = Timestamp::from_second(1_800_000_000).unwrap();
+    let registry = Registry::default();
+    let error = SendError::new(Verdict::Transient, Reply::none("no"));
+    let call = |ok: usize| {
+        let failed = std::iter::repeat_n(Some(&error), 50);
+        let results = failed.chain(std::iter::repeat_n(None, ok));
+        registry.call_ended(&target("tx"), results, now)
+    };
+    for _ in 0..4 {
+        assert_eq!(call(0), None);
+    }
+    assert_eq!(call(1), None, "what it did for one it can do");
+    for _ in 0..4 {
+        assert_eq!(call(0), None);
+    }
+    assert_eq!(call(0), Some(Alert::BreakerOpened));
+}
+
+#[test]
+fn a_probe_without_a_word_makes_room_for_another() {
+    let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
+    let registry = Registry::default();
+    for _ in 0..5 {
+        fail(&registry, Verdict::Transient, at(0));
+    }
+    let pass = || registry.pass(&target("tx"), at(6), Duration::from_secs(600));
+    let probe = pass();
+    assert!(matches!(probe, Ok(Some(_))));
+    assert!(pass().is_err(), "one probe at a time");
+    drop(probe);
+    assert!(matches!(pass(), Ok(Some(_))));
 }

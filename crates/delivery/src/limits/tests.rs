@@ -63,7 +63,6 @@ async fn campaign_calls_never_hold_every_place() {
             concurrency: Some(4),
             ..Limits::default()
         },
-        None,
         true,
     );
     let mut held = Vec::new();

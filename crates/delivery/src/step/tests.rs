@@ -39,6 +39,7 @@ fn now() -> Timestamp {
 struct Case {
     stream: Stream,
     others_left: usize,
+    others_out: usize,
     has_retry_budget: bool,
     progress: Progress,
 }
@@ -48,6 +49,7 @@ impl Case {
         Self {
             stream: stream(OnUnknown::PreferNoLoss, OnThrottle::Next, 0),
             others_left: 1,
+            others_out: 0,
             has_retry_budget: true,
             progress: Progress::default(),
         }
@@ -69,6 +71,7 @@ impl Case {
             stream: &self.stream,
             target: &target,
             others_left: self.others_left,
+            others_out: self.others_out,
             attempts: 3,
             expires_at: now() + Duration::from_secs(80_000),
             now: now(),
@@ -263,4 +266,39 @@ fn notes_survive_being_kept() {
         Progress::read(Some("{\"of\":\"another version\"")),
         Progress::default()
     );
+}
+
+#[test]
+fn what_another_target_may_take_later_is_not_bounced_now() {
+    for fault in [Fault::Reputation, Fault::MessageHere] {
+        let mut case = Case::new().last_target();
+        case.others_out = 1;
+        let step = case.decide(Verdict::Rejected(fault));
+        assert_eq!(step.state, State::Deferred, "{fault:?}");
+        assert!(case.progress.has_used_up(&target()), "{fault:?}");
+        case.others_out = 0;
+        assert_eq!(
+            case.decide(Verdict::Rejected(fault)).state,
+            State::Bounced,
+            "{fault:?}"
+        );
+    }
+    let mut case = Case::new().last_target();
+    case.others_out = 1;
+    let step = case.decide(Verdict::Rejected(Fault::Message));
+    assert_eq!(step.state, State::Bounced, "nobody would take it");
+}
+
+#[test]
+fn one_recipient_alone_that_is_to_be_ungrouped_backs_off() {
+    let mut case = Case::new();
+    assert_eq!(wait_s(&case.decide(Verdict::Ungroup)), 0);
+    assert!(wait_s(&case.decide(Verdict::Ungroup)) > 0);
+}
+
+#[test]
+fn a_throttle_of_no_time_at_all_is_still_a_wait() {
+    let mut case = Case::new().last_target();
+    let after = Some(Duration::ZERO);
+    assert_eq!(wait_s(&case.decide(Verdict::Throttled { after })), 1);
 }
