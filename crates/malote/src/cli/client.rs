@@ -101,6 +101,14 @@ impl Client {
         Self::read(self.request(Method::POST, path).json(body)).await
     }
 
+    /// Whether the gateway takes mail.
+    ///
+    /// # Errors
+    /// As [`Client::answer`]: nobody answers, or it takes none and says why.
+    pub(super) async fn ready(&self) -> Outcome {
+        Self::answer(self.http.get(format!("{}/readyz", self.url))).await.map(drop)
+    }
+
     /// A request to `/admin/v1/PATH`.
     pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("{}/admin/v1/{path}", self.url);

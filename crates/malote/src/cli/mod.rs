@@ -8,6 +8,7 @@ mod client;
 mod exit;
 mod explain;
 mod filter;
+mod health;
 mod log;
 mod out;
 mod place;
@@ -61,6 +62,8 @@ enum Command {
     Queue(queue::QueueCommand),
     /// Look up deliveries: "where is my mail?"
     Log(log::LogArgs),
+    /// Say whether a gateway runs and takes mail; for health checks.
+    Health(health::HealthArgs),
     /// Show how the providers do.
     Providers(providers::ProvidersArgs),
     /// Addresses that must not be mailed.
@@ -106,6 +109,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Send(args) => send::run(args).await,
         Command::Queue(command) => queue::run(command).await,
         Command::Log(args) => log::run(args).await,
+        Command::Health(args) => health::run(args).await,
         Command::Providers(args) => providers::run(args).await,
         Command::Suppressions(command) => suppressions::run(command).await,
         Command::Store(command) => store::run(command).await,
