@@ -179,6 +179,35 @@ impl Reply {
     pub fn text(&self) -> &str {
         &self.text
     }
+
+    /// The answer as logs and operators' views may show it: services quote senders and recipients
+    /// in their refusals, and of an address only the domain may stand there.
+    #[must_use]
+    pub fn without_local_parts(&self) -> String {
+        let text = self.to_string();
+        let mut masked = String::with_capacity(text.len());
+        let mut rest = text.as_str();
+        while let Some((before, after)) = rest.split_once('@') {
+            masked.push_str(before.get(..local_part_start(before)).unwrap_or_default());
+            masked.push_str("***@");
+            rest = after;
+        }
+        masked.push_str(rest);
+        masked
+    }
+}
+
+/// Where the local part begins that ends `text`; if in doubt, earlier.
+fn local_part_start(text: &str) -> usize {
+    // RFC 5321 4.1.2: what is quoted may hold anything.
+    if let Some(quoted) = text.strip_suffix('"') {
+        return quoted.rfind('"').unwrap_or(0);
+    }
+    let outside = |c: char| c.is_whitespace() || "<>()[],;:\"\\".contains(c);
+    let before = text.rfind(outside);
+    before.map_or(0, |at| {
+        at + text[at..].chars().next().map_or(0, char::len_utf8)
+    })
 }
 
 impl fmt::Display for Reply {
@@ -298,4 +327,35 @@ pub struct Account {
     pub sent_last_day: Option<u64>,
     /// One line for the operator.
     pub note: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_quoted_addresses_only_the_domains_stay() {
+        for (text, shown) in [
+            (
+                "<ana.b+x=y@one.example>: user unknown",
+                "<***@one.example>: user unknown",
+            ),
+            (
+                "rejected: Ana <a@x.test>,b@y.test",
+                "rejected: Ana <***@x.test>,***@y.test",
+            ),
+            (
+                "identities failed the check: news@shop.example",
+                "identities failed the check: ***@shop.example",
+            ),
+            ("\"an a\"@x.test is gone", "***@x.test is gone"),
+            ("a@b@x.test", "***@***@x.test"),
+            ("não é josé@x.test", "não é ***@x.test"),
+            ("no address here", "no address here"),
+            ("@", "***@"),
+        ] {
+            let reply = Reply::new(Some(550), Some("5.1.1".into()), text);
+            assert_eq!(reply.without_local_parts(), format!("550 5.1.1 {shown}"));
+        }
+    }
 }
