@@ -13,6 +13,7 @@ use malote_core::webhook::{EventSink, SinkUnavailable, Webhook};
 use malote_store::{Leased, StoreError, Suppression, SuppressionReason, SuppressionScope};
 
 use crate::engine::Engine;
+use crate::metrics::COMPLAINT;
 use crate::notice::Failure;
 use crate::policy::Policy;
 
@@ -143,7 +144,7 @@ impl Engine {
                     tracing::error!(%provider, stream = %delivery.stream, "a complaint about transactional mail");
                     self.metrics
                         .alerts
-                        .with_label_values(&["complaint", provider.as_str()])
+                        .with_label_values(&[COMPLAINT, provider.as_str()])
                         .inc();
                 }
                 let entry = |scope| told.suppression(scope, reason, event.detail.clone());

@@ -330,7 +330,7 @@ impl Engine {
             .with_label_values(&[alert.as_str(), target.provider.as_str()])
             .inc();
         let failure = results.iter().find_map(|result| result.as_ref().err());
-        let reply = failure.map(|error| error.reply.to_string());
+        let reply = failure.map(|error| error.reply.without_local_parts());
         tracing::error!(
             alert = alert.as_str(),
             provider = %target.provider,
