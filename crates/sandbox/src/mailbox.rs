@@ -58,6 +58,8 @@ pub(crate) struct Arrival {
 pub struct Stats {
     /// Send requests or SMTP transactions that came to their end, taken or not.
     pub sends: u64,
+    /// Look-ups of the account.
+    pub checks: u64,
     /// Messages taken.
     pub messages: u64,
     /// Recipients of the messages taken.
@@ -196,6 +198,11 @@ impl Mailbox {
     /// Notes that a send came to its end.
     pub(crate) fn note_send(&self) {
         self.lock().stats.sends += 1;
+    }
+
+    /// Notes that the account was looked up.
+    pub(crate) fn note_check(&self) {
+        self.lock().stats.checks += 1;
     }
 
     pub(crate) fn stats(&self) -> Stats {

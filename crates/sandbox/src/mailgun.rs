@@ -119,7 +119,9 @@ async fn domain(
     if let Err(problem) = authorize(&sandbox, &headers, &domain) {
         return problem.into_response();
     }
-    if let Some(fault) = sandbox.faults().for_check() {
+    let fault = sandbox.faults().for_check();
+    sandbox.mailbox().note_check();
+    if let Some(fault) = fault {
         return words(fault.kind, &domain, (sandbox.config().clock)()).into_response();
     }
     let body = json!({ "domain": { "name": domain, "state": "active", "type": "custom" } });

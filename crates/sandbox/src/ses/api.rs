@@ -144,7 +144,9 @@ async fn account(State(sandbox): State<Sandbox>, request: Request) -> Response {
     if let Err(problem) = read(&sandbox, &head, body).await {
         return problem.into_response();
     }
-    if let Some(fault) = sandbox.faults().for_check() {
+    let fault = sandbox.faults().for_check();
+    sandbox.mailbox().note_check();
+    if let Some(fault) = fault {
         return words(fault.kind).into_response();
     }
     let account = &sandbox.config().ses;

@@ -54,9 +54,9 @@ async fn start(kind: Kind, config: SandboxConfig) -> Running {
     }
 }
 
-/// A client that gives up soon enough to see a hang.
+/// A client that gives up soon enough to see a hang, and late enough for a busy machine.
 fn client() -> reqwest::Client {
-    let timeout = Duration::from_millis(500);
+    let timeout = Duration::from_secs(4);
     reqwest::Client::builder().timeout(timeout).build().unwrap()
 }
 
