@@ -7,6 +7,7 @@ use malote_core::id::{DeliveryId, MessageId};
 use malote_core::name::{CredentialName, MailboxProvider, StreamName, TargetName};
 use malote_router::{
     DeliveryFacts, Draw, ExplainedDelivery, Explanation, Health, MessageFacts, PlanFacts, Router,
+    STREAM_HEADER, StreamReason,
 };
 use malote_store::{
     QueueFilter, QueueStats, Spool, StoreError, Suppression, SuppressionScope, Switch,
@@ -273,7 +274,7 @@ impl Engine {
 }
 
 impl Hypothesis {
-    /// A kept message as if it were submitted again. What its API call asked for is not kept.
+    /// A kept message as if it were submitted again, with the stream that it asked for.
     ///
     /// # Errors
     /// If the store cannot be read.
@@ -286,21 +287,28 @@ impl Hypothesis {
         };
         let body = spool.body(id).await?.unwrap_or_default();
         let headers = Header::parse(&body).map(|header| {
-            header
-                .iter()
+            let fields = header.iter();
+            fields
                 .map(|(name, value)| (name.to_owned(), value.into_owned()))
                 .collect()
         });
+        let mut headers: Vec<(String, String)> = headers.unwrap_or_default();
+        // The kept body is the one that leaves, without the header that asked for a stream.
+        let was = |reason: StreamReason| record.stream_reason == reason.to_string();
+        if was(StreamReason::Header) {
+            headers.push((STREAM_HEADER.to_owned(), record.stream.to_string()));
+        }
+        let asked = was(StreamReason::Asked).then(|| record.stream.clone());
         let recipients = view
             .deliveries
             .iter()
             .filter_map(|d| EmailAddress::parse(&d.recipient).ok());
         Ok(Some(Self {
             credential: record.credential,
-            stream: None,
+            stream: asked,
             from: record.from,
             recipients: recipients.collect(),
-            headers: headers.unwrap_or_default(),
+            headers,
             tags: record.tags,
             metadata: record.metadata,
             size_bytes: record.size_bytes,

@@ -106,7 +106,9 @@ impl Client {
     /// # Errors
     /// As [`Client::answer`]: nobody answers, or it takes none and says why.
     pub(super) async fn ready(&self) -> Outcome {
-        Self::answer(self.http.get(format!("{}/readyz", self.url))).await.map(drop)
+        Self::answer(self.http.get(format!("{}/readyz", self.url)))
+            .await
+            .map(drop)
     }
 
     /// A request to `/admin/v1/PATH`.

@@ -47,7 +47,7 @@ pub(super) struct ExplainArgs {
     #[arg(long, default_value = "0B")]
     size: ByteSize,
     /// Decide by the rules in --config alone, every target well, whatever a running gateway says.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "id")]
     offline: bool,
     /// Write JSON.
     #[arg(long)]

@@ -41,7 +41,7 @@ With --config, commands that only read also work while no gateway runs.";
 
 /// Routes mail from your apps to the services that deliver it.
 #[derive(Debug, Parser)]
-#[command(name = "malote", version, about, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = "malote", version, after_help = EXIT_CODES, max_term_width = 100)]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -1,0 +1,96 @@
+//! Suppressions by hand, one by one and in bulk.
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use super::bench::Bench;
+
+async fn import(bench: &Bench, lines: String) -> (StatusCode, Value) {
+    let request = bench
+        .request(Method::POST, "/admin/v1/suppressions/import")
+        .header("content-type", "application/x-ndjson")
+        .body(lines);
+    let answer = request.send().await.unwrap();
+    (answer.status(), answer.json().await.unwrap())
+}
+
+#[tokio::test]
+async fn a_suppressed_address_gets_nothing_until_it_is_lifted() {
+    let bench = Bench::start(None).await;
+    let (status, kept) = bench
+        .post("suppressions", json!({"address": "a@x.test"}))
+        .await;
+    assert_eq!(status, StatusCode::CREATED, "{kept}");
+    assert_eq!(
+        (&kept["stream"], &kept["reason"]),
+        (&Value::Null, &json!("manual"))
+    );
+    let news = json!({"address": "A@x.test", "stream": "news", "detail": "asked by phone"});
+    assert_eq!(
+        bench.post("suppressions", news).await.0,
+        StatusCode::CREATED
+    );
+    let id = bench.accept(&["a@x.test"], "transactional", "one").await;
+    bench.until(id, "suppressed").await;
+    let (_, page) = bench.get("suppressions?address=a@X.test").await;
+    assert_eq!(page["suppressions"].as_array().unwrap().len(), 2, "{page}");
+    let lift = |query: &str| {
+        bench.request(
+            Method::DELETE,
+            &format!("/admin/v1/suppressions?address=a@x.test{query}"),
+        )
+    };
+    let wrong = lift("&global=true&stream=news").send().await.unwrap();
+    assert_eq!(wrong.status(), StatusCode::BAD_REQUEST);
+    let lifted: Value = lift("&global=true")
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(lifted["lifted"], 1);
+    let lifted: Value = lift("").send().await.unwrap().json().await.unwrap();
+    assert_eq!(lifted["lifted"], 1);
+    let id = bench.accept(&["a@x.test"], "transactional", "two").await;
+    bench.until(id, "queued").await;
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_exported_can_be_imported_and_bad_lines_are_named() {
+    let bench = Bench::start(None).await;
+    let mut lines = String::new();
+    for number in 0..1_201 {
+        lines.push_str(&format!("{{\"address\":\"user{number:04}@x.test\"}}\n"));
+    }
+    lines.push_str("\nnot json\n{\"address\":\"a@x.test\",\"colour\":\"red\"}\n");
+    lines.push_str("{\"address\":\"last@x.test\",\"stream\":\"news\"}");
+    let (status, report) = import(&bench, lines).await;
+    assert_eq!(status, StatusCode::OK, "{report}");
+    assert_eq!(
+        (&report["imported"], &report["refused"]),
+        (&json!(1_202), &json!(2))
+    );
+    assert_eq!(report["faults"][0]["line"], 1_203, "{report}");
+    assert_eq!(report["faults"][1]["line"], 1_204);
+
+    let (_, exported) = bench.text("/admin/v1/suppressions/export").await;
+    assert_eq!(exported.lines().count(), 1_202);
+    let (_, report) = import(&bench, exported).await;
+    assert_eq!(
+        (&report["imported"], &report["refused"]),
+        (&json!(1_202), &json!(0))
+    );
+
+    let (_, page) = bench.get("suppressions?limit=1000").await;
+    let cursor = page["next_cursor"].as_str().unwrap();
+    let (_, rest) = bench
+        .get(&format!("suppressions?limit=1000&cursor={cursor}"))
+        .await;
+    assert_eq!(rest["suppressions"].as_array().unwrap().len(), 202);
+    assert_eq!(rest["next_cursor"], Value::Null);
+    let (status, _) = import(&bench, "x".repeat(10_000)).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+    bench.stop().await;
+}

@@ -1,0 +1,274 @@
+//! The command line against a running gateway, and against its store when it no longer runs.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot set its scene has failed"
+)]
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long anything may take here.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+const TOKEN: &str = "operators-secret-token";
+
+struct Gateway {
+    dir: TempDir,
+    child: Child,
+    http: u16,
+    smtp: u16,
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+fn command(dir: &Path) -> Command {
+    let mut command = Command::new(assert_cmd::cargo::cargo_bin("malote"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("MALOTE_") {
+            command.env_remove(name);
+        }
+    }
+    command
+        .current_dir(dir)
+        .env("SHOP_KEY", "mk_test_shop")
+        .env("SHOP_PASSWORD", "shop-password");
+    command
+}
+
+impl Gateway {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (http, smtp) = (free_port(), free_port());
+        let text = format!(
+            "[admin]\nlisten = '127.0.0.1:{}'\ntoken = '{TOKEN}'\n\
+             [http]\nlisten = '127.0.0.1:{http}'\n\
+             [[smtp.listeners]]\nlisten = '127.0.0.1:{smtp}'\ntls = 'none'\n\
+             trusted_plaintext = true\n\
+             [store.sqlite]\npath = 'malote.db'\n\
+             [credentials.shop]\napi_key_env = 'SHOP_KEY'\nsmtp_user = 'shop'\n\
+             smtp_password_env = 'SHOP_PASSWORD'\nstreams = ['transactional', 'news']\n\
+             default_stream = 'transactional'\nfrom_domains = ['shop.example']\n\
+             rewrite_from = 'shop@shop.example'\n\
+             [streams.transactional]\nclass = 'transactional'\nroute = 'transactional'\n\
+             [streams.news]\nclass = 'campaign'\nroute = 'news'\n\
+             [routes.transactional]\nstrategy = 'failover'\n\
+             targets = [{{ provider = 'dev' }}]\n\
+             [routes.news]\nstrategy = 'failover'\n\
+             targets = [{{ provider = 'dev', pool = 'news' }}]\n\
+             [providers.dev.capture]\n[providers.dev.pools.news]\n",
+            free_port()
+        );
+        std::fs::write(dir.path().join("malote.toml"), text).unwrap();
+        let child = command(dir.path())
+            .args(["serve", "--config", "malote.toml"])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let gateway = Self {
+            dir,
+            child,
+            http,
+            smtp,
+        };
+        let until = Instant::now() + WAIT_MAX;
+        // An empty queue: exit code 3 and nothing said of a store.
+        while gateway.run(&["queue", "list"]).2 != "nothing waits\n" {
+            assert!(Instant::now() < until, "the gateway did not start");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        gateway
+    }
+
+    /// Runs a command with the gateway's configuration.
+    fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = command(self.dir.path())
+            .args(arguments)
+            .args(["--config", "malote.toml"])
+            .output()
+            .unwrap();
+        let text = |octets: Vec<u8>| String::from_utf8(octets).unwrap();
+        let (out, err) = (text(output.stdout), text(output.stderr));
+        assert!(
+            !format!("{out}{err}").contains(TOKEN),
+            "the token is shown: {out}{err}"
+        );
+        (output.status.code().unwrap(), out, err)
+    }
+
+    fn good(&self, arguments: &[&str]) -> String {
+        let (code, out, err) = self.run(arguments);
+        assert_eq!(code, 0, "{arguments:?}: {out}{err}");
+        out
+    }
+
+    fn stop(&mut self) {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-TERM", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let until = Instant::now() + WAIT_MAX;
+        while self.child.try_wait().unwrap().is_none() {
+            assert!(Instant::now() < until, "the gateway did not stop");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        // A test that failed leaves it running.
+        if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            self.child.kill().unwrap();
+            self.child.wait().unwrap();
+        }
+    }
+}
+
+const SEND: [&str; 5] = ["send", "--from", "a@shop.example", "--to", "b@x.test"];
+
+#[test]
+fn an_operator_s_day() {
+    let mut gateway = Gateway::start();
+    let id = send(&gateway);
+    queue(&gateway);
+    suppressions(&gateway);
+    store(&mut gateway, &id);
+}
+
+/// Sends a message of the news by SMTP; with `more` arguments.
+fn send_news(gateway: &Gateway, more: &[&str]) -> String {
+    let smtp = format!("127.0.0.1:{}", gateway.smtp);
+    let login = [
+        "--smtp",
+        &smtp,
+        "--user",
+        "shop",
+        "--password-env",
+        "SHOP_PASSWORD",
+    ];
+    gateway.good(&[&SEND[..], &login[..], &["--stream", "news"], more].concat())
+}
+
+fn send(gateway: &Gateway) -> String {
+    let http = format!("http://127.0.0.1:{}", gateway.http);
+    let door = ["--http", &http, "--api-key-env", "SHOP_KEY", "--wait"];
+    let out = gateway.good(&[&SEND[..], &door[..]].concat());
+    assert!(out.contains("sent [dev]"), "{out}");
+    let out = send_news(gateway, &["--wait"]);
+    assert!(out.contains("sent [dev]"), "{out}");
+    let id = out.lines().next().unwrap();
+    let life = gateway.good(&["log", id]);
+    assert!(life.contains("attempt 1 at dev/news: sent"), "{life}");
+    let why = gateway.good(&["explain", id]);
+    assert!(why.contains("stream news: header X-Malote-Stream"), "{why}");
+    assert!(why.contains("1. dev/news"), "{why}");
+    let nobody = "01934d2b-0000-7000-8000-000000000001";
+    assert_eq!(gateway.run(&["explain", nobody]).0, 3);
+    let log = gateway.good(&["log", "--rcpt", "B@x.test", "--json"]);
+    assert_eq!(log.lines().count(), 2, "{log}");
+    let (code, _, err) = gateway.run(&["log", "--rcpt", "nobody@x.test"]);
+    assert_eq!(code, 3, "{err}");
+    id.to_owned()
+}
+
+fn queue(gateway: &Gateway) {
+    let told = |arguments: &[&str], text: &str| {
+        let out = gateway.good(arguments);
+        assert!(out.contains(text), "{arguments:?}: {out}");
+    };
+    told(
+        &["queue", "pause", "--stream", "news"],
+        "stream news is paused",
+    );
+    let out = send_news(gateway, &[]);
+    let waits = out.trim();
+    told(&["queue", "list"], "b@x.test");
+    let stats: Value = serde_json::from_str(&gateway.good(&["queue", "stats", "--json"])).unwrap();
+    assert_eq!(stats["streams"][0]["deliveries"]["queued"], 1, "{stats}");
+    told(&["queue", "hold", waits], "1 delivery held");
+    told(&["queue", "release", waits], "1 delivery released");
+    told(&["queue", "cancel", waits], "1 delivery taken back");
+    for arguments in [
+        &["queue", "cancel", waits][..],
+        &["queue", "resolve", waits, "--sent"],
+        &["queue", "list"],
+    ] {
+        assert_eq!(gateway.run(arguments).0, 3, "{arguments:?}");
+    }
+    told(
+        &["queue", "resume", "--stream", "news"],
+        "nothing is paused",
+    );
+    told(&["providers"], "dev/news");
+}
+
+fn suppressions(gateway: &Gateway) {
+    let file = gateway.dir.path().join("list.txt");
+    std::fs::write(
+        &file,
+        "one@x.test\n{\"address\":\"two@x.test\",\"stream\":\"news\"}\nbad\n",
+    )
+    .unwrap();
+    let (code, out, err) = gateway.run(&["suppressions", "import", "list.txt"]);
+    assert_eq!(code, 1, "a bad line is told: {out}{err}");
+    assert!(
+        out.contains("2 imported, 1 refused") && err.contains("line 3"),
+        "{out}{err}"
+    );
+    gateway.good(&["suppressions", "add", "three@x.test", "--expires", "30d"]);
+    assert_eq!(gateway.good(&["suppressions", "export"]).lines().count(), 3);
+    assert!(
+        gateway
+            .good(&["suppressions", "list", "--rcpt", "ONE@x.test"])
+            .contains("manual")
+    );
+    gateway.good(&["suppressions", "remove", "one@x.test"]);
+    assert_eq!(gateway.run(&["suppressions", "remove", "one@x.test"]).0, 3);
+}
+
+fn store(gateway: &mut Gateway, id: &str) {
+    gateway.good(&["store", "backup", "backup"]);
+    let (code, _, err) = gateway.run(&["store", "restore", "backup"]);
+    assert_eq!(code, 1, "not over a store: {err}");
+    gateway.stop();
+    for arguments in [
+        &["log", id][..],
+        &["log", "--rcpt", "b@x.test"],
+        &["explain", id],
+        &["queue", "stats"],
+        &["providers"],
+        &["suppressions", "export"],
+        &["store", "backup", "backup-offline"],
+        &["store", "check"],
+    ] {
+        let (code, out, err) = gateway.run(arguments);
+        assert_eq!(code, 0, "{arguments:?}: {out}{err}");
+        let is_read = arguments[0] != "store";
+        assert_eq!(
+            err.contains("reading the store"),
+            is_read,
+            "{arguments:?}: {err}"
+        );
+    }
+    let text = std::fs::read_to_string(gateway.dir.path().join("malote.toml")).unwrap();
+    let text = text.replace("path = 'malote.db'", "path = 'restored.db'");
+    std::fs::write(gateway.dir.path().join("malote.toml"), text).unwrap();
+    assert!(
+        gateway
+            .good(&["store", "restore", "backup"])
+            .contains("0 deliveries are held")
+    );
+    assert!(gateway.good(&["log", id]).contains("b@x.test"));
+}
