@@ -9,6 +9,7 @@ pub mod config;
 mod correlation;
 mod http;
 mod mailgun;
+mod reencode;
 mod ses;
 mod settings;
 mod single_flight;

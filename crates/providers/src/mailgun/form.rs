@@ -25,9 +25,9 @@ pub(crate) struct Form {
     pub body: Vec<Bytes>,
 }
 
-/// The form for a message. Every recipient stands in `to`, as a bare address: Cc and Bcc fields of
+/// The form for a message, whose `body` fits the service. Every recipient stands in `to`, as a bare address: Cc and Bcc fields of
 /// the message do not route.
-pub(crate) fn form(outgoing: &Outgoing, sending_ip_pool: Option<&str>) -> Form {
+pub(crate) fn form(outgoing: &Outgoing, body: Bytes, sending_ip_pool: Option<&str>) -> Form {
     let mut fields = Fields::default();
     for recipient in &outgoing.recipients {
         fields.add("to", recipient.address.as_str());
@@ -58,7 +58,7 @@ pub(crate) fn form(outgoing: &Outgoing, sending_ip_pool: Option<&str>) -> Form {
             fields.add(&name, value);
         }
     }
-    fields.into_form(outgoing)
+    fields.into_form(outgoing, body)
 }
 
 #[derive(Default)]
@@ -79,8 +79,8 @@ impl Fields {
         self.parameters_bytes + name.len() + value.len() <= PARAMETERS_BYTES_MAX
     }
 
-    fn into_form(self, outgoing: &Outgoing) -> Form {
-        let boundary = boundary(outgoing.message, &self.list, &outgoing.body);
+    fn into_form(self, outgoing: &Outgoing, body: Bytes) -> Form {
+        let boundary = boundary(outgoing.message, &self.list, &body);
         let mut head = String::with_capacity(1024);
         for (name, value) in &self.list {
             let field = format!(
@@ -95,7 +95,7 @@ impl Fields {
         let tail = format!("\r\n--{boundary}--\r\n");
         Form {
             content_type: format!("multipart/form-data; boundary={boundary}"),
-            body: vec![head.into(), outgoing.body.clone(), tail.into()],
+            body: vec![head.into(), body, tail.into()],
         }
     }
 }
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn every_recipient_and_the_message_as_a_file_are_in_the_form() {
         let message = outgoing(&["a@x.test", "b@y.test"]);
-        let form = form(&message, Some("pool-1"));
+        let form = form(&message, message.body.clone(), Some("pool-1"));
         let text = text(&form);
         for part in [
             "name=\"to\"\r\n\r\na@x.test\r\n",
@@ -172,7 +172,7 @@ mod tests {
     fn a_message_that_holds_the_boundary_gets_another_one() {
         let mut message = outgoing(&["a@x.test"]);
         message.body = format!("--malote-{}-0--\r\n", message.message.simple()).into();
-        let form = form(&message, None);
+        let form = form(&message, message.body.clone(), None);
         assert!(form.content_type.ends_with("-1"), "{}", form.content_type);
     }
 
@@ -192,7 +192,7 @@ mod tests {
                 .metadata
                 .insert(format!("k{n}\"\r\nx"), "v".repeat(1000));
         }
-        let text = text(&form(&message, None));
+        let text = text(&form(&message, message.body.clone(), None));
         let mut parameters_bytes = 0;
         for part in text
             .split("name=\"")

@@ -20,6 +20,7 @@ use super::classify::{Sent, classify};
 use super::config::Settings;
 use super::form::form;
 use crate::http::{Answer, Call, HttpClients, Lost, Patience, exchange, sensitive};
+use crate::reencode::{self, EightBit};
 use crate::settings::join;
 
 /// Largest message: 25 MB (user manual, "Sending messages").
@@ -147,7 +148,8 @@ fn unusable(answer: &Answer, what: &str) -> SendError {
 impl Mailgun {
     async fn send_mime(&self, outgoing: &Outgoing) -> Result<Receipt, SendError> {
         let pool = self.settings.sending_ip_pools.get(&outgoing.pool);
-        let form = form(outgoing, pool.map(String::as_str));
+        let body = reencode::fit(&outgoing.body, EightBit::Allowed, MESSAGE_BYTES_MAX).await?;
+        let form = form(outgoing, body, pool.map(String::as_str));
         let body_bytes: usize = form.body.iter().map(Bytes::len).sum();
         let patience = Patience::for_message(body_bytes as u64, outgoing.reply_wait_max);
         let call = self.form_call(&form.content_type, form.body);

@@ -26,6 +26,7 @@ use super::credentials::{Credentials, NoKeys};
 use super::sign::{Signable, sha256_hex, sign};
 use crate::correlation;
 use crate::http::{Answer, Call, HttpClients, Lost, Patience, exchange};
+use crate::reencode::{self, EightBit};
 use crate::settings::join;
 
 const SEND_PATH: &str = "/v2/email/outbound-emails";
@@ -34,6 +35,11 @@ const JSON: &str = "application/json";
 /// SES takes 40 MB after base64 (developer guide, "Service quotas"); this leaves 130 kB for the
 /// rest of the document.
 const MESSAGE_BYTES_MAX: u64 = 29_900_000;
+/// SES asks for parts outside of ASCII to be encoded (API reference, RawMessage), and re-encodes
+/// them itself, not always well, where the configuration set tracks opens or clicks. It refuses
+/// none, so one that cannot be encoded leaves as it is. Lines over 1,000 octets with their CRLF
+/// it does not take (same page).
+const EIGHT_BIT: EightBit = EightBit::Unwanted;
 /// Recipients per message (developer guide, "Service quotas").
 const RECIPIENTS_MAX: u16 = 50;
 /// GetAccount may be called once a second; rate and quota change by the day.
@@ -57,8 +63,7 @@ pub(crate) struct Ses {
     pub(super) clock_ahead_s: AtomicI64,
 }
 
-/// What SES can carry. Bodies are kept as they are unless the configuration set tracks opens or
-/// clicks: then 8-bit parts are re-encoded by SES.
+/// What SES can carry. 8-bit parts leave encoded, see [`EIGHT_BIT`].
 pub(super) const fn capabilities() -> Capabilities {
     Capabilities {
         message_bytes_max: MESSAGE_BYTES_MAX,
@@ -148,7 +153,8 @@ impl CallFault {
 impl Ses {
     async fn send_email(&self, outgoing: &Outgoing) -> Result<Receipt, SendError> {
         let configuration_set = self.settings.configuration_sets.get(&outgoing.pool);
-        let request = prepare(outgoing, configuration_set.cloned()).await;
+        let body = reencode::fit(&outgoing.body, EIGHT_BIT, MESSAGE_BYTES_MAX).await?;
+        let request = prepare(outgoing, body, configuration_set.cloned()).await;
         let patience = Patience::for_message(request.body.len() as u64, outgoing.reply_wait_max);
         let answer = self
             .call(&request, outgoing.class, patience)
@@ -249,7 +255,11 @@ struct Tag {
     value: String,
 }
 
-async fn prepare(outgoing: &Outgoing, configuration_set: Option<String>) -> Prepared {
+async fn prepare(
+    outgoing: &Outgoing,
+    message: Bytes,
+    configuration_set: Option<String>,
+) -> Prepared {
     let rest = Rest {
         destination: Destination {
             to_addresses: outgoing
@@ -261,7 +271,7 @@ async fn prepare(outgoing: &Outgoing, configuration_set: Option<String>) -> Prep
         email_tags: email_tags(outgoing),
         configuration_set_name: configuration_set,
     };
-    let message = outgoing.body.clone();
+    let message_bytes = message.len();
     let encode = move || {
         let body = Bytes::from(document(&message, &rest));
         let body_sha256 = sha256_hex(&body);
@@ -272,7 +282,7 @@ async fn prepare(outgoing: &Outgoing, configuration_set: Option<String>) -> Prep
             body_sha256,
         }
     };
-    if outgoing.body.len() < BLOCKING_FROM_BYTES {
+    if message_bytes < BLOCKING_FROM_BYTES {
         return encode();
     }
     match tokio::task::spawn_blocking(encode).await {
@@ -345,7 +355,7 @@ mod tests {
     async fn the_document_holds_the_raw_message_the_envelope_and_our_ids() {
         let mut message = outgoing(&["a@x.test", "b@y.test"]);
         message.metadata.insert("olá mundo".into(), "ç/1".into());
-        let request = prepare(&message, Some("transactional".into())).await;
+        let request = prepare(&message, message.body.clone(), Some("transactional".into())).await;
         let json: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
         assert_eq!(
             json["Content"]["Raw"]["Data"],
@@ -369,7 +379,7 @@ mod tests {
         let mut message = outgoing(&addresses.iter().map(String::as_str).collect::<Vec<_>>());
         message.tags = (0..10).map(|n| format!("{n}").repeat(500)).collect();
         message.body = vec![b'x'; 29_900_000].into();
-        let request = prepare(&message, None).await;
+        let request = prepare(&message, message.body.clone(), None).await;
         assert!(request.body.len() < 40_000_000);
         for tag in email_tags(&message) {
             assert!(tag.name.len() <= 256 && tag.value.len() <= 256, "{tag:?}");

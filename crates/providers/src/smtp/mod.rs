@@ -152,7 +152,8 @@ impl SmtpProvider {
             Err(error) => return Some(report_for_all(outgoing, &Err(error))),
         };
         let timing = &self.pool.endpoint().timing;
-        match transaction::run(&mut leased.link, outgoing, self.pace, timing).await {
+        let bytes_max = self.capabilities.message_bytes_max;
+        match transaction::run(&mut leased.link, outgoing, bytes_max, self.pace, timing).await {
             Ended::Settled(report, Next::Reuse) => {
                 self.pool.put_back(leased);
                 Some(report)

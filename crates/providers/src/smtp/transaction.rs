@@ -3,7 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use malote_core::provider::{Fault, Outgoing, Receipt, Reply, SendError, SendReport, Verdict};
+use bytes::Bytes;
+use malote_core::provider::{
+    Fault, Outgoing, Receipt, Reply, SendError, SendReport, Verdict, report_for_all,
+};
 use memchr::memmem;
 use tokio::time::timeout;
 
@@ -13,6 +16,7 @@ use super::connect::{Timing, transient};
 use super::connection::{Link, Trouble};
 use super::ehlo::Extensions;
 use super::reply::{self, ServerReply};
+use crate::reencode::{self, EightBit};
 
 /// How a transaction ended.
 pub(crate) enum Ended {
@@ -45,14 +49,25 @@ pub(crate) enum Pace {
 /// message was being written.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Sends `outgoing`.
+/// Sends `outgoing`, whose message must not grow over `bytes_max` where the server needs it encoded.
 pub(crate) async fn run(
     link: &mut Link,
     outgoing: &Outgoing,
+    bytes_max: u64,
     pace: Pace,
     timing: &Timing,
 ) -> Ended {
-    let mut transaction = match Transaction::prepare(link, outgoing, pace, timing) {
+    let eight_bit = if link.extensions.eight_bit {
+        EightBit::Allowed
+    } else {
+        EightBit::Forbidden
+    };
+    let body = match reencode::fit(&outgoing.body, eight_bit, bytes_max).await {
+        Ok(body) => body,
+        Err(error) => return Ended::Settled(report_for_all(outgoing, &Err(error)), Next::Reuse),
+    };
+    let prepared = Transaction::prepare(link, outgoing, body, pace, timing);
+    let mut transaction = match prepared {
         Ok(transaction) => transaction,
         Err(report) => return Ended::Settled(report, Next::Reuse),
     };
@@ -67,6 +82,8 @@ pub(crate) async fn run(
 struct Transaction<'a> {
     link: &'a mut Link,
     outgoing: &'a Outgoing,
+    /// The message as this server can take it.
+    body: Bytes,
     timing: &'a Timing,
     is_pipelined: bool,
     /// MAIL, each RCPT and DATA, in this order; RSET in front if needed.
@@ -94,15 +111,15 @@ impl<'a> Transaction<'a> {
     fn prepare(
         link: &'a mut Link,
         outgoing: &'a Outgoing,
+        body: Bytes,
         pace: Pace,
         timing: &'a Timing,
     ) -> Result<Self, SendReport> {
-        let is_8bit = !outgoing.body.is_ascii();
         let from_needs_smtputf8 = outgoing
             .mail_from
             .as_ref()
             .is_some_and(|a| a.needs_smtputf8());
-        if let Some(error) = refuse_here(&link.extensions, outgoing, is_8bit) {
+        if let Some(error) = refuse_here(&link.extensions, outgoing, body.len()) {
             return Err(outgoing
                 .recipients
                 .iter()
@@ -127,8 +144,8 @@ impl<'a> Transaction<'a> {
             ends.push(commands.len());
         }
         let parameters = MailParameters {
-            size: outgoing.body.len(),
-            is_8bit,
+            size: body.len(),
+            is_8bit: !body.is_ascii(),
             needs_smtputf8,
             dsn: &outgoing.dsn,
         };
@@ -147,6 +164,7 @@ impl<'a> Transaction<'a> {
             is_pipelined: pace == Pace::Pipelined && link.extensions.pipelining,
             link,
             outgoing,
+            body,
             timing,
             commands,
             ends,
@@ -260,9 +278,9 @@ impl<'a> Transaction<'a> {
 
     /// The message, the final dot and the answer.
     async fn data(mut self) -> Ended {
-        let wait = self.timing.data(self.outgoing.body.len());
+        let wait = self.timing.data(self.body.len());
         let mut is_dot_written = false;
-        let write = write_message(self.link, &self.outgoing.body, &mut is_dot_written);
+        let write = write_message(self.link, &self.body, &mut is_dot_written);
         match timeout(wait, write).await {
             Ok(Ok(())) => {}
             _ if is_dot_written => {
@@ -320,7 +338,7 @@ impl<'a> Transaction<'a> {
     /// The service's id, or else what its events are likely to carry.
     fn message_id(&self, reply: &ServerReply) -> String {
         reply::message_id(reply)
-            .or_else(|| message_id_field(&self.outgoing.body))
+            .or_else(|| message_id_field(&self.body))
             .unwrap_or_else(|| self.outgoing.message.simple())
     }
 
@@ -373,19 +391,13 @@ async fn write_message(link: &mut Link, body: &[u8], is_dot_written: &mut bool) 
 }
 
 /// What this server cannot carry at all.
-fn refuse_here(server: &Extensions, outgoing: &Outgoing, is_8bit: bool) -> Option<SendError> {
-    let here = |enhanced: &str, what: &str| {
-        let reply = Reply::new(None, Some(enhanced.to_owned()), what);
-        Some(SendError::new(Verdict::Rejected(Fault::MessageHere), reply))
-    };
-    let bytes = u64::try_from(outgoing.body.len()).unwrap_or(u64::MAX);
+fn refuse_here(server: &Extensions, outgoing: &Outgoing, body_bytes: usize) -> Option<SendError> {
+    let bytes = u64::try_from(body_bytes).unwrap_or(u64::MAX);
     if let Some(size_max) = server.size_max().filter(|max| bytes > *max) {
         let what = format!("the message has {bytes} octets, the server takes {size_max}");
-        return here("5.3.4", &what);
-    }
-    if is_8bit && !server.eight_bit {
-        let what = "the message has 8-bit lines and the server does not offer 8BITMIME";
-        return here("5.6.3", what);
+        let reply = Reply::new(None, Some("5.3.4".to_owned()), &what);
+        let verdict = Verdict::Rejected(Fault::MessageHere);
+        return Some(SendError::new(verdict, reply));
     }
     let from_needs_smtputf8 = outgoing
         .mail_from

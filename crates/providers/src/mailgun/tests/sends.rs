@@ -10,6 +10,7 @@ use malote_core::provider::{Provider, Verdict};
 
 use crate::correlation::tests::outgoing;
 use crate::http::responder::{Act, Responder, answer};
+use crate::reencode::tests::{contents, unfit_message};
 use crate::{Adapter, ProviderConfig, build};
 
 const OK: &str = r#"{"id":"<1@news.example.com>","message":"Queued. Thank you."}"#;
@@ -91,6 +92,21 @@ async fn the_request_goes_to_the_domain_with_basic_auth_and_subaccount() {
     assert!(lower.contains("authorization: basic yxbpomszeq=="));
     assert!(lower.contains("x-mailgun-on-behalf-of: sub1"));
     assert!(request.contains("name=\"o:sending-ip-pool\"\r\n\r\npool-1\r\n"));
+}
+
+#[tokio::test]
+async fn lines_that_are_too_long_leave_encoded() {
+    let peer = Responder::start(vec![answer("200 OK", "", OK)]).await;
+    let mut sent = outgoing(&["a@x.test"]);
+    sent.body = unfit_message();
+    assert!(provider(&peer.url()).send(&sent).await[0].is_ok());
+    let request = peer.texts().remove(0);
+    let (_, part) = request
+        .split_once("Content-Type: message/rfc822\r\n\r\n")
+        .unwrap();
+    let (message, _) = part.rsplit_once("\r\n--malote-").unwrap();
+    assert!(message.lines().all(|line| line.len() <= 998));
+    assert_eq!(contents(message.as_bytes()), contents(&sent.body));
 }
 
 #[tokio::test]

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use malote_core::clock::FixedClock;
 use malote_core::fault::{ConfigFault, Severity};
 use malote_core::name::ProviderName;
@@ -10,6 +12,7 @@ use malote_core::provider::{Provider, SendError, Verdict};
 
 use crate::correlation::tests::outgoing;
 use crate::http::responder::{Act, Responder, answer};
+use crate::reencode::tests::{contents, unfit_message};
 use crate::{Adapter, ProviderConfig, build};
 
 const OK: &str = r#"{"MessageId":"0100-1"}"#;
@@ -120,6 +123,22 @@ async fn the_request_is_signed_and_names_the_pools_configuration_set() {
     assert!(lower.contains("authorization: aws4-hmac-sha256 credential=akiaiosfodnn7example/20261122/us-east-1/ses/aws4_request"));
     assert!(lower.contains("x-amz-date: 20261122t000000z"));
     assert!(request.contains(r#""ConfigurationSetName":"transactional""#));
+}
+
+#[tokio::test]
+async fn lines_that_are_too_long_and_8_bit_text_leave_encoded() {
+    let peer = Responder::start(vec![answer("200 OK", "", OK)]).await;
+    let mut sent = outgoing(&["a@x.test"]);
+    sent.body = unfit_message();
+    assert!(provider(&peer.url()).send(&sent).await[0].is_ok());
+    let request = peer.texts().remove(0);
+    let (_, json) = request.split_once("\r\n\r\n").unwrap();
+    let json: serde_json::Value = serde_json::from_str(json).unwrap();
+    let data = json["Content"]["Raw"]["Data"].as_str().unwrap();
+    let message = STANDARD.decode(data).unwrap();
+    let mut lines = message.split(|octet| *octet == b'\n');
+    assert!(lines.all(|line| line.len() <= 999) && message.is_ascii());
+    assert_eq!(contents(&message), contents(&sent.body));
 }
 
 #[tokio::test]

@@ -184,7 +184,7 @@ async fn with_no_recipient_left_no_message_is_sent_even_if_the_server_asks_for_i
 
 #[tokio::test]
 async fn what_the_server_cannot_carry_is_refused_here_without_mangling() {
-    let eight_bit = Bytes::from("From: a@shop.example\r\n\r\nol\u{e1}\r\n");
+    let eight_bit = Bytes::from("Subject: ol\u{e1}\r\n\r\nhi\r\n");
     for (offers, body, address, verdict) in [
         (
             ["SIZE 10", "8BITMIME"],

@@ -4,6 +4,7 @@ use malote_core::message::Notify;
 
 use super::server::{ALL, Server, Step, hello, message, say, script, taken};
 use super::*;
+use crate::reencode::tests::{contents, unfit_message};
 
 #[tokio::test]
 async fn commands_up_to_data_leave_in_one_write() {
@@ -111,4 +112,38 @@ async fn large_messages_arrive_whole() {
     assert_eq!(results(report), [Ok("Q".to_owned())]);
     let stuffed = [body.replace("\r\n.", "\r\n..").as_str(), ".\r\n"].concat();
     assert!(server.heard()[0].data[0] == stuffed.as_bytes());
+}
+
+#[tokio::test]
+async fn lines_that_are_too_long_and_8_bit_text_leave_as_the_server_can_take_them() {
+    for (offers, mail) in [
+        (
+            ["PIPELINING", "8BITMIME"],
+            "MAIL FROM:<bounce@shop.example>",
+        ),
+        (
+            ["PIPELINING", "SIZE 100000"],
+            "MAIL FROM:<bounce@shop.example> SIZE=",
+        ),
+    ] {
+        let steps = script([hello(&offers), message(), vec![taken("Q")]]);
+        let server = Server::start(vec![steps]).await;
+        let mut sent = outgoing(&["x@x.test"]);
+        sent.body = unfit_message();
+        let report = send(&provider(server.port), &sent).await;
+        assert_eq!(results(report), [Ok("Q".to_owned())]);
+        let heard = server.heard().remove(0);
+        let data = heard.data[0].strip_suffix(b".\r\n").unwrap();
+        // Longest with the dot that SMTP adds in front of another.
+        let longest = data.split(|octet| *octet == b'\n').map(<[u8]>::len).max();
+        assert!(longest.is_some_and(|bytes| bytes <= 1000), "{longest:?}");
+        assert!(data.is_ascii());
+        let text = String::from_utf8(data.to_vec()).unwrap();
+        let text = text.replace("\r\n..", "\r\n.");
+        assert_eq!(contents(text.as_bytes()), contents(&sent.body));
+        assert!(heard.lines[1].starts_with(mail), "{:?}", heard.lines);
+        if let Some(size) = heard.lines[1].strip_prefix("MAIL FROM:<bounce@shop.example> SIZE=") {
+            assert_eq!(size, text.len().to_string(), "the size of what is sent");
+        }
+    }
 }
