@@ -144,6 +144,12 @@ async fn twenty_kills_under_load_lose_nothing_and_duplicate_no_campaign() -> Res
     let unknown = recipients_in(&world.gateway, LOADTEST_KEY, "unknown").await?;
     let arrived = arrivals(&world.relay.sandbox);
     let acknowledged = acknowledged.lock().unwrap_or_else(PoisonError::into_inner);
+    println!(
+        "{} acknowledged, {} recipients reached, {} unknown",
+        acknowledged.len(),
+        arrived.len(),
+        unknown.len()
+    );
     let is_lost = |recipient: &&String| {
         let is_unknown = recipient.ends_with("@campaign.example") && unknown.contains(*recipient);
         !arrived.contains_key(*recipient) && !is_unknown
