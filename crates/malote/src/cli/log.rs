@@ -45,7 +45,7 @@ pub(super) struct LogArgs {
     /// Only messages accepted since: 30m, 1h, 7d ago, or a time (RFC 3339).
     #[arg(long, value_name = "WHEN")]
     since: Option<Since>,
-    /// Go on: print each delivery again when its state changes, until Ctrl-C.
+    /// Go on: print new deliveries, and each again when its state changes, until Ctrl-C.
     #[arg(long, short)]
     follow: bool,
     /// Deliveries at most, the newest.
@@ -87,6 +87,11 @@ pub(super) async fn run(args: LogArgs) -> Outcome {
         return Err(Failure::Nothing("no such delivery".to_owned()));
     }
     if args.follow {
+        let from = rows.last().map_or(clock.now(), |row| row.accepted_at);
+        let search = Search {
+            since: Some(from),
+            ..search
+        };
         return follow(&source, &search, rows, args.json).await;
     }
     if args.json {
@@ -111,7 +116,8 @@ async fn newest(source: &Source, search: &Search, count_max: usize) -> Outcome<V
     }
 }
 
-/// Prints what is new or has changed among the newest deliveries, once a second.
+/// Prints what is new or has changed among the newest deliveries, once a second; nothing older than
+/// the first that was printed.
 async fn follow(source: &Source, search: &Search, first: Vec<SearchRow>, is_json: bool) -> Outcome {
     let mut seen = HashMap::new();
     let mut rows = first;

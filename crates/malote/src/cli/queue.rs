@@ -214,8 +214,12 @@ async fn stats(args: StatsArgs) -> Outcome {
             ]);
         }
     }
-    table.print()?;
-    out::text(&format!("{} octets of bodies wait", stats.body_bytes))?;
+    if stats.streams.is_empty() {
+        out::text("nothing waits")?;
+    } else {
+        table.print()?;
+        out::text(&format!("{} octets of bodies wait", stats.body_bytes))?;
+    }
     let switches = source.switches().await?;
     Ok(print_switches(&switches)?)
 }

@@ -1,6 +1,6 @@
 //! `malote sandbox`: a simulator of a service's send API, for rehearsals.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -22,9 +22,9 @@ pub(super) struct SandboxArgs {
     /// Where the service's API listens.
     #[arg(long, value_name = "ADDRESS:PORT")]
     listen: SocketAddr,
-    /// Where /_sandbox/messages, /_sandbox/fault and the like listen [default for ses and mailgun:
-    /// with the API].
-    #[arg(long, value_name = "ADDRESS:PORT", required_if_eq("kind", "smtp"))]
+    /// Where /_sandbox/messages, /_sandbox/fault and the like listen [default: ses and mailgun with
+    /// the API, smtp on any free port of 127.0.0.1].
+    #[arg(long, value_name = "ADDRESS:PORT")]
     control: Option<SocketAddr>,
     /// ses: the region that requests must be signed for.
     #[arg(long, help_heading = "Account")]
@@ -58,9 +58,11 @@ pub(super) struct SandboxArgs {
 /// Runs `malote sandbox` until Ctrl-C or SIGTERM.
 pub(super) async fn run(args: SandboxArgs) -> Outcome {
     let listener = bind(args.listen).await?;
-    let control = match args.control {
-        Some(address) => Some(bind(address).await?),
-        None => None,
+    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    let control = match (args.control, args.kind) {
+        (Some(address), _) => Some(bind(address).await?),
+        (None, Kind::Smtp) => Some(bind(any_port).await?),
+        (None, Kind::Ses | Kind::Mailgun) => None,
     };
     let kind = args.kind;
     let api = listener.local_addr()?;

@@ -53,11 +53,9 @@ fn line(delivery: &Value, event: &Value) -> String {
     let (at, to) = (word(&event["at"]), word(&delivery["recipient"]));
     let provider = event["provider"].as_str();
     let provider = provider.map_or(String::new(), |provider| format!(" [{provider}]"));
-    format!(
-        "{at}  {to}  {}{provider}: {}",
-        word(&event["kind"]),
-        word(&event["detail"])
-    )
+    let (kind, detail) = (word(&event["kind"]), word(&event["detail"]));
+    let line = format!("{at}  {to}  {kind}{provider}: {detail}");
+    line.trim_end_matches(": ").to_owned()
 }
 
 fn ending(deliveries: &[Value]) -> Outcome {
