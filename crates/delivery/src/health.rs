@@ -8,12 +8,18 @@ use std::time::Duration;
 use jiff::Timestamp;
 use malote_core::name::{MailboxProvider, ProviderName, StreamName, TargetName};
 use malote_core::provider::{SendError, Verdict};
+use malote_core::stream::OnThrottle;
 use malote_router::{Exclusion, Health};
 use malote_store::{BreakerRecord, Shared, StoreError, Switch};
 
 use crate::alert::Alert;
 use crate::breaker::{Breaker, Pass, Signal};
 use crate::step::throttle_wait;
+use kept::{breaker_key, kept};
+use signal::signal_of;
+
+mod kept;
+mod signal;
 
 /// How long a pool or a sender domain that a service does not know is left alone.
 const MISSING_FOR: Duration = Duration::from_secs(300);
@@ -98,10 +104,30 @@ impl Registry {
         {
             return Arc::clone(picture);
         }
-        let (health, holds_until) = inner.draw(now);
+        let (health, holds_until) = inner.draw(now, true);
         let picture = Arc::new(health);
         inner.picture = Some((Arc::clone(&picture), holds_until));
         picture
+    }
+
+    /// The picture for a stream: one that waits for throttled targets plans as if they were not,
+    /// and does not go elsewhere meanwhile.
+    pub(crate) fn picture_for(&self, on_throttle: OnThrottle, now: Timestamp) -> Arc<Health> {
+        let mut inner = self.lock();
+        let is_throttled = inner.throttled.values().any(|until| *until > now);
+        match on_throttle {
+            OnThrottle::Wait if is_throttled => Arc::new(inner.draw(now, false).0),
+            OnThrottle::Wait | OnThrottle::Next => {
+                drop(inner);
+                self.picture(now)
+            }
+        }
+    }
+
+    /// Until when a target is throttled.
+    pub(crate) fn throttled_until(&self, target: &TargetName, now: Timestamp) -> Option<Timestamp> {
+        let until = self.lock().throttled.get(target).copied();
+        until.filter(|until| *until > now)
     }
 
     /// Takes a pass of the target's breaker for one call of at most `call_max`; held until the call
@@ -371,7 +397,7 @@ impl Inner {
         }
     }
 
-    fn draw(&mut self, now: Timestamp) -> (Health, Timestamp) {
+    fn draw(&mut self, now: Timestamp, heeds_throttles: bool) -> (Health, Timestamp) {
         self.throttled.retain(|_, until| *until > now);
         self.parked.retain(|_, until| *until > now);
         self.pools_out.retain(|_, (_, until)| *until > now);
@@ -403,7 +429,7 @@ impl Inner {
                 health.exclude_target(target.clone(), Exclusion::BreakerOpen { until });
             }
         }
-        for (target, until) in &self.throttled {
+        for (target, until) in self.throttled.iter().filter(|_| heeds_throttles) {
             holds(*until);
             health.exclude_target(target.clone(), Exclusion::Throttled { until: *until });
         }
@@ -431,54 +457,6 @@ impl Inner {
         }
         (health, holds_until)
     }
-}
-
-/// What a whole call says of its target: nothing if all it told is what takes the target out by
-/// itself; that it fails only if it failed for every recipient that it says something of.
-fn signal_of<'v>(verdicts: impl Iterator<Item = Option<&'v Verdict>>) -> Option<Signal> {
-    let mut signal = None;
-    for verdict in verdicts {
-        match verdict {
-            Some(Verdict::Transient | Verdict::Unknown) => signal = Some(Signal::Fails),
-            Some(
-                Verdict::QuotaSpent { .. } | Verdict::ProviderUnusable | Verdict::PoolUnusable,
-            ) => {}
-            None
-            | Some(
-                Verdict::Throttled { .. }
-                | Verdict::Deferred
-                | Verdict::SenderUnusable
-                | Verdict::Ungroup
-                | Verdict::Suppressed
-                | Verdict::Rejected(_),
-            ) => return Some(Signal::Works),
-        }
-    }
-    signal
-}
-
-/// A breaker as the store keeps it; `None` if it is at rest.
-fn kept(breaker: &Breaker) -> Option<String> {
-    if breaker.is_at_rest() {
-        return None;
-    }
-    serde_json::to_string(breaker).ok()
-}
-
-/// Reads `target:PROVIDER/POOL` or `reputation:PROVIDER/POOL:MAILBOX_PROVIDER`.
-fn breaker_key(key: &str) -> Option<(TargetName, Option<MailboxProvider>)> {
-    let (kind, rest) = key.split_once(':')?;
-    let (target, mailbox) = match kind {
-        "target" => (rest, None),
-        "reputation" => {
-            let (target, mailbox) = rest.split_once(':')?;
-            (target, Some(mailbox.parse().ok()?))
-        }
-        _ => return None,
-    };
-    let (provider, pool) = target.split_once('/')?;
-    let (provider, pool) = (provider.parse().ok()?, pool.parse().ok()?);
-    Some((TargetName { provider, pool }, mailbox))
 }
 
 fn later(from: Timestamp, by: Duration) -> Timestamp {

@@ -57,3 +57,25 @@ impl Memo {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_tried_twice_more_where_it_may_be_repeated_and_unknown_where_not() {
+        let now = Timestamp::from_second(1_800_000_000).unwrap();
+        let memo = |progress| Memo {
+            delivery: "0192b3a0000070008000000000000000.0".parse().unwrap(),
+            attempts: 1,
+            progress,
+        };
+        let mut progress = None;
+        for state in [State::Deferred, State::Deferred, State::Quarantined] {
+            let settlement = memo(progress.take()).settle(true, now);
+            assert_eq!(settlement.next.state, state);
+            progress = settlement.next.progress;
+        }
+        assert_eq!(memo(None).settle(false, now).next.state, State::Unknown);
+    }
+}

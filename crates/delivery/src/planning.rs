@@ -105,7 +105,8 @@ impl Engine {
             has_all_recipients: false,
             needs_smtputf8: delivery.recipient.needs_smtputf8(),
         };
-        let picture = self.registry.picture(now);
+        let on_throttle = carriage.stream.failover.on_throttle;
+        let picture = self.registry.picture_for(on_throttle, now);
         let draw = Draw {
             turn: self.turns.next(&route),
             seed: seed(&delivery),
@@ -119,7 +120,8 @@ impl Engine {
             .iter()
             .filter(|planned| !progress.has_used_up(&planned.target))
             .collect();
-        if let Some(again) = &progress.ask_again
+        let first_choice = progress.ask_again.as_ref().or(progress.stay_with.as_ref());
+        if let Some(again) = first_choice
             && let Some(place) = open.iter().position(|planned| planned.target == *again)
         {
             open[..=place].rotate_right(1);
@@ -135,12 +137,14 @@ impl Engine {
             )));
         };
         let target = first.target.clone();
+        if let Some(until) = self.registry.throttled_until(&target, now) {
+            let wait = until.duration_since(now).unsigned_abs();
+            let outcome = outcome::wait_one(delivery, &progress, now, wait);
+            return Err(Box::new(outcome));
+        }
         let reason = reason(&first.why, &plan, &progress);
         let others_left = open.len() - 1;
-        let is_out = |(target, why): &&(TargetName, Exclusion)| {
-            !why.is_by_capability() && !progress.has_used_up(target)
-        };
-        let others_out = plan.excluded.iter().filter(is_out).count();
+        let others_out = others_out(&plan, &progress);
         progress.waits = 0;
         Ok((
             Member {
@@ -232,6 +236,14 @@ fn no_target(
         return outcome::wait_with(delivery, progress, (now, wait), told);
     }
     outcome::wait_one(delivery, &progress, now, wait)
+}
+
+/// How many targets could carry it and are out only now.
+fn others_out(plan: &Plan, progress: &Progress) -> usize {
+    let is_out = |(target, why): &&(TargetName, Exclusion)| {
+        !why.is_by_capability() && !progress.has_used_up(target)
+    };
+    plan.excluded.iter().filter(is_out).count()
 }
 
 /// Why this target, and why others of the plan are not it.

@@ -25,6 +25,10 @@ pub struct Progress {
     /// The target whose outcome nobody knows and which is asked again first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ask_again: Option<TargetName>,
+    /// The target that it stays with although it failed: greylisting servers want the same sender
+    /// back, and a stream may be patient with a target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stay_with: Option<TargetName>,
     /// Whether it must be sent in a call of its own.
     #[serde(skip_serializing_if = "is_false")]
     pub is_single: bool,
@@ -77,6 +81,7 @@ impl Progress {
             self.used_up.push((target.clone(), verdict.to_owned()));
         }
         self.ask_again = None;
+        self.stay_with = None;
     }
 
     /// Marks the target as one that refused for good.

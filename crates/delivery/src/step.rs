@@ -82,7 +82,7 @@ pub fn decide(
     match &error.verdict {
         Verdict::Throttled { after } => throttled(situation, progress, *after),
         Verdict::Transient => transient(situation, progress),
-        Verdict::Deferred => back_off(situation, progress, false),
+        Verdict::Deferred => stay(situation, progress),
         Verdict::QuotaSpent { .. }
         | Verdict::ProviderUnusable
         | Verdict::PoolUnusable
@@ -189,7 +189,7 @@ fn transient(situation: &Situation<'_>, progress: &mut Progress) -> Step {
     let since = progress.failing_since(situation.target, situation.now);
     let patience_ends = later(since, situation.stream.failover.transient_after);
     if situation.now < patience_ends {
-        return back_off(situation, progress, false);
+        return stay(situation, progress);
     }
     progress.use_up(situation.target, "transient");
     let mut step = next_target(situation, progress, Count::Yes);
@@ -249,6 +249,12 @@ fn unknown(situation: &Situation<'_>, progress: &mut Progress) -> Step {
             step
         }
     }
+}
+
+/// The same target later.
+fn stay(situation: &Situation<'_>, progress: &mut Progress) -> Step {
+    progress.stay_with = Some(situation.target.clone());
+    back_off(situation, progress, false)
 }
 
 /// The next target of the plan now, or the end of the pass.

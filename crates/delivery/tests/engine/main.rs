@@ -1,0 +1,15 @@
+//! The engine against a real store and scripted providers: one file per kind of promise.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a broken promise of the engine is a panic"
+)]
+
+mod crashes;
+mod custody;
+mod lanes;
+mod limits;
+mod rig;
+mod script;
+mod unknown;
+mod verdicts;
