@@ -60,7 +60,7 @@ fn classify(pointer: String, fault: &serde_json::Error) -> Problem {
     if !fault.is_data() {
         return malformed(fault);
     }
-    let text = fault.to_string();
+    let text = without_string(&fault.to_string());
     // serde tells these apart in words only; a test holds the words.
     let kind = if text.starts_with("unknown field") {
         ProblemKind::UnknownField
@@ -72,6 +72,24 @@ fn classify(pointer: String, fault: &serde_json::Error) -> Problem {
         ProblemKind::InvalidType
     };
     Problem::at(kind, pointer, text)
+}
+
+/// What serde says, without the string that stood in the place: it may be anybody's address or
+/// text, and answers end up in other programs' logs.
+fn without_string(text: &str) -> String {
+    const BEGIN: &str = ": string ";
+    let Some((before, quoted)) = text.split_once(BEGIN) else {
+        return text.to_owned();
+    };
+    // serde quotes as `Debug` does: the first quote without a backslash in front ends it.
+    let mut is_escaped = false;
+    let end = quoted.char_indices().skip(1).find(|(_, c)| {
+        let ends = *c == '"' && !is_escaped;
+        is_escaped = *c == '\\' && !is_escaped;
+        ends
+    });
+    let after = end.and_then(|(at, _)| quoted.get(at + 1..));
+    format!("{before}: a string{}", after.unwrap_or_default())
 }
 
 fn malformed(fault: &serde_json::Error) -> Problem {
@@ -251,6 +269,17 @@ mod tests {
             (r#"[]"#, InvalidType, Some("")),
         ] {
             assert_eq!(refusal(text), (kind, pointer.map(str::to_owned)), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_string_that_stood_there_is_not_quoted() {
+        for text in [r#"{"headers":"ana@x.test"}"#, r#"{"headers":"a \"b\" \\"}"#] {
+            let problem = parse::<Letter>(text.as_bytes()).unwrap_err();
+            let detail = problem.errors().first().map(|fault| fault.detail.as_str());
+            let detail = detail.unwrap_or_default();
+            let expected = "invalid type: a string, expected a map at line 1 column ";
+            assert!(detail.starts_with(expected), "{detail}");
         }
     }
 
