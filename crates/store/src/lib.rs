@@ -8,19 +8,21 @@ mod config;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod metrics;
+mod record;
 mod shared;
 mod spool;
 mod sqlite;
 
 pub use config::SqliteConfig;
 
+pub use record::{
+    AcceptOutcome, AttemptOutcome, AttemptStart, EventRecord, IdempotencyRecord, Lane, LaneDepth,
+    LaneId, Leased, LeasedMessage, MessageRecord, NewDelivery, NewMessage, NextStep, NodeSession,
+    PendingAttempt, QueueFilter, QueueStats, Settlement,
+};
 pub use shared::{
     BreakerRecord, QuotaGrant, QuotaRequest, Shared, Suppression, SuppressionReason,
     SuppressionScope, Switch, WarmupRecord,
 };
-pub use spool::{
-    AcceptOutcome, AttemptOutcome, AttemptStart, EventRecord, IdempotencyRecord, Lane, LaneDepth,
-    LaneId, Leased, LeasedMessage, MessageRecord, NewDelivery, NewMessage, NextStep, NodeSession,
-    PendingAttempt, QueueFilter, QueueStats, Settlement, Spool, StoreError,
-};
+pub use spool::{Spool, StoreError};
 pub use sqlite::{BackupReport, OnFatal, RestoreReport, SqliteStore, restore};
