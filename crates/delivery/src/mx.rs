@@ -111,7 +111,7 @@ impl MxCache {
 
     /// Who runs the mailboxes of `domain` (lower-case A-labels): by the router's table, else, if
     /// the configuration wants look-ups, by the domain's MX. `other` if the DNS does not say
-    /// within [`LOOKUP_WAIT_MAX`].
+    /// within two seconds.
     pub async fn mailbox_provider(&self, router: &Router, domain: &str) -> MailboxProvider {
         if !router.needs_mx_of(domain) {
             return router.mailbox_provider(domain, None);
