@@ -3,6 +3,7 @@
 mod backend_moto;
 mod backend_postfix;
 mod backend_smtp_sink;
+mod canaries;
 mod client_nodemailer;
 mod client_smtplib;
 mod client_swaks;
