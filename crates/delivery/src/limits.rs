@@ -139,9 +139,10 @@ impl Limiters {
     /// # Errors
     /// If a quota cannot be taken from the store: then nothing may be sent.
     pub async fn admit(&self, wish: &Wish<'_>) -> Result<Admission, StoreError> {
+        // The pool first: who waits for a full pool must not hold the account's places meanwhile.
         let levels = [
-            self.accounts.get(&wish.target.provider),
             self.pools.get(wish.target),
+            self.accounts.get(&wish.target.provider),
         ];
         let mut places = Vec::with_capacity(4);
         let deadline = Instant::now() + wish.patience;

@@ -1,14 +1,17 @@
 //! Quotas, breakers and reloads.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use jiff::tz::TimeZone;
 use malote_core::clock::{Clock, SystemClock};
 use malote_core::event::State;
 use malote_core::limits::{Limits, Warmup};
 use malote_core::name::TargetName;
 use malote_core::provider::Verdict;
-use malote_core::stream::OnThrottle;
+use malote_core::stream::{Class, OnThrottle};
+use malote_delivery::limits::{AccountLimits, Admission, Limiters, Wish};
 use malote_store::Shared;
 
 use crate::rig::{Rig, Setup, mail, until};
@@ -167,4 +170,41 @@ async fn a_stream_that_waits_for_a_throttled_target_sends_nothing_by_the_next_on
     let ids = rig.submit_many("tx", 3).await;
     rig.wait_for_all(&[first, ids].concat(), State::Sent).await;
     assert_eq!((a.calls(), b.calls()), (5, 0));
+}
+
+#[tokio::test]
+async fn calls_that_wait_for_a_full_pool_leave_the_accounts_places_to_other_pools() {
+    let rig = Rig::start(&Setup::new(&[], &[])).await;
+    let calls = |concurrency| Limits {
+        concurrency: Some(concurrency),
+        ..Limits::default()
+    };
+    let target = |pool: &str| TargetName {
+        provider: "a".parse().unwrap(),
+        pool: pool.parse().unwrap(),
+    };
+    let account = AccountLimits {
+        provider: "a".parse().unwrap(),
+        limits: calls(4),
+        pools: [(target("small"), (calls(1), None))].into(),
+        is_shared_by_classes: false,
+    };
+    let limiters = Limiters::new(Arc::new(rig.store.clone()), &[account], None);
+    let (small, other) = (target("small"), target("other"));
+    let wish = |target, patience_ms| Wish {
+        target,
+        class: Class::Transactional,
+        recipients: 1,
+        patience: Duration::from_millis(patience_ms),
+        now: SystemClock::start().now(),
+    };
+    let held = limiters.admit(&wish(&small, 100)).await.unwrap();
+    assert!(matches!(held, Admission::Go(_)));
+    let wishes = [wish(&small, 400); 3];
+    let waiting = wishes.iter().map(|wish| limiters.admit(wish));
+    let other = wish(&other, 200);
+    let (waited, other) = tokio::join!(join_all(waiting), limiters.admit(&other));
+    assert!(matches!(other.unwrap(), Admission::Go(_)));
+    let is_later = |admission: Result<_, _>| matches!(admission, Ok(Admission::Later(_)));
+    assert!(waited.into_iter().all(is_later));
 }

@@ -49,13 +49,13 @@ pub(crate) struct Setup {
 
 impl Setup {
     pub(crate) fn new(tx: &[&Arc<Scripted>], news: &[&Arc<Scripted>]) -> Self {
-        let own = |all: &[&Arc<Scripted>]| match all {
-            [] => vec![Scripted::new("unused")],
+        let own = |all: &[&Arc<Scripted>], unused| match all {
+            [] => vec![Scripted::new(unused)],
             all => all.iter().map(|p| Arc::clone(p)).collect(),
         };
         Self {
-            tx: own(tx),
-            news: own(news),
+            tx: own(tx, "unused-tx"),
+            news: own(news, "unused-news"),
             limits: Limits::default(),
             retry_first: Duration::from_millis(100),
             on_throttle: OnThrottle::Next,
