@@ -71,12 +71,7 @@ pub(crate) async fn send_raw(
         media_type: Some("message/rfc822"),
     };
     let received = body::read(&state, &parts.headers, content, rules).await?;
-    if has_bare_line_end(&received.bytes) {
-        return Err(Problem::new(
-            ProblemKind::BareLineEnd,
-            "the message holds a CR without LF or an LF without CR; write every line end as CRLF",
-        ));
-    }
+    check_octets(&received.bytes)?;
     let idempotency = key.map(|key| IdempotencyKey {
         key,
         fingerprint: Some(fingerprint(&[
@@ -106,6 +101,22 @@ pub(crate) async fn send_raw(
     let accepted = state.ports.intake.accept(submission).await?;
     drop(received.share);
     Ok(accepted_response(&accepted))
+}
+
+/// What no message may hold, whatever it means.
+fn check_octets(message: &[u8]) -> Result<(), Problem> {
+    if has_bare_line_end(message) {
+        return Err(Problem::new(
+            ProblemKind::BareLineEnd,
+            "the message holds a CR without LF or an LF without CR; write every line end as CRLF",
+        ));
+    }
+    // RFC 5322 2.1: characters are 1 to 127; what servers make of a NUL differs.
+    if memchr::memchr(0, message).is_some() {
+        let text = "the message holds a NUL";
+        return Err(Problem::new(ProblemKind::MalformedMessage, text));
+    }
+    Ok(())
 }
 
 /// Envelope and hints of a raw message.

@@ -439,7 +439,8 @@ const fn is_worth_lingering(reason: CloseReason) -> bool {
         | CloseReason::BareLineEnd
         | CloseReason::LineTooLong
         | CloseReason::TooLarge
-        | CloseReason::StartTlsInjection => true,
+        | CloseReason::StartTlsInjection
+        | CloseReason::BadProxyHeader => true,
         CloseReason::Quit
         | CloseReason::PeerGone
         | CloseReason::Timeout
@@ -447,7 +448,6 @@ const fn is_worth_lingering(reason: CloseReason) -> bool {
         | CloseReason::LoginRevoked
         | CloseReason::TlsFailed
         | CloseReason::WriteStalled
-        | CloseReason::Crowded
-        | CloseReason::BadProxyHeader => false,
+        | CloseReason::Crowded => false,
     }
 }

@@ -100,7 +100,7 @@ pub(crate) enum CloseReason {
     LoginFailures,
     /// The credential was removed, or its password changed, while it was logged in.
     LoginRevoked,
-    /// HTTP, TLS on a plain port, or a proxy's header.
+    /// HTTP, or TLS on a plain port.
     NotSmtp,
     /// The client talked before the banner.
     TalkedFirst,
@@ -120,7 +120,7 @@ pub(crate) enum CloseReason {
     WriteStalled,
     /// Too many connections, from its source or in all.
     Crowded,
-    /// A proxy did not begin with a PROXY protocol header.
+    /// A proxy did not begin with a PROXY protocol header, or somebody sent one who is no proxy.
     BadProxyHeader,
 }
 
@@ -426,7 +426,7 @@ impl Session {
             Ok(Command::NotOffered) => self.fail(&reply::NOT_IMPLEMENTED),
             Ok(Command::ProxyClaim) => self.fail(&reply::PROXY_REFUSED),
             Ok(Command::ProxyHeader) => {
-                self.fail_and_close(&reply::PROXY_REFUSED, CloseReason::NotSmtp)
+                self.fail_and_close(&reply::PROXY_REFUSED, CloseReason::BadProxyHeader)
             }
             Ok(Command::Http) => {
                 self.close(CloseReason::NotSmtp);

@@ -216,6 +216,8 @@ async fn a_raw_message_is_kept_octet_for_octet() {
         let refused = post(bare.to_owned()).await.unwrap();
         assert_eq!(problem(refused).await.1, "bare_line_end");
     }
+    let refused = post("From: a@shop.example\r\n\r\nx\0y\r\n".to_owned()).await;
+    assert_eq!(problem(refused.unwrap()).await.1, "malformed_message");
     assert_eq!(gateway.accepted_count(), 1);
 }
 

@@ -71,8 +71,9 @@ fn other_protocols_end_the_session() {
     let mut dialogue = Dialogue::trusted();
     assert_eq!(
         dialogue.codes("PROXY TCP4 1.2.3.4 5.6.7.8 9 10\r\n"),
-        ["550 5.7.0", "421 4.7.0"]
+        ["550 5.7.0"]
     );
+    assert_eq!(dialogue.closed, Some(CloseReason::BadProxyHeader));
 }
 
 #[test]
