@@ -1,5 +1,9 @@
 //! One behaviour a file, through real sockets, against the real program.
 
+mod abuse_config;
+mod abuse_http;
+mod abuse_smtp;
+mod abuse_webhooks;
 mod backend_moto;
 mod backend_postfix;
 mod backend_smtp_sink;
