@@ -279,7 +279,7 @@ mod tests {
             ("a..b@x.test", AddressFault::LocalPart),
             (".a@x.test", AddressFault::LocalPart),
             ("a@x.test, evil@y.test", AddressFault::LocalPart),
-            ("a@x.test\r\nRCPT TO:<b@y>", AddressFault::Domain),
+            ("a@x.test\r\nRCPT TO:<b@y>", AddressFault::LocalPart),
             ("<a@x.test>", AddressFault::LocalPart),
             ("a@-x.test", AddressFault::Domain),
             ("a@x..test", AddressFault::Domain),

@@ -49,7 +49,7 @@ pub struct Stream {
     pub on_unknown: OnUnknown,
     /// When the next target takes over.
     pub failover: FailoverPolicy,
-    /// How long to wait for the reply after the last octet was written (P12: 60 s for
+    /// How long to wait for the reply after the last octet was written (60 s for
     /// transactional streams, 600 s for campaign streams, RFC 5321 4.5.3.2.6).
     pub reply_wait_max: Duration,
 }
