@@ -15,7 +15,7 @@ use reqwest::Method;
 use crate::send_order;
 
 /// What a check may take, whatever it is given.
-const CHECK_MAX: Duration = Duration::from_secs(10);
+const CHECK_MAX: Duration = Duration::from_secs(30);
 const RELOAD_MAX: Duration = Duration::from_secs(20);
 /// The documented exit status of a configuration with faults.
 const FAULTY: i32 = 2;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{SENT_MAX, ensure_once, order, raw_text, send_order};
 
-const BODY_TIMEOUT: &str = "3s";
+const BODY_TIMEOUT: &str = "5s";
 /// RFC 5322 2.1.1.
 const LINE_BYTES_MAX: usize = 998;
 const PARALLEL_POSTS: usize = 100;
@@ -176,6 +176,16 @@ async fn tenants(world: &World) -> Result<()> {
 }
 
 async fn questions(world: &World) -> Result<()> {
+    let url = format!("http://{}/v1/messages", world.gateway.doors().http);
+    let without_key = reqwest::get(url).await?.text().await?;
+    let wrong = world
+        .gateway
+        .request(Method::GET, "/v1/messages", "mk_test_shoq");
+    let with_wrong_key = wrong.send().await?.text().await?;
+    ensure!(
+        without_key == with_wrong_key,
+        "{without_key} and {with_wrong_key}"
+    );
     for (path, status) in [
         ("/v1/messages?limit=1000000000", 400),
         ("/v1/messages?limit=0", 400),

@@ -145,6 +145,10 @@ async fn no_forged_repeated_or_misleading_webhook_has_an_effect() -> Result<()> 
         ("Mailgun: altered", mailgun::altered(&rig).await),
         ("Mailgun: unreadable", mailgun::unreadable(&rig).await),
         (
+            "Mailgun: a complaint while mail waits",
+            mailgun::waiting(&rig).await,
+        ),
+        (
             "Mailgun: kill -9 behind the answer",
             mailgun::killed(&mut rig).await,
         ),

@@ -14,7 +14,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use super::script::{Case, Door, Step};
 
 /// How long a reply may take, unless the case says otherwise.
-const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where the listeners are and how their TLS is verified.
 #[derive(Clone)]

@@ -1,15 +1,23 @@
 //! Posts in the manner of Mailgun, whose signature does not cover the event.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use hmac::{Hmac, Mac as _};
-use malote_tests::LOADTEST_KEY;
+use malote_core::clock::{Clock as _, SystemClock};
+use malote_tests::{LOADTEST_KEY, answered, eventually};
+use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::Sha256;
 
 use super::{Rig, campaign, now_s};
+use crate::SENT_MAX;
 
 const KEY: &str = "signing-key-sandbox";
 const HOUR_S: i64 = 3_600;
+/// Messages that wait while a complaint comes in, and for how long.
+const WAITING: usize = 20;
+const DUE_IN: Duration = Duration::from_secs(4);
 
 fn hex_hmac(key: &str, text: &str) -> Result<String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).context("a key")?;
@@ -184,6 +192,46 @@ pub(super) async fn unreadable(rig: &Rig) -> Result<()> {
     Ok(())
 }
 
+/// Once a complaint was answered, nothing leaves that waited for the same person.
+pub(super) async fn waiting(rig: &Rig) -> Result<()> {
+    let recipient = "mg-waiting@case.example";
+    let complaint = event("complained", &campaign(rig, recipient).await?, recipient);
+    let due = SystemClock::start().now().checked_add(DUE_IN)?.to_string();
+    let message = json!({
+        "from": "news@shop.example", "to": [recipient], "subject": "News", "text": "News.\n",
+        "send_at": due,
+    });
+    let gateway = &rig.world.gateway;
+    let path = "/v1/messages";
+    for _ in 0..WAITING {
+        let request = gateway.request(Method::POST, path, LOADTEST_KEY);
+        answered(request.json(&message).send().await?, 202).await?;
+    }
+    rig.expect("mailgun", &signed("waiting", &complaint)?, 200)
+        .await?;
+    eventually("what waited is suppressed", SENT_MAX, async || {
+        let request = gateway.request(Method::GET, path, LOADTEST_KEY);
+        let request = request.query(&[("rcpt", recipient), ("state", "suppressed")]);
+        let page = answered(request.send().await?, 200).await?;
+        let count = page["rows"].as_array().map_or(0, Vec::len);
+        Ok((count == WAITING).then_some(()))
+    })
+    .await?;
+    // Mail that is due later than those leaves; those do not.
+    let later = "mg-later@case.example";
+    let mut message = message;
+    message["to"] = json!([later]);
+    let request = gateway.request(Method::POST, path, LOADTEST_KEY);
+    answered(request.json(&message).send().await?, 202).await?;
+    eventually("the one due later leaves", SENT_MAX, async || {
+        Ok((rig.world.mailgun.count_to(later) > 0).then_some(()))
+    })
+    .await?;
+    let count = rig.world.mailgun.count_to(recipient);
+    ensure!(count == 1, "{count} left");
+    Ok(())
+}
+
 /// What was answered 200 counts after a kill.
 pub(super) async fn killed(rig: &mut Rig) -> Result<()> {
     let recipient = "mg-killed@case.example";
@@ -196,8 +244,8 @@ pub(super) async fn killed(rig: &mut Rig) -> Result<()> {
         "from": "news@shop.example", "to": [recipient], "subject": "News", "text": "News.\n",
     });
     let gateway = &rig.world.gateway;
-    let request = gateway.request(reqwest::Method::POST, "/v1/messages", LOADTEST_KEY);
-    let answer = malote_tests::answered(request.json(&message).send().await?, 202).await?;
+    let request = gateway.request(Method::POST, "/v1/messages", LOADTEST_KEY);
+    let answer = answered(request.json(&message).send().await?, 202).await?;
     ensure!(
         answer["recipients"][0]["status"] == "suppressed",
         "{answer}"
