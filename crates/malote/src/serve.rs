@@ -124,7 +124,7 @@ async fn serve(
     tell_service_manager(&[sd_notify::NotifyState::Ready]);
     tracing::info!("serving");
 
-    let ended_early = signals.wait_or(&mut doors).await;
+    let ended_early = signals.wait_or(&mut doors, &mut engine_tasks).await;
     tell_service_manager(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping: doors close, then calls under way end");
     doors_close.cancel();
@@ -301,10 +301,16 @@ impl Signals {
         }
     }
 
-    /// Waits for a signal, or for a door that ended by itself, which none should.
-    async fn wait_or(&mut self, doors: &mut JoinSet<anyhow::Result<()>>) -> anyhow::Result<()> {
+    /// Waits for a signal, or for a door or a part of the engine that ended by itself, which none
+    /// should: a service manager's restart is better than a gateway that takes mail and sends none.
+    async fn wait_or(
+        &mut self,
+        doors: &mut JoinSet<anyhow::Result<()>>,
+        engine_tasks: &mut JoinSet<()>,
+    ) -> anyhow::Result<()> {
         tokio::select! {
             () = self.again() => Ok(()),
+            Some(_) = engine_tasks.join_next() => anyhow::bail!("the engine ended by itself"),
             Some(ended) = doors.join_next() => match ended {
                 Ok(Ok(())) => anyhow::bail!("a door closed by itself"),
                 Ok(Err(error)) => Err(error),
