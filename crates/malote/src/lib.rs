@@ -1,4 +1,4 @@
-//! The gateway's program as a library: configuration and logging; `main.rs` only calls it.
+//! The gateway's program as a library: configuration, wiring, command line and admin endpoints.
 
 pub mod admin;
 pub mod cli;
