@@ -16,21 +16,33 @@ use rustls_platform_verifier::Verifier;
 use serde::Deserialize;
 
 use super::connect::{Endpoint, Login, Timing, is_private};
+use super::dialect::{Dialect, Host, PLAIN, User};
 use super::pool::Bounds;
+use super::preset::Preset;
 use super::transaction::Pace;
+use crate::ses::{dns_suffix, is_region};
 use crate::settings;
 
 /// `[providers.NAME.smtp]`: any SMTP server that takes mail for relay.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SmtpConfig {
-    /// The server: a domain name or an IP address. Required.
+    /// The service, if it is one of those whose SMTP is known: `"mailcow"`, `"exim"`, `"postfix"`,
+    /// `"ses"`, `"mailgun"`, `"sendgrid"`, `"postmark"`, `"sparkpost"`, `"elasticemail"`,
+    /// `"smtp2go"`, `"postal"`, `"brevo"`, `"resend"`, `"mailjet"`, `"mailtrap"`,
+    /// `"microsoft365"` or `"google"`. It fills host, port, protection, user and bounds where they
+    /// are not given, and brings the service's header fields and answers. Default none.
+    pub preset: Option<Preset>,
+    /// Where the service keeps the account, with a preset that has several places, such as `"eu"`.
+    /// Default the service's first. For `ses` the AWS region, required unless `host` is given.
+    pub region: Option<String>,
+    /// The server: a domain name or an IP address. Required without a preset that knows it.
     pub host: String,
     /// Its port. Default 465 for `implicit`, 587 for `starttls`, 25 for `none`.
     pub port: Option<u16>,
-    /// How the connection is protected. Default `implicit`.
-    pub tls: Protection,
-    /// Who logs in (AUTH PLAIN, else LOGIN). Without it nobody does.
+    /// How the connection is protected. Default the preset's, else `implicit`.
+    pub tls: Option<Protection>,
+    /// Who logs in (AUTH PLAIN, else LOGIN). Default the preset's, else nobody.
     pub user: Option<String>,
     /// The login's password.
     pub password: Option<Secret>,
@@ -42,10 +54,10 @@ pub struct SmtpConfig {
     pub helo: Option<String>,
     /// PEM certificates of authorities to believe besides the system's, for a private one.
     pub ca_file: Option<PathBuf>,
-    /// Most connections of each class, idle ones included, 1 to 1000. Default 20, so that both
-    /// classes stay below the 50 that Postfix allows one client.
+    /// Most connections of each class, idle ones included, 1 to 1000. Default the preset's, else
+    /// 20, so that both classes stay below the 50 that Postfix allows one client.
     pub connections_max: Option<u16>,
-    /// Messages after which a connection is closed, 1 to 1000000. Default 1000.
+    /// Messages after which a connection is closed, 1 to 1000000. Default the preset's, else 1000.
     pub messages_per_connection_max: Option<u32>,
     /// How long an unused connection is kept, `"1s"` to `"1h"`. Default `"30s"`.
     pub idle_max: Option<Span>,
@@ -54,11 +66,11 @@ pub struct SmtpConfig {
     pub age_max: Option<Span>,
     /// Whether commands are pipelined where the server offers it. Default true.
     pub pipelining: Option<bool>,
-    /// Most recipients of one message in one transaction, 1 to 1000. Default 100, which every
-    /// server must take (RFC 5321 4.5.3.1.8).
+    /// Most recipients of one message in one transaction, 1 to 1000. Default the preset's, else 100,
+    /// which every server must take (RFC 5321 4.5.3.1.8).
     pub recipients_max: Option<u16>,
     /// Largest message, to be set where the server's own bound is known; what the server says in
-    /// EHLO is obeyed anyway. Default `"100MiB"`.
+    /// EHLO is obeyed anyway. Default the preset's, else `"100MiB"`.
     pub message_max: Option<ByteSize>,
 }
 
@@ -87,6 +99,7 @@ impl Protection {
 
 /// A checked table.
 pub(crate) struct Settings {
+    pub(crate) dialect: &'static Dialect,
     pub(crate) endpoint: Endpoint,
     pub(crate) bounds: Bounds,
     pub(crate) pace: Pace,
@@ -98,25 +111,47 @@ impl SmtpConfig {
     /// Checks the table at the path `at`; `None` if it has an error.
     pub(crate) fn check(&self, at: &str, faults: &mut Vec<ConfigFault>) -> Option<Settings> {
         let mut errors = Vec::new();
-        self.check_names(at, &mut errors);
-        let bounds = self.check_bounds(at, &mut errors);
-        let recipients_max = self.recipients_max.unwrap_or(100);
+        let login = self.login(at, &mut errors, faults);
+        let settings = self.settings(at, login, &mut errors);
+        let is_good = errors.is_empty();
+        faults.append(&mut errors);
+        settings.filter(|_| is_good)
+    }
+
+    /// What the preset knows; plain SMTP without one.
+    pub(crate) fn dialect(&self) -> &'static Dialect {
+        self.preset.map_or(&PLAIN, Preset::dialect)
+    }
+
+    /// Checks everything but the login.
+    pub(crate) fn settings(
+        &self,
+        at: &str,
+        login: Option<Login>,
+        errors: &mut Vec<ConfigFault>,
+    ) -> Option<Settings> {
+        let dialect = self.dialect();
+        let tls = self.tls.unwrap_or(dialect.tls);
+        let host = self.host(at, errors)?;
+        self.check_names(at, &host, tls, errors);
+        let bounds = self.check_bounds(at, errors);
+        let defaults = dialect.bounds;
+        let recipients_max = self.recipients_max.unwrap_or(defaults.recipients_max);
         if !(1..=1000).contains(&recipients_max) {
             let path = format!("{at}.recipients_max");
             errors.push(ConfigFault::error(path, "must be from 1 to 1000"));
         }
-        let login = self.login(at, &mut errors, faults);
-        let tls_config = match self.tls {
+        let tls_config = match tls {
             Protection::None => None,
-            Protection::Implicit | Protection::StartTls => self.tls_config(at, &mut errors),
+            Protection::Implicit | Protection::StartTls => Some(self.tls_config(at, errors)?),
         };
-        let is_good = errors.is_empty();
-        faults.append(&mut errors);
-        is_good.then(|| Settings {
+        let message_max = self.message_max.map(|size| size.0);
+        Some(Settings {
+            dialect,
             endpoint: Endpoint {
-                host: self.host.clone(),
-                port: self.port.unwrap_or(self.tls.default_port()),
-                tls: self.tls,
+                host,
+                port: self.port.unwrap_or(tls.default_port()),
+                tls,
                 tls_config,
                 helo: self.helo.clone(),
                 login,
@@ -129,22 +164,52 @@ impl SmtpConfig {
                 Pace::Stepwise
             },
             recipients_max,
-            message_bytes_max: self.message_max.map_or(100 << 20, |size| size.0),
+            message_bytes_max: message_max.unwrap_or(defaults.message_bytes_max),
         })
     }
 
-    fn check_names(&self, at: &str, errors: &mut Vec<ConfigFault>) {
+    /// The host: the table's, else the preset's in the table's region.
+    fn host(&self, at: &str, errors: &mut Vec<ConfigFault>) -> Option<String> {
+        let mut error = |key: &str, message: &str| {
+            errors.push(ConfigFault::error(format!("{at}.{key}"), message));
+            None
+        };
+        let known = match self.dialect().host {
+            Host::Given if self.region.is_some() => {
+                return error("region", "needs a preset of a service that has regions");
+            }
+            Host::Given => None,
+            Host::ByRegion(hosts) => match host_by_region(hosts, self.region.as_deref()) {
+                Ok(host) => Some(host.to_owned()),
+                Err(message) => return error("region", &message),
+            },
+            Host::Aws => match self.region.as_deref() {
+                Some(region) if is_region(region) => Some(aws_host(region)),
+                Some(_) => return error("region", "is not a region, as in \"us-east-1\""),
+                None if self.host.is_empty() => {
+                    return error("region", "is missing, as in region = \"us-east-1\"");
+                }
+                None => None,
+            },
+        };
+        match known {
+            _ if !self.host.is_empty() => Some(self.host.clone()),
+            Some(host) => Some(host),
+            None => error("host", "is required"),
+        }
+    }
+
+    fn check_names(&self, at: &str, host: &str, tls: Protection, errors: &mut Vec<ConfigFault>) {
         let mut error = |key: &str, message: &str| {
             errors.push(ConfigFault::error(format!("{at}.{key}"), message));
         };
-        match self.host.parse::<IpAddr>() {
-            Ok(ip) if self.tls == Protection::None && !is_private(ip) => {
+        match host.parse::<IpAddr>() {
+            Ok(ip) if tls == Protection::None && !is_private(ip) => {
                 let message = "\"none\" is for loopback and private addresses only; use \"implicit\" or \"starttls\"";
                 error("tls", message);
             }
             Ok(_) => {}
-            Err(_) if self.host.is_empty() => error("host", "is required"),
-            Err(_) if parse_domain(&self.host).is_err() => {
+            Err(_) if parse_domain(host).is_err() => {
                 error("host", "is neither a domain name nor an IP address");
             }
             Err(_) => {}
@@ -168,9 +233,13 @@ impl SmtpConfig {
         let mut error = |key: &str, message: &str| {
             errors.push(ConfigFault::error(format!("{at}.{key}"), message));
         };
+        let defaults = self.dialect().bounds;
+        let connections_max = self.connections_max.unwrap_or(defaults.connections_max);
+        let messages_max = self.messages_per_connection_max;
         let bounds = Bounds {
-            connections_max: usize::from(self.connections_max.unwrap_or(20)),
-            messages_per_connection_max: self.messages_per_connection_max.unwrap_or(1000),
+            connections_max: usize::from(connections_max),
+            messages_per_connection_max: messages_max
+                .unwrap_or(defaults.messages_per_connection_max),
             idle_max: self
                 .idle_max
                 .map_or(std::time::Duration::from_secs(30), |s| s.0),
@@ -217,16 +286,17 @@ impl SmtpConfig {
         let mut error = |key: &str, message: &str| {
             errors.push(ConfigFault::error(format!("{at}.{key}"), message));
         };
-        match (&self.user, password) {
+        let user = match &password {
+            Some(password) => self.user_for(password),
+            None => self.user.clone(),
+        };
+        match (user, password) {
             (Some(user), Some(password)) => {
                 // RFC 4616 separates the two by NUL.
                 if user.is_empty() || user.contains('\0') || password.expose().contains('\0') {
                     error("user", "user and password must not be empty or hold a NUL");
                 }
-                Some(Login {
-                    user: user.clone(),
-                    password,
-                })
+                Some(Login { user, password })
             }
             (Some(_), None) if is_missing => {
                 error(
@@ -240,6 +310,16 @@ impl SmtpConfig {
                 None
             }
             (Some(_) | None, None) => None,
+        }
+    }
+
+    /// Who logs in with this password.
+    pub(crate) fn user_for(&self, password: &Secret) -> Option<String> {
+        match (&self.user, self.dialect().user) {
+            (Some(user), _) => Some(user.clone()),
+            (None, User::Given) => None,
+            (None, User::Fixed(user)) => Some(user.to_owned()),
+            (None, User::Token) => Some(password.expose().to_owned()),
         }
     }
 
@@ -261,6 +341,32 @@ impl SmtpConfig {
             }
         }
     }
+}
+
+/// The service's host in `region`.
+///
+/// # Errors
+/// If it has no such region: which it has.
+fn host_by_region(
+    hosts: &'static [(&'static str, &'static str)],
+    region: Option<&str>,
+) -> Result<&'static str, String> {
+    let wanted = |(name, _): &&(&str, &str)| region.is_none_or(|region| region == *name);
+    hosts
+        .iter()
+        .find(wanted)
+        .map(|(_, host)| *host)
+        .ok_or_else(|| {
+            let names: Vec<_> = hosts
+                .iter()
+                .map(|(name, _)| format!("\"{name}\""))
+                .collect();
+            format!("must be {}", names.join(" or "))
+        })
+}
+
+fn aws_host(region: &str) -> String {
+    format!("email-smtp.{region}.{}", dns_suffix(region))
 }
 
 fn read_roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {

@@ -9,8 +9,11 @@ mod command;
 mod config;
 mod connect;
 mod connection;
+mod dialect;
 mod ehlo;
+mod native;
 mod pool;
+mod preset;
 mod reply;
 mod transaction;
 
@@ -38,6 +41,9 @@ use self::transaction::{Ended, Next, Pace};
 use crate::{Adapter, ProviderConfig};
 
 pub(crate) use config::SmtpConfig;
+#[allow(unused_imports, reason = "for the native kinds that go by SMTP")]
+pub(crate) use native::{Native, build_native};
+pub(crate) use preset::Preset;
 
 /// Builds the adapter; see [`crate::build`].
 pub(crate) fn build(
@@ -53,15 +59,15 @@ pub(crate) fn build(
         faults.push(ConfigFault::error(path, "kind smtp has no webhooks"));
         return None;
     }
-    let sources = check_sources(name, table, config, faults)?;
+    let sources = pool_sources(name, table, config, faults)?;
     Some(Adapter {
-        provider: Arc::new(SmtpProvider::new(settings?, sources)),
+        provider: Arc::new(SmtpProvider::new("smtp", settings?, sources)),
         webhook: None,
     })
 }
 
 /// The local addresses of each pool that has any.
-fn check_sources(
+fn pool_sources(
     name: &ProviderName,
     table: &SmtpConfig,
     config: &ProviderConfig,
@@ -120,6 +126,7 @@ impl Sources {
 }
 
 struct SmtpProvider {
+    kind: &'static str,
     pool: Arc<Pool>,
     pace: Pace,
     capabilities: Capabilities,
@@ -127,8 +134,9 @@ struct SmtpProvider {
 }
 
 impl SmtpProvider {
-    fn new(settings: Settings, sources: BTreeMap<PoolName, Sources>) -> Self {
+    fn new(kind: &'static str, settings: Settings, sources: BTreeMap<PoolName, Sources>) -> Self {
         Self {
+            kind,
             capabilities: Capabilities {
                 message_bytes_max: settings.message_bytes_max,
                 recipients_max: settings.recipients_max,
@@ -168,7 +176,7 @@ impl SmtpProvider {
 #[async_trait]
 impl Provider for SmtpProvider {
     fn kind(&self) -> &'static str {
-        "smtp"
+        self.kind
     }
 
     fn capabilities(&self) -> &Capabilities {

@@ -47,7 +47,11 @@ fn provider_of(table: &str, sources: &[&str]) -> SmtpProvider {
     settings.endpoint.timing = timing();
     let addresses: Vec<IpAddr> = sources.iter().map(|ip| ip.parse().unwrap()).collect();
     let pool = PoolName::try_from("bulk").unwrap();
-    SmtpProvider::new(settings, BTreeMap::from([(pool, Sources::new(addresses))]))
+    SmtpProvider::new(
+        "smtp",
+        settings,
+        BTreeMap::from([(pool, Sources::new(addresses))]),
+    )
 }
 
 fn provider(port: u16) -> SmtpProvider {
