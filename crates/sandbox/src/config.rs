@@ -21,33 +21,100 @@ pub enum Kind {
     Smtp,
 }
 
+/// Every kind and its name, in the order in which `--all` gives them ports.
+const NAMES: &[(Kind, &str)] = &[
+    (Kind::Ses, "ses"),
+    (Kind::Mailgun, "mailgun"),
+    (Kind::Smtp, "smtp"),
+];
+
 impl Kind {
+    /// Every kind.
+    pub fn all() -> impl Iterator<Item = Self> {
+        NAMES.iter().map(|(kind, _)| *kind)
+    }
+
     /// The name used on the command line.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ses => "ses",
-            Self::Mailgun => "mailgun",
-            Self::Smtp => "smtp",
-        }
+        let name = NAMES.iter().find(|(kind, _)| *kind == self);
+        name.map_or("", |(_, name)| name)
     }
 }
 
 /// A name that is no simulator's.
 #[derive(Debug, thiserror::Error)]
-#[error("no sandbox of kind {0:?}; there are ses, mailgun and smtp")]
-pub struct UnknownKind(pub String);
+#[error("no sandbox of kind {name:?}; there are {}", names())]
+pub struct UnknownKind {
+    /// What was given.
+    pub name: String,
+}
+
+fn names() -> String {
+    let names: Vec<&str> = NAMES.iter().map(|(_, name)| *name).collect();
+    names.join(", ")
+}
 
 impl FromStr for Kind {
     type Err = UnknownKind;
 
     fn from_str(name: &str) -> Result<Self, UnknownKind> {
-        match name {
-            "ses" => Ok(Self::Ses),
-            "mailgun" => Ok(Self::Mailgun),
-            "smtp" => Ok(Self::Smtp),
-            other => Err(UnknownKind(other.to_owned())),
+        let kind = NAMES.iter().find(|(_, known)| *known == name);
+        let kind = kind.map(|(kind, _)| *kind);
+        kind.ok_or_else(|| UnknownKind {
+            name: name.to_owned(),
+        })
+    }
+}
+
+/// What the simulated account is at a service that knows its clients by a key: all kinds but SES,
+/// Mailgun and SMTP.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// The key that is known. Default `key-sandbox`.
+    pub api_key: String,
+    /// Its second half, where the service has one. Default `secret-sandbox`.
+    pub secret_key: String,
+    /// What webhooks carry or are signed with, where that is a shared secret. Default
+    /// `webhook-sandbox`; Svix's form, where the service signs by it, is `whsec_` and its base64.
+    pub webhook_secret: String,
+    /// The domains that mail may come from; `None`: every domain.
+    pub senders: Option<Vec<String>>,
+    /// The IP pools, or what the service has in their place; `None`: every name exists.
+    pub pools: Option<Vec<String>>,
+    /// Whether the account may not mail everybody yet, as a new one.
+    pub is_limited: bool,
+}
+
+impl Default for Account {
+    fn default() -> Self {
+        Self {
+            api_key: "key-sandbox".to_owned(),
+            secret_key: "secret-sandbox".to_owned(),
+            webhook_secret: "webhook-sandbox".to_owned(),
+            senders: None,
+            pools: None,
+            is_limited: false,
         }
+    }
+}
+
+impl Account {
+    /// Whether mail may come from this domain or address.
+    pub(crate) fn may_send_from(&self, address: &str) -> bool {
+        let domain = address
+            .rsplit_once('@')
+            .map_or(address, |(_, domain)| domain);
+        let is_it = |known: &String| known.eq_ignore_ascii_case(domain);
+        self.senders
+            .as_ref()
+            .is_none_or(|all| all.iter().any(is_it))
+    }
+
+    /// Whether the pool exists.
+    pub(crate) fn has_pool(&self, name: &str) -> bool {
+        let is_it = |known: &String| known == name;
+        self.pools.as_ref().is_none_or(|all| all.iter().any(is_it))
     }
 }
 
@@ -137,6 +204,8 @@ impl Default for SmtpAccount {
 pub struct SandboxConfig {
     /// The time of what is taken, and of signatures.
     pub clock: Clock,
+    /// The account of the kinds that know their clients by a key.
+    pub account: Account,
     /// The account of a [`Kind::Ses`] simulator.
     pub ses: SesAccount,
     /// The account of a [`Kind::Mailgun`] simulator.
@@ -159,6 +228,7 @@ impl SandboxConfig {
     pub fn new(clock: Clock) -> Self {
         Self {
             clock,
+            account: Account::default(),
             ses: SesAccount::default(),
             mailgun: MailgunAccount::default(),
             smtp: SmtpAccount::default(),

@@ -37,6 +37,7 @@ pub(crate) fn router(sandbox: Sandbox) -> Router {
         .route("/_sandbox/fault", post(arm).get(armed).delete(disarm))
         .route("/_sandbox/event", post(emit))
         .route("/_sandbox/certificate", get(certificate))
+        .route("/_sandbox/public-key", get(public_key))
         .with_state(sandbox)
 }
 
@@ -94,7 +95,15 @@ async fn emit(
 }
 
 async fn certificate(State(sandbox): State<Sandbox>) -> Response {
-    match sandbox.certificate_pem() {
+    pem(sandbox.certificate_pem())
+}
+
+async fn public_key(State(sandbox): State<Sandbox>) -> Response {
+    pem(sandbox.public_key_pem())
+}
+
+fn pem(pem: Option<String>) -> Response {
+    match pem {
         Some(pem) => ([(header::CONTENT_TYPE, "application/x-pem-file")], pem).into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }

@@ -1,21 +1,16 @@
 //! Webhooks: what a service reports about a message it took, signed as the service signs it.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
 use jiff::Timestamp;
-use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, RsaKeySize, SigningKey};
+use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize};
 use serde::Deserialize;
-use serde_json::{Value, json};
 use sha2::Sha256;
 
 use crate::config::Kind;
 use crate::loopback::{PostError, post};
 use crate::mailbox::Taken;
 use crate::sandbox::Sandbox;
-
-/// The id in the URL of the signing certificate: 32 hexadecimal digits, as in the service's.
-const CERTIFICATE_ID: &str = "5a9d80b0c0ffee0000000000005a9d80";
+use crate::{mailgun, ses};
 
 /// What is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -49,6 +44,65 @@ pub(crate) struct EventRequest {
     forged: bool,
 }
 
+/// What a webhook says.
+pub(crate) struct Report {
+    /// What happened.
+    pub(crate) event: EventKind,
+    /// To which message.
+    pub(crate) taken: Taken,
+    /// To which of its recipients.
+    pub(crate) recipient: String,
+    /// When.
+    pub(crate) at: Timestamp,
+    /// A number that no other report has.
+    pub(crate) serial: u64,
+    /// Whether to spoil the signature.
+    pub(crate) forged: bool,
+    reply: Option<String>,
+}
+
+impl Report {
+    /// The far server's reply.
+    pub(crate) fn reply(&self) -> &str {
+        let usual = match self.event {
+            EventKind::Delivered => "250 2.0.0 OK",
+            EventKind::Deferred => "451 4.7.1 try again later",
+            EventKind::Bounced => "550 5.1.1 user unknown",
+            EventKind::Complained | EventKind::Unsubscribed | EventKind::Subscription => "",
+        };
+        self.reply.as_deref().unwrap_or(usual)
+    }
+}
+
+/// One webhook, ready to be posted.
+#[derive(Debug)]
+pub(crate) struct Webhook {
+    /// Header fields besides Host and Content-Length.
+    pub(crate) headers: Vec<(String, String)>,
+    /// The body.
+    pub(crate) body: String,
+}
+
+impl Webhook {
+    pub(crate) fn new(body: String) -> Self {
+        Self {
+            headers: Vec::new(),
+            body,
+        }
+    }
+
+    /// One with a JSON body.
+    pub(crate) fn json(body: &serde_json::Value) -> Self {
+        Self::new(body.to_string()).header("Content-Type", "application/json")
+    }
+
+    /// The same with one more field.
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+}
+
 /// Why no webhook was sent.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EmitError {
@@ -56,272 +110,91 @@ pub(crate) enum EmitError {
     NoWebhooks,
     #[error("no such message was taken")]
     NoSuchMessage,
-    #[error("no certificate could be made")]
-    NoCertificate,
+    #[error("no signing key could be made")]
+    NoKey,
     #[error(transparent)]
     Post(#[from] PostError),
 }
 
-/// Signs SES notifications.
+/// What a service signs its webhooks with, where that is a key pair.
 pub(crate) struct Signer {
-    key: KeyPair,
+    pub(crate) key: KeyPair,
+    /// Its certificate.
     pub(crate) certificate_pem: String,
+    /// Its public half, PEM (SubjectPublicKeyInfo).
+    pub(crate) public_key_pem: String,
 }
 
 impl Signer {
-    /// A new key with a certificate of its own.
-    pub(crate) fn generate() -> Result<Self, rcgen::Error> {
-        let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048)?;
+    /// A new RSA key of 2,048 bits that signs with SHA-256, with a certificate of its own.
+    pub(crate) fn rsa() -> Result<Self, rcgen::Error> {
+        Self::of(KeyPair::generate_rsa_for(
+            &PKCS_RSA_SHA256,
+            RsaKeySize::_2048,
+        )?)
+    }
+
+    /// A new ECDSA key on P-256 that signs with SHA-256.
+    pub(crate) fn ecdsa() -> Result<Self, rcgen::Error> {
+        Self::of(KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?)
+    }
+
+    fn of(key: KeyPair) -> Result<Self, rcgen::Error> {
         let params = CertificateParams::new(vec!["sns.amazonaws.com".to_owned()])?;
-        let certificate_pem = params.self_signed(&key)?.pem();
         Ok(Self {
+            certificate_pem: params.self_signed(&key)?.pem(),
+            public_key_pem: key.public_key_pem(),
             key,
-            certificate_pem,
         })
     }
 }
 
 /// Posts one webhook; answers the receiver's status.
 pub(crate) async fn emit(sandbox: &Sandbox, request: &EventRequest) -> Result<u16, EmitError> {
-    let at = (sandbox.config().clock)();
+    let webhook = webhook(sandbox, &report(sandbox, request)?)?;
+    Ok(post(&request.url, &webhook.headers, &webhook.body).await?)
+}
+
+/// The webhook that reports this, in the service's own form.
+pub(crate) fn webhook(sandbox: &Sandbox, report: &Report) -> Result<Webhook, EmitError> {
     match sandbox.kind() {
-        Kind::Ses => emit_sns(sandbox, request, at).await,
-        Kind::Mailgun => emit_mailgun(sandbox, request, at).await,
+        Kind::Ses => ses::webhook(sandbox, report),
+        Kind::Mailgun => Ok(mailgun::webhook(sandbox, report)),
         Kind::Smtp => Err(EmitError::NoWebhooks),
     }
 }
 
 /// The message that is reported on, and the recipient.
-fn subject_of(sandbox: &Sandbox, request: &EventRequest) -> Result<(Taken, String), EmitError> {
+fn report(sandbox: &Sandbox, request: &EventRequest) -> Result<Report, EmitError> {
     let taken = match &request.message {
         Some(id) => sandbox.mailbox().by_id(id),
         None => sandbox.mailbox().newest(),
     };
-    let taken = taken.ok_or(EmitError::NoSuchMessage)?;
+    let is_about_no_message = request.event == EventKind::Subscription;
+    let taken = match taken {
+        None if is_about_no_message => Taken::nothing(),
+        taken => taken.ok_or(EmitError::NoSuchMessage)?,
+    };
     let first = taken.recipients.first().cloned();
     let recipient = request.recipient.clone().or(first);
-    let recipient = recipient.ok_or(EmitError::NoSuchMessage)?;
-    Ok((taken, recipient))
-}
-
-fn reply_of(request: &EventRequest) -> &str {
-    let usual = match request.event {
-        EventKind::Delivered => "250 2.0.0 OK",
-        EventKind::Deferred => "451 4.7.1 try again later",
-        EventKind::Bounced => "550 5.1.1 user unknown",
-        EventKind::Complained | EventKind::Unsubscribed | EventKind::Subscription => "",
+    let recipient = match recipient {
+        None if is_about_no_message => String::new(),
+        recipient => recipient.ok_or(EmitError::NoSuchMessage)?,
     };
-    request.reply.as_deref().unwrap_or(usual)
+    Ok(Report {
+        event: request.event,
+        recipient,
+        at: (sandbox.config().clock)(),
+        serial: sandbox.mailbox().next_serial(),
+        forged: request.forged,
+        reply: request.reply.clone(),
+        taken,
+    })
 }
 
-/// SES developer guide, "Contents of event data that Amazon SES publishes to Amazon SNS".
-async fn emit_sns(
-    sandbox: &Sandbox,
-    request: &EventRequest,
-    at: Timestamp,
-) -> Result<u16, EmitError> {
-    let signer = sandbox.signer().ok_or(EmitError::NoCertificate)?;
-    let serial = sandbox.mailbox().next_serial();
-    let topic_arn = &sandbox.config().ses.topic_arn;
-    let region = topic_arn.split(':').nth(3).unwrap_or_default();
-    let host = format!("sns.{region}.amazonaws.com");
-    let mut envelope = json!({
-        "MessageId": format!("{:08x}-0000-4000-8000-{serial:012x}", at.as_second()),
-        "TopicArn": topic_arn,
-        "Timestamp": at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string(),
-        "SignatureVersion": "2",
-        "SigningCertURL": format!("https://{host}/SimpleNotificationService-{CERTIFICATE_ID}.pem"),
-    });
-    let kind = if request.event == EventKind::Subscription {
-        envelope["Message"] = "You have chosen to subscribe to the topic.".into();
-        let token = format!("{serial:064x}");
-        let query = format!("Action=ConfirmSubscription&TopicArn={topic_arn}&Token={token}");
-        envelope["SubscribeURL"] = format!("https://{host}/?{query}").into();
-        envelope["Token"] = token.into();
-        "SubscriptionConfirmation"
-    } else {
-        let (taken, recipient) = subject_of(sandbox, request)?;
-        let message = ses_event(request, &taken, &recipient, at);
-        envelope["Message"] = message.to_string().into();
-        "Notification"
-    };
-    envelope["Type"] = kind.into();
-    let mut signature = signer
-        .key
-        .sign(string_to_sign(&envelope).as_bytes())
-        .map_err(|_| EmitError::NoCertificate)?;
-    if request.forged {
-        signature.reverse();
-    }
-    envelope["Signature"] = STANDARD.encode(signature).into();
-    let id = envelope["MessageId"]
-        .as_str()
-        .unwrap_or_default()
-        .to_owned();
-    let headers = [
-        ("Content-Type", "text/plain; charset=UTF-8"),
-        ("x-amz-sns-message-type", kind),
-        ("x-amz-sns-message-id", id.as_str()),
-        ("x-amz-sns-topic-arn", topic_arn.as_str()),
-    ];
-    Ok(post(&request.url, &headers, &envelope.to_string()).await?)
-}
-
-/// SNS developer guide, "Verifying the signatures of Amazon SNS messages".
-fn string_to_sign(envelope: &Value) -> String {
-    let keys = [
-        "Message",
-        "MessageId",
-        "Subject",
-        "SubscribeURL",
-        "Timestamp",
-        "Token",
-        "TopicArn",
-        "Type",
-    ];
-    let mut text = String::new();
-    for key in keys {
-        if let Some(value) = envelope.get(key).and_then(Value::as_str) {
-            text.push_str(&format!("{key}\n{value}\n"));
-        }
-    }
-    text
-}
-
-fn ses_event(request: &EventRequest, taken: &Taken, recipient: &str, at: Timestamp) -> Value {
-    let headers: Vec<Value> = taken
-        .headers()
-        .into_iter()
-        .map(|(name, value)| json!({ "name": name, "value": value }))
-        .collect();
-    let tags: serde_json::Map<String, Value> = taken
-        .options
-        .iter()
-        .map(|(name, value)| (name.clone(), json!([value])))
-        .collect();
-    let mail = json!({
-        "timestamp": taken.at.to_string(),
-        "messageId": taken.id,
-        "source": taken.header("from").unwrap_or_default(),
-        "destination": taken.recipients,
-        "headersTruncated": false,
-        "headers": headers,
-        "tags": tags,
-    });
-    let (reply, time) = (reply_of(request), at.to_string());
-    let feedback_id = format!("0100{:012x}-feedback", at.as_millisecond());
-    let (kind, key, detail) = match request.event {
-        EventKind::Delivered | EventKind::Subscription => (
-            "Delivery",
-            "delivery",
-            json!({ "timestamp": time, "recipients": [recipient], "smtpResponse": reply }),
-        ),
-        EventKind::Deferred => (
-            "DeliveryDelay",
-            "deliveryDelay",
-            json!({
-                "timestamp": time,
-                "delayType": "TransientCommunicationFailure",
-                "delayedRecipients": [{ "emailAddress": recipient, "status": "4.4.1", "diagnosticCode": reply }],
-            }),
-        ),
-        EventKind::Bounced => (
-            "Bounce",
-            "bounce",
-            json!({
-                "bounceType": "Permanent",
-                "bounceSubType": "General",
-                "bouncedRecipients": [{ "emailAddress": recipient, "action": "failed", "status": "5.1.1", "diagnosticCode": format!("smtp; {reply}") }],
-                "timestamp": time,
-                "feedbackId": feedback_id,
-            }),
-        ),
-        EventKind::Complained => (
-            "Complaint",
-            "complaint",
-            json!({
-                "complainedRecipients": [{ "emailAddress": recipient }],
-                "complaintFeedbackType": "abuse",
-                "timestamp": time,
-                "feedbackId": feedback_id,
-            }),
-        ),
-        EventKind::Unsubscribed => (
-            "Subscription",
-            "subscription",
-            json!({
-                "contactList": "all",
-                "timestamp": time,
-                "source": "UnsubscribeHeader",
-                "newTopicPreferences": { "unsubscribeAll": true, "topicSubscriptionStatus": [] },
-            }),
-        ),
-    };
-    json!({ "eventType": kind, "mail": mail, key: detail })
-}
-
-/// Mailgun documentation, "Webhooks" and "Securing webhooks".
-async fn emit_mailgun(
-    sandbox: &Sandbox,
-    request: &EventRequest,
-    at: Timestamp,
-) -> Result<u16, EmitError> {
-    let (taken, recipient) = subject_of(sandbox, request)?;
-    let serial = sandbox.mailbox().next_serial();
-    let (timestamp, token) = (at.as_second().to_string(), format!("{serial:050x}"));
-    let signing_key = &sandbox.config().mailgun.webhook_signing_key;
-    let mut signature = hex_hmac(signing_key, &format!("{timestamp}{token}"));
-    if request.forged {
-        signature = signature.chars().rev().collect();
-    }
-    let (event, severity) = match request.event {
-        EventKind::Delivered | EventKind::Subscription => ("delivered", None),
-        EventKind::Deferred => ("failed", Some("temporary")),
-        EventKind::Bounced => ("failed", Some("permanent")),
-        EventKind::Complained => ("complained", None),
-        EventKind::Unsubscribed => ("unsubscribed", None),
-    };
-    let variables: serde_json::Map<String, Value> = taken
-        .options
-        .iter()
-        .filter_map(|(name, value)| Some((name.strip_prefix("v:")?.to_owned(), json!(value))))
-        .collect();
-    let reply = reply_of(request);
-    let code: u16 = reply
-        .get(..3)
-        .and_then(|code| code.parse().ok())
-        .unwrap_or(0);
-    let mut data = json!({
-        "event": event,
-        "id": format!("sandbox-{serial}"),
-        "timestamp": at.as_millisecond() as f64 / 1_000.0,
-        "recipient": recipient,
-        "recipient-domain": recipient.rsplit_once('@').map_or("", |(_, domain)| domain),
-        "tags": [],
-        "user-variables": variables,
-        "message": { "headers": {
-            "message-id": taken.id.trim_matches(['<', '>']),
-            "to": taken.header("to"),
-            "from": taken.header("from"),
-            "subject": taken.header("subject"),
-        } },
-        "flags": { "is-test-mode": false },
-        "delivery-status": { "code": code, "message": reply, "attempt-no": 1 },
-    });
-    if let Some(severity) = severity {
-        data["severity"] = severity.into();
-        data["reason"] = "generic".into();
-    }
-    let body = json!({
-        "signature": { "timestamp": timestamp, "token": token, "signature": signature },
-        "event-data": data,
-    });
-    let headers = [("Content-Type", "application/json")];
-    Ok(post(&request.url, &headers, &body.to_string()).await?)
-}
-
+/// HMAC-SHA256 in lower-case hexadecimal digits.
 #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
-fn hex_hmac(key: &str, message: &str) -> String {
+pub(crate) fn hex_hmac(key: &str, message: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("any length will do");
     mac.update(message.as_bytes());
     let digest = mac.finalize().into_bytes();
@@ -331,16 +204,6 @@ fn hex_hmac(key: &str, message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_string_to_sign_leaves_out_what_is_absent() {
-        let envelope = json!({ "Type": "Notification", "Message": "m", "MessageId": "1",
-            "Timestamp": "t", "TopicArn": "a", "SigningCertURL": "no", "Signature": "no" });
-        assert_eq!(
-            string_to_sign(&envelope),
-            "Message\nm\nMessageId\n1\nTimestamp\nt\nTopicArn\na\nType\nNotification\n"
-        );
-    }
 
     #[test]
     fn the_hmac_is_the_one_of_rfc_4231() {

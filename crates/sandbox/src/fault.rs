@@ -33,6 +33,9 @@ pub enum FaultKind {
     Content,
     /// `"reputation"`: the sending address is on a block list.
     Reputation,
+    /// `"partial"`: the first half of the recipients is refused and the others are taken, in the
+    /// form the service has for that; where it has none, all are refused as by `"recipient"`.
+    Partial,
     /// `"hang"`: no answer, ever.
     Hang,
     /// `"cut"`: the connection closes with no answer, when all of the request was read.
@@ -51,18 +54,19 @@ pub enum FaultKind {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "no fault {0:?}; there are a status from 400 to 599, bare-STATUS, quota, suspended, sender, \
-     recipient, content, reputation, hang, cut, cut-early, cut-reply, nonsense and slow"
+     recipient, content, reputation, partial, hang, cut, cut-early, cut-reply, nonsense and slow"
 )]
 pub struct UnknownFault(pub String);
 
 /// The faults without a number.
-const NAMED: [(&str, FaultKind); 12] = [
+const NAMED: [(&str, FaultKind); 13] = [
     ("quota", FaultKind::Quota),
     ("suspended", FaultKind::Suspended),
     ("sender", FaultKind::Sender),
     ("recipient", FaultKind::Recipient),
     ("content", FaultKind::Content),
     ("reputation", FaultKind::Reputation),
+    ("partial", FaultKind::Partial),
     ("hang", FaultKind::Hang),
     ("cut", FaultKind::Cut),
     ("cut-early", FaultKind::CutEarly),
@@ -235,7 +239,7 @@ impl Fault {
             | FaultKind::Status(421 | 429)
             | FaultKind::Suspended
             | FaultKind::Sender => Stage::Mail,
-            FaultKind::Recipient => Stage::Rcpt,
+            FaultKind::Recipient | FaultKind::Partial => Stage::Rcpt,
             FaultKind::CutEarly => Stage::Data,
             FaultKind::Status(_)
             | FaultKind::Bare(_)

@@ -131,6 +131,7 @@ where
         | FaultKind::Suspended
         | FaultKind::Sender
         | FaultKind::Recipient
+        | FaultKind::Partial
         | FaultKind::Content
         | FaultKind::Reputation => words(fault.kind),
     }

@@ -16,6 +16,7 @@
 //! | `GET`/`DELETE /_sandbox/fault` | the armed faults; disarms them |
 //! | `POST /_sandbox/event` | posts a signed webhook to a loopback address |
 //! | `GET /_sandbox/certificate` | SES: the certificate that signs its notifications |
+//! | `GET /_sandbox/public-key` | the public key (PEM) of a service that signs with a key pair |
 
 mod config;
 mod control;
@@ -30,7 +31,7 @@ mod ses;
 mod smtp;
 
 pub use config::{
-    Clock, Kind, MailgunAccount, SandboxConfig, SesAccount, SmtpAccount, UnknownKind,
+    Account, Clock, Kind, MailgunAccount, SandboxConfig, SesAccount, SmtpAccount, UnknownKind,
 };
 pub use fault::{Fault, FaultKind, Stage, UnknownFault};
 pub use mailbox::{Stats, Taken};

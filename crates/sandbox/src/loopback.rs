@@ -29,7 +29,7 @@ pub(crate) enum PostError {
 /// Posts and answers the status.
 pub(crate) async fn post(
     url: &str,
-    headers: &[(&str, &str)],
+    headers: &[(String, String)],
     body: &str,
 ) -> Result<u16, PostError> {
     let uri: Uri = url.parse().map_err(|_| PostError::NotLoopback)?;

@@ -29,16 +29,21 @@ pub struct Taken {
     pub mail_from: Option<String>,
     /// The envelope recipients.
     pub recipients: Vec<String>,
-    /// SES: the configuration set. Mailgun: `o:sending-ip-pool`.
+    /// What names the IP pool at the service: SES' configuration set, Mailgun's
+    /// `o:sending-ip-pool`, Postmark's message stream and so on.
     pub pool: Option<String>,
-    /// SES: tags. Mailgun: the other `o:`, `h:` and `v:` fields. SMTP: MAIL's parameters.
+    /// What else was asked for. SES: tags. Mailgun: the other `o:`, `h:` and `v:` fields. SMTP:
+    /// MAIL's parameters.
     pub options: Vec<(String, String)>,
     /// Octets of the raw message.
     pub size: usize,
     /// SHA-256 of the raw message.
     pub sha256: [u8; 32],
-    /// The raw message; `None` when it had to make room.
+    /// The raw message; `None` when it had to make room. Where a service takes fields, the
+    /// request's body.
     pub raw: Option<Bytes>,
+    /// Where a service takes fields instead of MIME, what they said.
+    pub fields: Option<serde_json::Value>,
     /// The head of the message, up to 16 KiB.
     head: Bytes,
 }
@@ -51,6 +56,7 @@ pub(crate) struct Arrival {
     pub(crate) pool: Option<String>,
     pub(crate) options: Vec<(String, String)>,
     pub(crate) raw: Bytes,
+    pub(crate) fields: Option<serde_json::Value>,
 }
 
 /// Counts since the start.
@@ -73,6 +79,25 @@ pub struct Stats {
 }
 
 impl Taken {
+    /// What is reported on when it is about no message.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            seq: 0,
+            id: String::new(),
+            at: Timestamp::UNIX_EPOCH,
+            peer: SocketAddr::from(([127, 0, 0, 1], 0)),
+            mail_from: None,
+            recipients: Vec::new(),
+            pool: None,
+            options: Vec::new(),
+            size: 0,
+            sha256: [0; 32],
+            raw: None,
+            fields: None,
+            head: Bytes::new(),
+        }
+    }
+
     /// The fields of the head, unfolded, in order.
     #[must_use]
     pub fn headers(&self) -> Vec<(String, String)> {
@@ -119,6 +144,7 @@ impl Taken {
             "pool": self.pool,
             "options": self.options,
             "headers": self.headers(),
+            "fields": self.fields,
             "size": self.size,
             "sha256": sha256,
         });
@@ -189,6 +215,7 @@ impl Mailbox {
             size: arrival.raw.len(),
             sha256,
             raw: Some(arrival.raw),
+            fields: arrival.fields,
             head,
         });
         self.make_room(&mut shelf);
@@ -266,6 +293,7 @@ impl Mailbox {
             let Some(taken) = shelf.messages.get_mut(index) else {
                 break;
             };
+            taken.fields = None;
             let dropped = taken.raw.take().map_or(0, |raw| raw.len());
             // The head shares the raw message's memory until it is copied.
             taken.head = Bytes::copy_from_slice(&taken.head);
@@ -296,6 +324,7 @@ mod tests {
             pool: None,
             options: Vec::new(),
             raw: Bytes::copy_from_slice(raw.as_bytes()),
+            fields: None,
         }
     }
 

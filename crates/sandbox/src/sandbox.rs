@@ -89,7 +89,14 @@ impl Sandbox {
     /// The certificate (PEM) that signs SES notifications; `None` for the other kinds.
     #[must_use]
     pub fn certificate_pem(&self) -> Option<String> {
-        self.signer().map(|signer| signer.certificate_pem.clone())
+        let signer = self.signer().filter(|_| self.inner.kind == Kind::Ses);
+        signer.map(|signer| signer.certificate_pem.clone())
+    }
+
+    /// The public key (PEM) of a service that signs its webhooks with a key pair.
+    #[must_use]
+    pub fn public_key_pem(&self) -> Option<String> {
+        self.signer().map(|signer| signer.public_key_pem.clone())
     }
 
     /// Serves the service's API on `listener`, and the control endpoints there too (HTTP kinds)
@@ -142,7 +149,7 @@ impl Sandbox {
 
     pub(crate) fn signer(&self) -> Option<&Signer> {
         let make = || match self.inner.kind {
-            Kind::Ses => Signer::generate().ok(),
+            Kind::Ses => Signer::rsa().ok(),
             Kind::Mailgun | Kind::Smtp => None,
         };
         self.inner.signer.get_or_init(make).as_ref()

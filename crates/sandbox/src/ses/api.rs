@@ -216,6 +216,7 @@ fn check(sandbox: &Sandbox, body: &[u8], peer: std::net::SocketAddr) -> Result<A
             .map(|tag| (tag.name, tag.value))
             .collect(),
         raw: check_raw(&raw.data)?,
+        fields: None,
     })
 }
 
@@ -307,7 +308,9 @@ fn words(kind: FaultKind) -> Problem {
             "MessageRejected",
             "Email address is not verified. The following identities failed the check.",
         ),
-        FaultKind::Recipient => bad("BadRequestException", "Invalid recipient address."),
+        FaultKind::Recipient | FaultKind::Partial => {
+            bad("BadRequestException", "Invalid recipient address.")
+        }
         FaultKind::Content | FaultKind::Reputation => {
             bad("MessageRejected", "Message contains invalid content.")
         }

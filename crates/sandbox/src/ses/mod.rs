@@ -1,6 +1,8 @@
 //! Amazon SES, API v2: `SendEmail` with raw content, and `GetAccount`.
 
 mod api;
+mod event;
 mod sigv4;
 
 pub(crate) use api::router;
+pub(crate) use event::webhook;

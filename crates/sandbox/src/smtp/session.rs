@@ -288,6 +288,7 @@ impl Session {
             pool: None,
             options: transaction.params,
             raw,
+            fields: None,
         };
         let at = (self.sandbox.config().clock)();
         let name = |seq| format!("SB{seq:010X}");

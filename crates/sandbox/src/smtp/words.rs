@@ -26,7 +26,7 @@ pub(crate) fn act(fault: &Fault, stage: Stage) -> Act {
         FaultKind::Quota => reply("454 4.7.0 Throttling failure: Daily message quota exceeded"),
         FaultKind::Suspended => reply("550 5.7.1 Account suspended"),
         FaultKind::Sender => reply("553 5.7.1 Sender domain is not verified"),
-        FaultKind::Recipient => reply("550 5.1.1 User unknown"),
+        FaultKind::Recipient | FaultKind::Partial => reply("550 5.1.1 User unknown"),
         FaultKind::Content => reply("554 5.6.0 Message refused for its content"),
         FaultKind::Reputation => reply("554 5.7.1 Client host blocked using a block list"),
         FaultKind::Hang => Act::Hang,
@@ -43,7 +43,9 @@ pub(crate) fn stage_of_recipient(fault: &Fault) -> Stage {
         return Stage::End;
     }
     match fault.kind {
-        FaultKind::Status(_) | FaultKind::Bare(_) | FaultKind::Recipient => Stage::Rcpt,
+        FaultKind::Status(_) | FaultKind::Bare(_) | FaultKind::Recipient | FaultKind::Partial => {
+            Stage::Rcpt
+        }
         FaultKind::CutEarly => Stage::Data,
         FaultKind::Quota
         | FaultKind::Suspended

@@ -1,5 +1,7 @@
 //! Mailgun: `messages.mime` by multipart form, and the look-up of a domain.
 
+mod event;
+
 use std::net::SocketAddr;
 
 use axum::Router;
@@ -13,6 +15,8 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use multer::{Constraints, Multipart, SizeLimit};
 use serde_json::json;
+
+pub(crate) use event::webhook;
 
 use crate::fault::FaultKind;
 use crate::http::{Peer, answer, cut, json as json_answer, status};
@@ -244,6 +248,7 @@ impl Form {
             pool: self.pool,
             options: self.options,
             raw,
+            fields: None,
         }
     }
 }
@@ -277,7 +282,9 @@ fn words(kind: FaultKind, domain: &str, at: jiff::Timestamp) -> Problem {
         }
         FaultKind::Suspended => stopped(400, "Account is disabled"),
         FaultKind::Sender => stopped(400, "Sandbox subdomains are for test purposes only."),
-        FaultKind::Recipient => Problem::bad_request("to parameter is not a valid address"),
+        FaultKind::Recipient | FaultKind::Partial => {
+            Problem::bad_request("to parameter is not a valid address")
+        }
         FaultKind::Content | FaultKind::Reputation => {
             Problem::bad_request("Message was refused for its content")
         }
