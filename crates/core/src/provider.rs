@@ -35,6 +35,16 @@ pub trait Provider: Send + Sync {
     /// What the service said, classified as a send would be.
     async fn check(&self) -> Result<Account, SendError>;
 
+    /// Looks, without sending mail, for what mail would fail on: pools that the service does not
+    /// know, sender domains that it has not verified, an account that may not mail everybody.
+    /// Asked by an operator, never on mail's way. What the service cannot be asked is not found.
+    ///
+    /// # Errors
+    /// What the service said, classified as a send would be.
+    async fn inspect(&self, _senders: &[String]) -> Result<Vec<Finding>, SendError> {
+        Ok(Vec::new())
+    }
+
     /// How often [`Provider::check`] should be asked again to learn rate and quota; `None` if the
     /// service tells neither.
     fn account_poll_every(&self) -> Option<Duration> {
@@ -327,6 +337,27 @@ pub struct Account {
     pub sent_last_day: Option<u64>,
     /// One line for the operator.
     pub note: String,
+}
+
+/// What mail through an account would fail on, found without sending any.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finding {
+    /// What it is about.
+    pub about: About,
+    /// One line for the operator, with the way out.
+    pub text: String,
+}
+
+/// What a [`Finding`] is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum About {
+    /// The account as a whole: it may not mail everybody yet, or is on probation.
+    Account,
+    /// This pool: what its table names does not exist at the service.
+    Pool(PoolName),
+    /// This sender domain: the service does not accept mail from it.
+    Sender(String),
 }
 
 #[cfg(test)]

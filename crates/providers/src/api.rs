@@ -1,0 +1,200 @@
+//! What the services have in common that take a message in one HTTP call and answer for it at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::Method;
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use jiff::Timestamp;
+use malote_core::clock::Clock;
+use malote_core::fault::ConfigFault;
+use malote_core::name::ProviderName;
+use malote_core::provider::{
+    Account, Capabilities, Finding, Outgoing, Provider, Reply, SendError, SendReport, Verdict,
+    report_for_all,
+};
+use malote_core::stream::Class;
+use reqwest::Url;
+
+use crate::http::{Answer, Call, HttpClients, Patience, exchange};
+use crate::settings::join;
+use crate::{Adapter, ProviderConfig};
+
+/// From this size on, making a request would hold up other tasks of the thread.
+const BLOCKING_FROM_BYTES: usize = 256 * 1024;
+
+/// What is particular to one such service.
+#[async_trait]
+pub(crate) trait Service: Send + Sync + 'static {
+    /// The kind's name.
+    fn kind(&self) -> &'static str;
+
+    /// What it can carry.
+    fn capabilities(&self) -> &Capabilities;
+
+    /// The call that sends this message, body included.
+    ///
+    /// # Errors
+    /// If the service cannot take this message in this form; nothing was sent.
+    async fn request(&self, outgoing: &Outgoing) -> Result<Call, SendError>;
+
+    /// What the answer means for each recipient, in their order.
+    fn report(&self, outgoing: &Outgoing, answer: &Answer, now: Timestamp) -> SendReport;
+
+    /// See [`Provider::check`].
+    async fn check(&self, line: Line<'_>) -> Result<Account, SendError>;
+
+    /// See [`Provider::inspect`].
+    async fn inspect(
+        &self,
+        _line: Line<'_>,
+        _senders: &[String],
+    ) -> Result<Vec<Finding>, SendError> {
+        Ok(Vec::new())
+    }
+
+    /// See [`Provider::account_poll_every`].
+    fn account_poll_every(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// The way to the service for calls that carry no mail.
+#[derive(Clone, Copy)]
+pub(crate) struct Line<'a> {
+    clients: &'a HttpClients,
+    /// The time.
+    pub now: Timestamp,
+}
+
+impl Line<'_> {
+    /// Asks. Nothing about mail is in doubt, so no answer is only a service out of reach.
+    pub(crate) async fn ask(&self, call: Call) -> Result<Answer, SendError> {
+        let client = self.clients.of(Class::Transactional);
+        let answer = exchange(client, call, Patience::SHORT).await;
+        answer.map_err(|lost| SendError::new(Verdict::Transient, Reply::none(&lost.to_string())))
+    }
+}
+
+struct HttpApi<S> {
+    service: S,
+    clients: HttpClients,
+    clock: Arc<dyn Clock>,
+}
+
+/// The adapter of a service whose table was good. A `webhook` table is refused: the kind has none.
+pub(crate) fn adapter<S: Service>(
+    name: &ProviderName,
+    service: S,
+    config: &ProviderConfig,
+    clock: &Arc<dyn Clock>,
+    faults: &mut Vec<ConfigFault>,
+) -> Option<Adapter> {
+    let at = format!("providers.{name}");
+    if config.webhook.is_some() {
+        let message = format!("kind {} has no webhooks", service.kind());
+        faults.push(ConfigFault::error(format!("{at}.webhook"), message));
+        return None;
+    }
+    let clients = match HttpClients::new() {
+        Ok(clients) => clients,
+        Err(error) => {
+            let message = format!("TLS cannot be set up: {error}");
+            faults.push(ConfigFault::error(at, message));
+            return None;
+        }
+    };
+    let provider = HttpApi {
+        service,
+        clients,
+        clock: Arc::clone(clock),
+    };
+    Some(Adapter {
+        provider: Arc::new(provider),
+        webhook: None,
+    })
+}
+
+impl<S: Service> HttpApi<S> {
+    async fn answer(&self, outgoing: &Outgoing) -> Result<Answer, SendError> {
+        let call = self.service.request(outgoing).await?;
+        let bytes: usize = call.body.iter().map(Bytes::len).sum();
+        let patience = Patience::for_message(bytes as u64, outgoing.reply_wait_max);
+        let client = self.clients.of(outgoing.class);
+        Ok(exchange(client, call, patience).await?)
+    }
+
+    fn line(&self) -> Line<'_> {
+        Line {
+            clients: &self.clients,
+            now: self.clock.now(),
+        }
+    }
+}
+
+#[async_trait]
+impl<S: Service> Provider for HttpApi<S> {
+    fn kind(&self) -> &'static str {
+        self.service.kind()
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        self.service.capabilities()
+    }
+
+    async fn send(&self, outgoing: &Outgoing) -> SendReport {
+        match self.answer(outgoing).await {
+            Ok(answer) => self.service.report(outgoing, &answer, self.clock.now()),
+            Err(error) => report_for_all(outgoing, &Err(error)),
+        }
+    }
+
+    async fn check(&self) -> Result<Account, SendError> {
+        self.service.check(self.line()).await
+    }
+
+    async fn inspect(&self, senders: &[String]) -> Result<Vec<Finding>, SendError> {
+        self.service.inspect(self.line(), senders).await
+    }
+
+    fn account_poll_every(&self) -> Option<Duration> {
+        self.service.account_poll_every()
+    }
+}
+
+/// A JSON call with these header fields besides its own; `path` begins with `/`.
+pub(crate) fn json_call(
+    method: Method,
+    endpoint: &Url,
+    path: &str,
+    mut headers: HeaderMap,
+    body: Option<Vec<u8>>,
+) -> Call {
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    if body.is_some() {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    Call {
+        method,
+        url: join(endpoint, path),
+        headers,
+        body: body.into_iter().map(Bytes::from).collect(),
+    }
+}
+
+/// What a message is made into, a large one on a thread of its own.
+pub(crate) async fn rendered<T: Send + 'static>(
+    outgoing: &Outgoing,
+    render: impl FnOnce(&Outgoing) -> T + Send + 'static,
+) -> T {
+    if outgoing.body.len() < BLOCKING_FROM_BYTES {
+        return render(outgoing);
+    }
+    let outgoing = outgoing.clone();
+    match tokio::task::spawn_blocking(move || render(&outgoing)).await {
+        Ok(made) => made,
+        Err(stopped) => std::panic::resume_unwind(stopped.into_panic()),
+    }
+}

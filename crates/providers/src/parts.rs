@@ -1,0 +1,284 @@
+//! A message taken apart, for services that take fields instead of MIME.
+//!
+//! Fields can say less than MIME can. What they cannot say is refused as
+//! `Rejected(MessageHere)`, so that the next target gets the message, and never left out: signed
+//! and encrypted mail, reports, calendar entries, a second body. Two things do change, and the
+//! pages of `docs/providers` say so: the order of fields and parts, and To and Cc, which list the
+//! recipients of the call only, as these services deliver to all whom they list.
+
+mod structure;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use mail_parser::{Addr, Address, Message, MessageParser, PartType};
+use malote_core::address::EmailAddress;
+use malote_core::provider::{Fault, Outgoing, OutgoingRecipient, Reply, SendError, Verdict};
+
+/// From this size on, taking a message apart would hold up other tasks of the thread.
+const BLOCKING_FROM_BYTES: usize = 256 * 1024;
+
+/// Fields that have a place of their own, that the service writes itself, or that mean nothing
+/// once it does: its own signature replaces a client's, which could not survive.
+const OWN_FIELDS: [&str; 13] = [
+    "from",
+    "to",
+    "cc",
+    "bcc",
+    "reply-to",
+    "subject",
+    "mime-version",
+    "received",
+    "return-path",
+    "dkim-signature",
+    "resent-bcc",
+    "authentication-results",
+    "delivered-to",
+];
+
+/// An address with the name shown beside it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mailbox {
+    /// The name, decoded; without control characters.
+    pub name: Option<String>,
+    /// The address, its domain in ASCII.
+    pub email: String,
+}
+
+/// A file or an image that comes with a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Attachment {
+    /// Its name, decoded.
+    pub filename: Option<String>,
+    /// `type/subtype` in lower case, without parameters.
+    pub content_type: String,
+    /// The decoded content; text in UTF-8.
+    pub content: Vec<u8>,
+    /// Content-ID without the angle brackets.
+    pub content_id: Option<String>,
+    /// Whether the text shows it in its place.
+    pub is_inline: bool,
+}
+
+/// A message as fields, addressed to the recipients of one call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Parts {
+    /// Its author.
+    pub from: Mailbox,
+    /// Recipients of this call whom To shows; never empty.
+    pub to: Vec<Mailbox>,
+    /// Recipients of this call whom Cc shows.
+    pub cc: Vec<Mailbox>,
+    /// Recipients of this call whom nothing shows.
+    pub bcc: Vec<Mailbox>,
+    /// Whom to answer.
+    pub reply_to: Vec<Mailbox>,
+    /// The subject, decoded.
+    pub subject: String,
+    /// The plain text.
+    pub text: Option<String>,
+    /// The HTML.
+    pub html: Option<String>,
+    /// What comes with it, in order.
+    pub attachments: Vec<Attachment>,
+    /// The other fields in order, unfolded, encoded words as they are. Date and Message-ID are
+    /// among them: not every service takes these.
+    pub headers: Vec<(String, String)>,
+}
+
+impl Parts {
+    /// The other fields for a service that takes one of each name, without those of the names in
+    /// `reserved` (lower case), which it would refuse or write itself.
+    ///
+    /// # Errors
+    /// `Rejected(MessageHere)` if a field occurs twice.
+    pub(crate) fn header_map(
+        &self,
+        reserved: &[&str],
+    ) -> Result<BTreeMap<String, String>, SendError> {
+        let mut seen = BTreeMap::new();
+        let mut map = BTreeMap::new();
+        for (name, value) in &self.headers {
+            let lower = name.to_ascii_lowercase();
+            if reserved.contains(&lower.as_str()) {
+                continue;
+            }
+            match seen.entry(lower) {
+                Entry::Vacant(free) => {
+                    free.insert(());
+                    map.insert(name.clone(), value.clone());
+                }
+                Entry::Occupied(taken) => {
+                    let what = format!("the field {} occurs twice", taken.key());
+                    return Err(refused(&what));
+                }
+            }
+        }
+        Ok(map)
+    }
+
+    /// The value of a field, if it is there.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let field = self
+            .headers
+            .iter()
+            .find(|(field, _)| field.eq_ignore_ascii_case(name));
+        field.map(|(_, value)| value.as_str())
+    }
+}
+
+/// Takes the message apart, a large one on a thread of its own.
+///
+/// # Errors
+/// `Rejected(MessageHere)` with the reason if fields cannot say what it says; `Ungroup` if the
+/// call has several recipients and only hidden ones, who would see each other.
+pub(crate) async fn take_apart(outgoing: &Outgoing) -> Result<Parts, SendError> {
+    if outgoing.body.len() < BLOCKING_FROM_BYTES {
+        return parts(&outgoing.body, &outgoing.recipients);
+    }
+    let (body, recipients) = (outgoing.body.clone(), outgoing.recipients.clone());
+    let task = tokio::task::spawn_blocking(move || parts(&body, &recipients));
+    match task.await {
+        Ok(parts) => parts,
+        Err(stopped) => std::panic::resume_unwind(stopped.into_panic()),
+    }
+}
+
+pub(crate) fn parts(body: &[u8], recipients: &[OutgoingRecipient]) -> Result<Parts, SendError> {
+    let message = MessageParser::new()
+        .with_mime_headers()
+        .with_address_headers()
+        .header_text("Subject")
+        .default_header_raw()
+        .parse(body)
+        .ok_or_else(|| refused("the message cannot be parsed"))?;
+    let mut from = mailboxes(message.from());
+    if from.len() != 1 {
+        return Err(refused("From holds more than one address"));
+    }
+    let from = from.remove(0);
+    let (to, cc, bcc) = roles(&message, recipients)?;
+    let content = structure::read(&message)?;
+    Ok(Parts {
+        from,
+        to,
+        cc,
+        bcc,
+        reply_to: mailboxes(message.reply_to()),
+        subject: visible(message.subject().unwrap_or_default()),
+        text: content.text,
+        html: content.html,
+        attachments: content.attachments,
+        headers: other_fields(&message),
+    })
+}
+
+type Roles = (Vec<Mailbox>, Vec<Mailbox>, Vec<Mailbox>);
+
+/// Who of this call's recipients stands in To, who in Cc, and who in neither.
+fn roles(message: &Message<'_>, recipients: &[OutgoingRecipient]) -> Result<Roles, SendError> {
+    let shown = |address: Option<&Address<'_>>| -> BTreeMap<String, Option<String>> {
+        let boxes = mailboxes(address).into_iter();
+        boxes.map(|shown| (key(&shown.email), shown.name)).collect()
+    };
+    let (in_to, in_cc) = (shown(message.to()), shown(message.cc()));
+    let (mut to, mut cc, mut bcc) = (Vec::new(), Vec::new(), Vec::new());
+    for recipient in recipients {
+        let key = recipient.address.key();
+        let (list, name) = match (in_to.get(&key), in_cc.get(&key)) {
+            (Some(name), _) => (&mut to, name.clone()),
+            (None, Some(name)) => (&mut cc, name.clone()),
+            (None, None) => (&mut bcc, None),
+        };
+        list.push(Mailbox {
+            name,
+            email: recipient.address.to_string(),
+        });
+    }
+    // Every service wants somebody in To.
+    if to.is_empty() {
+        to = std::mem::take(&mut cc);
+    }
+    if to.is_empty() {
+        if bcc.len() > 1 {
+            let what = "hidden recipients go one by one, or they would see each other";
+            return Err(SendError::new(Verdict::Ungroup, Reply::none(what)));
+        }
+        to = std::mem::take(&mut bcc);
+    }
+    Ok((to, cc, bcc))
+}
+
+fn key(email: &str) -> String {
+    let address = email.parse::<EmailAddress>();
+    address.map_or_else(|_| email.to_lowercase(), |address| address.key())
+}
+
+fn mailboxes(address: Option<&Address<'_>>) -> Vec<Mailbox> {
+    let list: Vec<&Addr<'_>> = match address {
+        None => Vec::new(),
+        Some(Address::List(list)) => list.iter().collect(),
+        Some(Address::Group(groups)) => groups.iter().flat_map(|g| &g.addresses).collect(),
+    };
+    let mailbox = |addr: &&Addr<'_>| {
+        let email = addr.address.as_deref()?;
+        let parsed = email.parse::<EmailAddress>();
+        let name = addr.name.as_deref().map(visible);
+        Some(Mailbox {
+            name: name.filter(|name| !name.is_empty()),
+            email: parsed.map_or_else(|_| visible(email), |parsed| parsed.to_string()),
+        })
+    };
+    list.iter().filter_map(mailbox).collect()
+}
+
+/// The fields that have no place of their own.
+fn other_fields(message: &Message<'_>) -> Vec<(String, String)> {
+    let fields = message.root_part().headers.iter().filter_map(|header| {
+        let name = header.name.as_str();
+        let lower = name.to_ascii_lowercase();
+        let is_own = OWN_FIELDS.contains(&lower.as_str()) || lower.starts_with("content-");
+        if is_own {
+            return None;
+        }
+        let range = header.offset_start as usize..header.offset_end as usize;
+        let value = message.raw_message.get(range)?;
+        Some((name.to_owned(), unfolded(&String::from_utf8_lossy(value))))
+    });
+    fields.collect()
+}
+
+/// RFC 5322 2.2.3: a field is unfolded by taking its line ends away.
+fn unfolded(value: &str) -> String {
+    let lines = value.split(['\r', '\n']);
+    lines.collect::<String>().trim().to_owned()
+}
+
+/// Text that shall stand in one line.
+fn visible(text: &str) -> String {
+    let shown = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    shown.collect::<String>().trim().to_owned()
+}
+
+/// Another target may take it.
+pub(crate) fn refused(what: &str) -> SendError {
+    // RFC 3463 3.7: conversion required but not supported.
+    let reply = Reply::new(None, Some("5.6.3".to_owned()), what);
+    SendError::new(Verdict::Rejected(Fault::MessageHere), reply)
+}
+
+/// The decoded octets of a leaf.
+fn octets(message: &Message<'_>, part: &mail_parser::MessagePart<'_>) -> Vec<u8> {
+    match &part.body {
+        PartType::Text(text) | PartType::Html(text) => text.as_bytes().to_vec(),
+        PartType::Binary(octets) | PartType::InlineBinary(octets) => octets.to_vec(),
+        PartType::Message(_) | PartType::Multipart(_) => {
+            let range = part.offset_body as usize..part.offset_end as usize;
+            let raw = message.raw_message.get(range);
+            raw.unwrap_or_default().to_vec()
+        }
+    }
+}
