@@ -1,4 +1,4 @@
-//! `/_sandbox/*`: what was taken, faults to arm, webhooks to send.
+//! `/_sandbox/*`: what was taken, how to answer, webhooks to send.
 
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Query, State};
@@ -9,8 +9,8 @@ use http::{StatusCode, header};
 use serde::Deserialize;
 use serde_json::json;
 
+use crate::behaviour::Behaviour;
 use crate::event::{self, EventRequest};
-use crate::fault::Fault;
 use crate::http::json as json_answer;
 use crate::sandbox::Sandbox;
 
@@ -34,7 +34,10 @@ pub(crate) fn router(sandbox: Sandbox) -> Router {
     Router::new()
         .route("/_sandbox/messages", get(messages).delete(forget))
         .route("/_sandbox/stats", get(stats))
-        .route("/_sandbox/fault", post(arm).get(armed).delete(disarm))
+        .route(
+            "/_sandbox/behaviour",
+            post(behave).get(behaviour).delete(behave_well),
+        )
         .route("/_sandbox/event", post(emit))
         .route("/_sandbox/certificate", get(certificate))
         .route("/_sandbox/public-key", get(public_key))
@@ -60,23 +63,26 @@ async fn stats(State(sandbox): State<Sandbox>) -> Response {
     Json(sandbox.stats()).into_response()
 }
 
-async fn arm(State(sandbox): State<Sandbox>, body: Result<Json<Fault>, JsonRejection>) -> Response {
-    let fault = match body {
-        Ok(Json(fault)) => fault,
+async fn behave(
+    State(sandbox): State<Sandbox>,
+    body: Result<Json<Behaviour>, JsonRejection>,
+) -> Response {
+    let behaviour = match body {
+        Ok(Json(behaviour)) => behaviour,
         Err(rejection) => return refusal(&rejection.body_text()),
     };
-    match sandbox.arm(fault) {
-        true => StatusCode::NO_CONTENT.into_response(),
-        false => refusal("the count is 0, or too many faults are armed"),
+    match sandbox.behave(&behaviour) {
+        Ok(()) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => refusal(&error.to_string()),
     }
 }
 
-async fn armed(State(sandbox): State<Sandbox>) -> Response {
-    Json(sandbox.faults().armed()).into_response()
+async fn behaviour(State(sandbox): State<Sandbox>) -> Response {
+    Json(sandbox.behaviour()).into_response()
 }
 
-async fn disarm(State(sandbox): State<Sandbox>) -> StatusCode {
-    sandbox.disarm();
+async fn behave_well(State(sandbox): State<Sandbox>) -> StatusCode {
+    sandbox.behave_well();
     StatusCode::NO_CONTENT
 }
 

@@ -3,9 +3,10 @@
 use hmac::{Hmac, Mac};
 use jiff::Timestamp;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
+use crate::behaviour::Happening;
 use crate::config::Kind;
 use crate::loopback::{PostError, post};
 use crate::mailbox::Taken;
@@ -13,13 +14,18 @@ use crate::sandbox::Sandbox;
 use crate::{mailgun, ses};
 
 /// What is reported.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum EventKind {
+pub enum EventKind {
+    /// The far server took it.
     Delivered,
+    /// The far server asked to come back later.
     Deferred,
+    /// The far server refused it for good.
     Bounced,
+    /// The recipient called it spam.
     Complained,
+    /// The recipient wants no more.
     Unsubscribed,
     /// SES: the answer to a new subscription.
     Subscription,
@@ -45,6 +51,7 @@ pub(crate) struct EventRequest {
 }
 
 /// What a webhook says.
+#[derive(Clone)]
 pub(crate) struct Report {
     /// What happened.
     pub(crate) event: EventKind,
@@ -62,6 +69,24 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    /// What happened to this recipient of a message, now.
+    pub(crate) fn new(
+        sandbox: &Sandbox,
+        happening: &Happening,
+        taken: Taken,
+        recipient: String,
+    ) -> Self {
+        Self {
+            event: happening.event,
+            taken,
+            recipient,
+            at: (sandbox.config().clock)(),
+            serial: sandbox.mailbox().next_serial(),
+            forged: false,
+            reply: happening.reply.clone(),
+        }
+    }
+
     /// The far server's reply.
     pub(crate) fn reply(&self) -> &str {
         let usual = match self.event {

@@ -105,6 +105,7 @@ where
     A: FnOnce() -> Response,
     W: FnOnce(FaultKind) -> Response,
 {
+    tokio::time::sleep(sandbox.mood().latency()).await;
     sandbox.mailbox().note_send();
     let Some(fault) = fault else {
         return accept();

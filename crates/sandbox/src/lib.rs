@@ -12,12 +12,13 @@
 //! | `GET /_sandbox/messages?after=SEQ&limit=N&rcpt=A&raw=1` | what was taken, oldest first |
 //! | `DELETE /_sandbox/messages` | forgets it |
 //! | `GET /_sandbox/stats` | counts of requests, messages, recipients and faults played |
-//! | `POST /_sandbox/fault` | arms a fault for the sends to come |
-//! | `GET`/`DELETE /_sandbox/fault` | the armed faults; disarms them |
+//! | `POST /_sandbox/behaviour` | changes how it answers ([`Behaviour`]) |
+//! | `GET`/`DELETE /_sandbox/behaviour` | how it answers now; answers rightly again |
 //! | `POST /_sandbox/event` | posts a signed webhook to a loopback address |
 //! | `GET /_sandbox/certificate` | SES: the certificate that signs its notifications |
 //! | `GET /_sandbox/public-key` | the public key (PEM) of a service that signs with a key pair |
 
+mod behaviour;
 mod config;
 mod control;
 mod event;
@@ -26,13 +27,16 @@ mod http;
 mod loopback;
 mod mailbox;
 mod mailgun;
+mod reporter;
 mod sandbox;
 mod ses;
 mod smtp;
 
+pub use behaviour::{BadBehaviour, Behaviour, Happening, Scenario, Step, Webhooks};
 pub use config::{
     Account, Clock, Kind, MailgunAccount, SandboxConfig, SesAccount, SmtpAccount, UnknownKind,
 };
+pub use event::EventKind;
 pub use fault::{Fault, FaultKind, Stage, UnknownFault};
 pub use mailbox::{Stats, Taken};
 pub use sandbox::{Sandbox, serve};

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
+use tokio::sync::Notify;
 
 /// Octets of a message's head that are kept when its raw form is dropped.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
@@ -74,6 +75,10 @@ pub struct Stats {
     pub bytes: u64,
     /// Faults played.
     pub faults: u64,
+    /// Webhooks posted of the simulator's own accord and answered 2xx.
+    pub webhooks: u64,
+    /// Webhooks given up.
+    pub webhooks_lost: u64,
     /// Messages forgotten to stay within bounds.
     pub forgotten: u64,
 }
@@ -176,6 +181,7 @@ pub(crate) struct Mailbox {
     shelf: Mutex<Shelf>,
     messages_max: usize,
     body_bytes_max: usize,
+    told: Notify,
 }
 
 impl Mailbox {
@@ -184,6 +190,21 @@ impl Mailbox {
             shelf: Mutex::default(),
             messages_max,
             body_bytes_max,
+            told: Notify::new(),
+        }
+    }
+
+    /// Waits for a message; may come back without one.
+    pub(crate) async fn taken(&self) {
+        self.told.notified().await;
+    }
+
+    /// Notes what became of a webhook.
+    pub(crate) fn note_webhook(&self, is_answered: bool) {
+        let stats = &mut self.lock().stats;
+        match is_answered {
+            true => stats.webhooks += 1,
+            false => stats.webhooks_lost += 1,
         }
     }
 
@@ -219,6 +240,8 @@ impl Mailbox {
             head,
         });
         self.make_room(&mut shelf);
+        drop(shelf);
+        self.told.notify_one();
         id
     }
 

@@ -2,15 +2,17 @@
 
 use std::io;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::behaviour::{BadBehaviour, Behaviour, Mood};
 use crate::config::{Kind, SandboxConfig};
 use crate::event::Signer;
 use crate::fault::{Fault, Faults};
 use crate::mailbox::{Mailbox, Stats, Taken};
-use crate::{control, http, mailgun, ses, smtp};
+use crate::{control, http, mailgun, reporter, ses, smtp};
 
 /// A simulator of one service. Clones share their state.
 #[derive(Clone)]
@@ -23,6 +25,7 @@ struct Inner {
     config: SandboxConfig,
     mailbox: Mailbox,
     faults: Faults,
+    mood: Mood,
     /// Made when first needed: an RSA key takes a moment.
     signer: OnceLock<Option<Signer>>,
 }
@@ -37,6 +40,7 @@ impl Sandbox {
             config,
             mailbox,
             faults: Faults::default(),
+            mood: Mood::default(),
             signer: OnceLock::new(),
         };
         Self {
@@ -86,6 +90,56 @@ impl Sandbox {
         self.inner.faults.clear();
     }
 
+    /// Changes how it answers from now on; what is `None` stays as it is.
+    ///
+    /// # Errors
+    /// When a value is out of its range; nothing has changed then.
+    pub fn behave(&self, behaviour: &Behaviour) -> Result<(), BadBehaviour> {
+        behaviour.check()?;
+        if let Some(latency_ms) = behaviour.latency_ms {
+            self.inner.mood.set_latency_ms(latency_ms);
+        }
+        if let Some(faults) = &behaviour.faults {
+            self.inner.faults.clear();
+            for fault in faults {
+                self.inner.faults.arm(fault.clone());
+            }
+        }
+        if let Some(webhooks) = &behaviour.webhooks {
+            self.inner.mood.set_webhooks(Some(webhooks.clone()));
+        }
+        Ok(())
+    }
+
+    /// Answers rightly and at once again, and reports nothing.
+    pub fn behave_well(&self) {
+        self.inner.faults.clear();
+        self.inner.mood.set_latency_ms(0);
+        self.inner.mood.set_webhooks(None);
+    }
+
+    /// How it answers now.
+    #[must_use]
+    pub fn behaviour(&self) -> Behaviour {
+        let webhooks = self.inner.mood.webhooks();
+        Behaviour {
+            latency_ms: u64::try_from(self.inner.mood.latency().as_millis()).ok(),
+            faults: Some(self.inner.faults.armed()),
+            webhooks: webhooks.map(|webhooks| (*webhooks).clone()),
+        }
+    }
+
+    /// Plays the steps of a scenario, each at its time after now.
+    pub async fn play(&self, steps: Vec<(Duration, Behaviour)>) {
+        let start = tokio::time::Instant::now();
+        for (after, behaviour) in steps {
+            tokio::time::sleep_until(start + after).await;
+            if let Err(error) = self.behave(&behaviour) {
+                tracing::warn!(%error, "a step of the scenario is not played");
+            }
+        }
+    }
+
     /// The certificate (PEM) that signs SES notifications; `None` for the other kinds.
     #[must_use]
     pub fn certificate_pem(&self) -> Option<String> {
@@ -131,7 +185,8 @@ impl Sandbox {
                 http::serve(control, control_router.clone(), shutdown.clone()).await;
             }
         };
-        tokio::join!(service, side);
+        let reporting = reporter::run(self.clone(), shutdown.clone());
+        tokio::join!(service, side, reporting);
         Ok(())
     }
 
@@ -145,6 +200,10 @@ impl Sandbox {
 
     pub(crate) fn faults(&self) -> &Faults {
         &self.inner.faults
+    }
+
+    pub(crate) fn mood(&self) -> &Mood {
+        &self.inner.mood
     }
 
     pub(crate) fn signer(&self) -> Option<&Signer> {

@@ -60,6 +60,7 @@ impl Connection {
                 },
                 Next::Message => {
                     let message = self.message().await?;
+                    tokio::time::sleep(session.latency()).await;
                     session.message(message)
                 }
                 Next::Over => return Ok(()),

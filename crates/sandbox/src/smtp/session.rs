@@ -73,6 +73,11 @@ impl Session {
         }
     }
 
+    /// How long the answer to a message waits.
+    pub(super) fn latency(&self) -> std::time::Duration {
+        self.sandbox.mood().latency()
+    }
+
     /// The greeting.
     pub(crate) fn greet(&self) -> Step {
         let hostname = &self.sandbox.config().smtp.hostname;

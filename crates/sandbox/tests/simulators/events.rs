@@ -100,3 +100,34 @@ async fn nothing_is_posted_beyond_this_machine() {
     let answer: Value = emit(&running, &nothing).await.json().await.unwrap();
     assert_eq!(answer["message"], "no such message was taken");
 }
+
+#[tokio::test]
+async fn webhooks_come_of_their_own_accord_late_and_twice_with_one_id() {
+    let running = start(Kind::Mailgun, config()).await;
+    let (url, mut seen) = receiver().await;
+    let behaviour = json!({ "webhooks": {
+        "url": url, "duplicated": 1, "late_s": 0.2,
+        "events": [{ "event": "bounced", "share": 0 }, { "event": "delivered" }, { "event": "complained", "after_s": 0.3 }],
+    } });
+    let request = client().post(running.url("/_sandbox/behaviour"));
+    let answer = request.json(&behaviour).send().await.unwrap();
+    assert_eq!(answer.status(), 204);
+    let form = Form::new()
+        .text("to", "a@example.net")
+        .part("message", Part::text(MESSAGE).file_name("m"));
+    let send = client().post(running.url("/v3/x.example/messages.mime"));
+    let send = send.basic_auth("api", Some("key-sandbox")).multipart(form);
+    assert_eq!(send.send().await.unwrap().status(), 200);
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        let (_, body) = seen.recv().await.unwrap();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        told.push((
+            text(&body["event-data"]["event"]),
+            text(&body["event-data"]["id"]),
+        ));
+    }
+    assert_eq!(told[0], told[1]);
+    assert_eq!(told[2], told[3]);
+    assert_eq!((&*told[0].0, &*told[2].0), ("delivered", "complained"));
+}

@@ -205,18 +205,24 @@ async fn a_recipient_asks_for_a_cut_after_the_message_was_taken() {
 async fn the_control_endpoints_arm_list_count_and_forget() {
     let running = start(Kind::Ses, config()).await;
     let post = |body: &'static str| {
-        let request = client().post(running.url("/_sandbox/fault"));
+        let request = client().post(running.url("/_sandbox/behaviour"));
         request
             .header("content-type", "application/json")
             .body(body)
             .send()
     };
     assert_eq!(
-        post(r#"{"kind":"429","count":2}"#).await.unwrap().status(),
+        post(r#"{"faults":[{"kind":"429","count":2}]}"#)
+            .await
+            .unwrap()
+            .status(),
         204
     );
     assert_eq!(
-        post(r#"{"kind":"418-teapot"}"#).await.unwrap().status(),
+        post(r#"{"faults":[{"kind":"418-teapot"}]}"#)
+            .await
+            .unwrap()
+            .status(),
         400
     );
     for status in [429, 429, 200] {
