@@ -27,6 +27,9 @@ pub(crate) struct Taken {
     pub(crate) deliveries: Vec<i64>,
 }
 
+/// A message and the deliveries of it to lease, with the states they are in.
+type Chosen = (i64, Vec<(i64, State)>);
+
 /// Which lease is wished for.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wish {
@@ -49,10 +52,17 @@ pub(crate) fn lease(tx: &mut Tx<'_>, wish: Wish) -> Result<Vec<Taken>, Fault> {
         in_turn(&fresh, &backlog)
     };
     let chosen = with_siblings(tx.conn, &candidates, &wish, count_max as usize)?;
-    for pk in chosen.iter().flat_map(|taken| &taken.deliveries) {
-        mark(tx, *pk, wish.session)?;
+    let mut leased: Vec<Taken> = Vec::with_capacity(chosen.len());
+    for (message, deliveries) in chosen {
+        for (pk, before) in &deliveries {
+            mark(tx, *pk, *before, &wish)?;
+        }
+        leased.push(Taken {
+            message,
+            deliveries: deliveries.into_iter().map(|(pk, _)| pk).collect(),
+        });
     }
-    Ok(chosen)
+    Ok(leased)
 }
 
 fn due(conn: &Connection, wish: &Wish, state: State, count_max: u32) -> Result<Vec<i64>, Fault> {
@@ -84,8 +94,8 @@ fn with_siblings(
     candidates: &[i64],
     wish: &Wish,
     count_max: usize,
-) -> Result<Vec<Taken>, Fault> {
-    let mut chosen: Vec<Taken> = Vec::new();
+) -> Result<Vec<Chosen>, Fault> {
+    let mut chosen: Vec<Chosen> = Vec::new();
     let mut seen = HashSet::new();
     let mut room = count_max;
     let mut bytes = 0;
@@ -105,10 +115,7 @@ fn with_siblings(
         }
         deliveries.truncate(room);
         room -= deliveries.len();
-        chosen.push(Taken {
-            message,
-            deliveries,
-        });
+        chosen.push((message, deliveries));
     }
     Ok(chosen)
 }
@@ -121,29 +128,32 @@ fn body_bytes(conn: &Connection, message: i64) -> Result<i64, Fault> {
     Ok(size.unwrap_or(0))
 }
 
-fn due_of_message(conn: &Connection, message: i64, wish: &Wish) -> Result<Vec<i64>, Fault> {
+fn due_of_message(
+    conn: &Connection,
+    message: i64,
+    wish: &Wish,
+) -> Result<Vec<(i64, State)>, Fault> {
     let (first, last) = delivery_range(message);
     let mut find = conn.prepare_cached(
-        "SELECT id FROM deliveries NOT INDEXED WHERE id BETWEEN ?1 AND ?2 AND lane = ?3
+        "SELECT id, state FROM deliveries NOT INDEXED WHERE id BETWEEN ?1 AND ?2 AND lane = ?3
             AND state IN (1, 5) AND due_at <= ?4",
     )?;
-    let found = find.query_map(params![first, last, wish.lane, micros(wish.now)], |row| {
-        row.get(0)
-    })?;
-    Ok(found.collect::<rusqlite::Result<_>>()?)
+    let mut rows = find.query(params![first, last, wish.lane, micros(wish.now)])?;
+    let mut found = Vec::with_capacity(1);
+    while let Some(row) = rows.next()? {
+        found.push((row.get(0)?, columns::state(row.get(1)?)?));
+    }
+    Ok(found)
 }
 
-fn mark(tx: &mut Tx<'_>, pk: i64, session: NodeSession) -> Result<(), Fault> {
-    let (lane, before): (i64, i64) = tx
-        .conn
+fn mark(tx: &mut Tx<'_>, pk: i64, before: State, wish: &Wish) -> Result<(), Fault> {
+    tx.conn
         .prepare_cached(
-            "UPDATE deliveries SET prior_state = state, state = 2, session = ?2
-             WHERE id = ?1 RETURNING lane, prior_state",
+            "UPDATE deliveries SET prior_state = state, state = 2, session = ?2 WHERE id = ?1",
         )?
-        .query_row(params![pk, session.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let before = columns::state(before)?;
-    tx.memory.count(lane, before, -1);
-    tx.memory.count(lane, State::Sending, 1);
+        .execute([pk, wish.session.0])?;
+    tx.memory.count(wish.lane, before, -1);
+    tx.memory.count(wish.lane, State::Sending, 1);
     Ok(())
 }
 

@@ -42,17 +42,20 @@ pub(crate) fn moved(
         (true, false) => 1,
         (true, true) | (false, false) => return Ok(()),
     };
-    let (unsettled, size): (i64, i64) = tx
+    // Not RETURNING, which makes SQLite build a temporary table each time.
+    let message = message_pk(delivery_pk);
+    let (before, size): (i64, i64) = tx
         .conn
-        .prepare_cached(
-            "UPDATE messages SET unsettled = unsettled + ?2,
-                settled_at = CASE WHEN unsettled + ?2 = 0 THEN ?3 END
-             WHERE pk = ?1 RETURNING unsettled, size_bytes",
-        )?
-        .query_row(
-            params![message_pk(delivery_pk), change, micros(at)],
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )?;
+        .prepare_cached("SELECT unsettled, size_bytes FROM messages WHERE pk = ?1")?
+        .query_row([message], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let unsettled = before + change;
+    tx.conn
+        .prepare_cached("UPDATE messages SET unsettled = ?2, settled_at = ?3 WHERE pk = ?1")?
+        .execute(params![
+            message,
+            unsettled,
+            (unsettled == 0).then(|| micros(at))
+        ])?;
     if change < 0 && unsettled == 0 {
         tx.memory.count_body(-size);
     } else if change > 0 && unsettled == 1 {
@@ -91,9 +94,11 @@ pub(crate) struct Line<'a> {
 
 /// Writes an event behind the ones that the delivery has.
 pub(crate) fn write(conn: &Connection, delivery_pk: i64, line: &Line<'_>) -> Result<(), Fault> {
+    // Not INSERT from SELECT, which makes SQLite build a temporary table: it reads and writes one.
     conn.prepare_cached(
         "INSERT INTO events (delivery, seq, at, kind, blame, provider, detail)
-         SELECT ?1, coalesce(max(seq), 0) + 1, ?2, ?3, ?4, ?5, ?6 FROM events WHERE delivery = ?1",
+         VALUES (?1, (SELECT coalesce(max(seq), 0) + 1 FROM events WHERE delivery = ?1),
+            ?2, ?3, ?4, ?5, ?6)",
     )?
     .execute(params![
         delivery_pk,
