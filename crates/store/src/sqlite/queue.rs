@@ -105,6 +105,8 @@ struct Lines {
     lines: [VecDeque<Queued>; 4],
     bytes: usize,
     is_closed: bool,
+    /// Whether the writer sleeps until something comes.
+    is_awaited: bool,
 }
 
 /// Many callers, one writer.
@@ -121,6 +123,7 @@ impl Queue {
                 lines: [const { VecDeque::new() }; 4],
                 bytes: 0,
                 is_closed: false,
+                is_awaited: false,
             }),
             ready: Condvar::new(),
             bytes_max,
@@ -150,8 +153,12 @@ impl Queue {
         let bytes = lines.bytes;
         let line = queued.urgency.line();
         lines.lines[line].push_back(queued);
+        // To wake is a system call: only when the writer sleeps, and once.
+        let wakes = std::mem::take(&mut lines.is_awaited);
         drop(lines);
-        self.ready.notify_one();
+        if wakes {
+            self.ready.notify_one();
+        }
         Ok(bytes)
     }
 
@@ -160,6 +167,7 @@ impl Queue {
     pub(crate) fn take_batch(&self) -> Vec<Queued> {
         let mut lines = self.lock();
         while !lines.is_closed && lines.lines.iter().all(VecDeque::is_empty) {
+            lines.is_awaited = true;
             lines = self
                 .ready
                 .wait(lines)
