@@ -183,7 +183,11 @@ impl Connection {
         };
         let room = self.read_room(phase);
         self.session.input().reserve(room);
-        self.stream.rearm_quickack();
+        match phase {
+            Phase::Data | Phase::Line => self.stream.rearm_quickack(),
+            // The reply acknowledges a whole command.
+            Phase::Idle => {}
+        }
         let read = tokio::select! {
             biased;
             _ = self.stop.wait_for(|stop| *stop >= least) => {

@@ -43,7 +43,8 @@ impl Stream {
 
     /// Has the kernel acknowledge what comes next at once. PHP mailers write the end of a message
     /// as a second small segment, which waits for our acknowledgement: 40 ms per message
-    /// otherwise. The kernel forgets the flag, so it is set before each read.
+    /// otherwise. The kernel forgets the flag, so it is set before each read that no reply of ours
+    /// comes before.
     pub(crate) fn rearm_quickack(&self) {
         #[cfg(target_os = "linux")]
         if let Some(tcp) = self.tcp() {
