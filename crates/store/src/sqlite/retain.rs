@@ -20,6 +20,10 @@ use crate::sqlite::writer::Tx;
 const STEP: i64 = 500;
 /// Steps of one call.
 pub(crate) const STEPS_MAX: usize = 20;
+/// Rows of one table that one step forgets.
+pub(crate) const FORGET_STEP: i64 = 2_000;
+/// Such steps of one call: ten thousand keys a second at the engine's pace of one call in 10 s.
+pub(crate) const FORGET_STEPS_MAX: usize = 50;
 /// How long a provider's event is known to have been applied; providers repeat for hours or days.
 const EVENT_KEYS_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// How long quota buckets are kept; no window is longer than a day and a zone's offset.
@@ -209,8 +213,9 @@ fn drop_message(conn: &Connection, pk: i64) -> Result<(), Fault> {
     Ok(())
 }
 
-/// Forgets keys and counts that nothing asks for any more.
-pub(crate) fn forget(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), Fault> {
+/// Forgets keys and counts that nothing asks for any more, the oldest first; bounded. Answers
+/// whether there may be more of them: after a long stop a day's keys are over at once.
+pub(crate) fn forget(tx: &mut Tx<'_>, now: Timestamp) -> Result<bool, Fault> {
     let before = |kept: SignedDuration| {
         let at = now.saturating_sub(kept);
         at.map_err(|_| columns::damaged("time out of range"))
@@ -219,13 +224,32 @@ pub(crate) fn forget(tx: &mut Tx<'_>, now: Timestamp) -> Result<(), Fault> {
     let keys = micros(before(IDEMPOTENCY_KEPT)?);
     let soft_bounces = micros(before(SOFT_BOUNCES_KEPT)?);
     let hours = before(QUOTAS_KEPT)?.as_second().div_euclid(3_600);
+    let mut is_full = false;
     for (sql, bound) in [
-        ("DELETE FROM event_keys WHERE at < ?1", event_keys),
-        ("DELETE FROM idempotency WHERE created_at < ?1", keys),
-        ("DELETE FROM soft_bounces WHERE at < ?1", soft_bounces),
-        ("DELETE FROM quotas WHERE hour < ?1", hours),
+        (
+            "DELETE FROM event_keys WHERE key IN
+                (SELECT key FROM event_keys WHERE at < ?1 ORDER BY at LIMIT ?2)",
+            event_keys,
+        ),
+        (
+            "DELETE FROM idempotency WHERE (credential, key) IN
+                (SELECT credential, key FROM idempotency WHERE created_at < ?1
+                 ORDER BY created_at LIMIT ?2)",
+            keys,
+        ),
+        (
+            "DELETE FROM soft_bounces WHERE (hash, at) IN
+                (SELECT hash, at FROM soft_bounces WHERE at < ?1 LIMIT ?2)",
+            soft_bounces,
+        ),
+        (
+            "DELETE FROM quotas WHERE (account, hour) IN
+                (SELECT account, hour FROM quotas WHERE hour < ?1 LIMIT ?2)",
+            hours,
+        ),
     ] {
-        tx.conn.prepare_cached(sql)?.execute([bound])?;
+        let gone = tx.conn.prepare_cached(sql)?.execute([bound, FORGET_STEP])?;
+        is_full |= gone as i64 == FORGET_STEP;
     }
-    Ok(())
+    Ok(is_full)
 }

@@ -247,8 +247,12 @@ impl Spool for SqliteStore {
         all_before: Timestamp,
     ) -> Result<(u64, u64), StoreError> {
         let now = self.inner.clock.now();
-        self.write(Load::small(), move |tx| retain::forget(tx, now))
-            .await?;
+        for _ in 0..retain::FORGET_STEPS_MAX {
+            let step = self.write(Load::small(), move |tx| retain::forget(tx, now));
+            if !step.await? {
+                break;
+            }
+        }
         let (mut bodies, mut messages) = (0, 0);
         for _ in 0..retain::STEPS_MAX {
             let step = move |tx: &mut Tx<'_>| retain::step(tx, bodies_before, all_before);

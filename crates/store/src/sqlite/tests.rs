@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod full;
 mod history;
+mod keys;
 mod open;
 
 use std::sync::Arc;
