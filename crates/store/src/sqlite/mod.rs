@@ -9,6 +9,7 @@ mod body;
 mod columns;
 mod events;
 mod fault;
+mod filter;
 mod key;
 mod lease;
 mod moves;
@@ -48,6 +49,7 @@ use crate::config::SqliteConfig;
 use crate::metrics::Metrics;
 use crate::sqlite::body::BodyFiles;
 use crate::sqlite::fault::Fault;
+use crate::sqlite::filter::HashFilter;
 use crate::sqlite::key::AddressKey;
 use crate::sqlite::queue::{Operation, Queue, Queued, Urgency};
 use crate::sqlite::readers::Readers;
@@ -73,6 +75,9 @@ struct Inner {
     readers: Arc<Readers>,
     files: BodyFiles,
     key: AddressKey,
+    /// What may be suppressed; `None` if the store was opened to be read only, since then another
+    /// process may write.
+    suppressed: Option<Arc<HashFilter>>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     on_fatal: OnFatal,
@@ -142,6 +147,7 @@ impl SqliteStore {
         if swept > 0 {
             tracing::info!(files = swept, "removed bodies that no message names");
         }
+        let suppressed = Arc::new(suppression::filter(&conn)?);
         let queue = Arc::new(Queue::new(size(config.queue_bytes_max.0)));
         let writer = Writer {
             memory: Memory::load(&conn).map_err(Fault::from)?,
@@ -165,6 +171,7 @@ impl SqliteStore {
                 readers,
                 files,
                 key,
+                suppressed: Some(suppressed),
                 clock,
                 metrics,
                 on_fatal,
@@ -202,6 +209,7 @@ impl SqliteStore {
                     dir: config.bodies_dir(),
                 },
                 key,
+                suppressed: None,
                 clock,
                 metrics: Arc::new(Metrics::register(registry)?),
                 on_fatal: Arc::new(|_| {}),
@@ -292,8 +300,7 @@ impl SqliteStore {
     }
 
     fn queue(&self) -> Result<&Arc<Queue>, StoreError> {
-        let queue = self.inner.queue.as_ref();
-        queue.ok_or_else(|| StoreError::Engine("the store was opened to be read only".into()))
+        self.inner.queue.as_ref().ok_or_else(read_only)
     }
 }
 
@@ -358,6 +365,10 @@ fn prepare_files(config: &SqliteConfig) -> Result<File, StoreError> {
             engine(config, &error)
         }
     })
+}
+
+fn read_only() -> StoreError {
+    StoreError::Engine("the store was opened to be read only".into())
 }
 
 fn engine(config: &SqliteConfig, error: &io::Error) -> StoreError {

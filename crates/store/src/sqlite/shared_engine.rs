@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use malote_core::address::EmailAddress;
 
-use crate::sqlite::{Load, SqliteStore, quota, states, suppression};
+use crate::sqlite::{Load, SqliteStore, quota, read_only, states, suppression};
 use crate::{
     BreakerRecord, QuotaGrant, QuotaRequest, Shared, StoreError, Suppression, SuppressionScope,
     Switch, WarmupRecord,
@@ -68,6 +68,11 @@ impl Shared for SqliteStore {
         now: Timestamp,
     ) -> Result<Vec<Option<Suppression>>, StoreError> {
         let key = self.inner.key.clone();
+        if let Some(filter) = &self.inner.suppressed
+            && !suppression::may_stop(filter, &key, addresses, scopes)
+        {
+            return Ok(vec![None; addresses.len()]);
+        }
         let (addresses, scopes) = (addresses.to_vec(), scopes.to_vec());
         self.read(move |conn| suppression::lookup(conn, &key, (&addresses, &scopes), now))
             .await
@@ -75,13 +80,16 @@ impl Shared for SqliteStore {
 
     async fn suppress(&self, entries: Vec<Suppression>) -> Result<(), StoreError> {
         let key = self.inner.key.clone();
+        let filter = self.inner.suppressed.clone().ok_or_else(read_only)?;
         let load = Load {
             operations: entries.len(),
             bytes: 512 * (1 + entries.len()),
             ..Load::small()
         };
-        self.write(load, move |tx| suppression::suppress(tx, &key, &entries))
-            .await
+        self.write(load, move |tx| {
+            suppression::suppress(tx, (&key, &filter), &entries)
+        })
+        .await
     }
 
     async fn unsuppress(

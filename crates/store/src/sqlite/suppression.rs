@@ -6,6 +6,7 @@ use rusqlite::{Connection, Row, params};
 
 use crate::sqlite::columns::{damaged, micros, parsed, timestamp, unsigned};
 use crate::sqlite::fault::Fault;
+use crate::sqlite::filter::HashFilter;
 use crate::sqlite::key::AddressKey;
 use crate::sqlite::rows::{opt_str, str_of};
 use crate::sqlite::writer::Tx;
@@ -60,6 +61,31 @@ fn read(row: &Row<'_>) -> Result<Suppression, Fault> {
     })
 }
 
+/// What may be suppressed: a filter of every entry, on disk or about to be.
+pub(crate) fn filter(conn: &Connection) -> Result<HashFilter, Fault> {
+    let filter = HashFilter::new();
+    let mut find = conn.prepare("SELECT hash FROM suppressions")?;
+    let mut rows = find.query([])?;
+    while let Some(row) = rows.next()? {
+        filter.add(&row.get(0)?);
+    }
+    Ok(filter)
+}
+
+/// Whether any of these addresses may be suppressed; `false` is certain.
+pub(crate) fn may_stop(
+    filter: &HashFilter,
+    key: &AddressKey,
+    addresses: &[EmailAddress],
+    scopes: &[SuppressionScope],
+) -> bool {
+    addresses.iter().any(|address| {
+        let address_key = address.key();
+        let mut scopes = scopes.iter().map(scope_text);
+        scopes.any(|scope| filter.may_hold(&key.hash(scope, &address_key)))
+    })
+}
+
 /// For each address, the first suppression in the order of the scopes that stands now.
 pub(crate) fn lookup(
     conn: &Connection,
@@ -89,15 +115,17 @@ pub(crate) fn lookup(
     Ok(found)
 }
 
-/// Writes suppressions; one that stands is replaced only by one that lasts longer.
+/// Writes suppressions; one that stands is replaced only by one that lasts longer. They are in the
+/// filter before the commit: whoever is told of them finds them.
 pub(crate) fn suppress(
     tx: &mut Tx<'_>,
-    key: &AddressKey,
+    (key, filter): (&AddressKey, &HashFilter),
     entries: &[Suppression],
 ) -> Result<(), Fault> {
     for entry in entries {
         let scope = scope_text(&entry.scope);
         let hash = key.hash(scope, &entry.address.key());
+        filter.add(&hash);
         tx.conn
             .prepare_cached(
                 "INSERT INTO suppressions (hash, address, scope, reason, detail, provider,
