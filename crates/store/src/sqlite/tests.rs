@@ -7,6 +7,7 @@ mod full;
 mod history;
 mod keys;
 mod open;
+mod suppressed;
 
 use std::sync::Arc;
 
