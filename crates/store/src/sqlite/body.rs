@@ -63,31 +63,40 @@ impl BodyFiles {
         self.dir.join(&name[30..]).join(name)
     }
 
-    /// Writes a body so that it is there after a power cut: file, then name, then directory.
+    /// Writes a body so that it is there after a power cut: file, then directory. It has its name
+    /// from the beginning, since only a row, which commits later, makes it a body: a rename would
+    /// be a second commit of the file system's journal.
     pub(crate) fn write(&self, id: MessageId, body: &[u8]) -> Result<(), Fault> {
-        if self.path(id).exists() {
-            let text = format!("{id} is the id of another message");
-            return Err(Fault::Refused(StoreError::Engine(text)));
-        }
-        self.try_write(id, body).map_err(|error| of_io(&error))
-    }
-
-    fn try_write(&self, id: MessageId, body: &[u8]) -> io::Result<()> {
         let path = self.path(id);
         let dir = path.parent().unwrap_or(&self.dir);
-        match fs::DirBuilder::new().mode(0o700).create(dir) {
-            Ok(()) => sync_dir(&self.dir)?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(error),
-        }
-        let partial = path.with_extension("part");
-        let written = write_synced(&partial, body).and_then(|()| fs::rename(&partial, &path));
-        if let Err(error) = written {
+        self.make_dir(dir).map_err(|error| of_io(&error))?;
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path);
+        let mut file = match file {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let text = format!("{id} is the id of another message");
+                return Err(Fault::Refused(StoreError::Engine(text)));
+            }
+            Err(error) => return Err(of_io(&error)),
+        };
+        let written = file.write_all(body).and_then(|()| file.sync_all());
+        written.and_then(|()| sync_dir(dir)).map_err(|error| {
             // The first error is the one to tell; the next start sweeps what is left.
-            drop(fs::remove_file(&partial));
-            return Err(error);
+            drop(fs::remove_file(&path));
+            of_io(&error)
+        })
+    }
+
+    fn make_dir(&self, dir: &Path) -> io::Result<()> {
+        match fs::DirBuilder::new().mode(0o700).create(dir) {
+            Ok(()) => sync_dir(&self.dir),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            Err(error) => Err(error),
         }
-        sync_dir(dir)
     }
 
     /// Removes a body that no row names.
