@@ -1,88 +1,206 @@
-//! `malote sandbox`: a simulator of a service's send API, for rehearsals.
+//! `malote sandbox`: simulators of the services' send APIs, for rehearsals.
 
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use malote_core::clock::{Clock, SystemClock};
-use malote_sandbox::{Kind, Sandbox, SandboxConfig};
+use malote_sandbox::{Behaviour, Kind, Sandbox, SandboxConfig, Scenario};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::exit::{Failure, Outcome};
 use super::out;
 
-/// Which service is simulated, and with which account. Nothing it takes is sent anywhere.
+/// Largest scenario file.
+const SCENARIO_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Which services are simulated, and with which account. Nothing they take is sent anywhere.
 #[derive(Debug, clap::Args)]
 pub(super) struct SandboxArgs {
-    /// ses, mailgun or smtp.
-    #[arg(long)]
-    kind: Kind,
+    /// The service: ses, mailgun, sendgrid, postmark and so on; an unknown name lists them all.
+    #[arg(long, required_unless_present = "all", requires = "listen")]
+    kind: Option<Kind>,
     /// Where the service's API listens.
-    #[arg(long, value_name = "ADDRESS:PORT")]
-    listen: SocketAddr,
-    /// Where /_sandbox/messages, /_sandbox/fault and the like listen [default: ses and mailgun with
-    /// the API, smtp on any free port of 127.0.0.1].
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "kind")]
+    listen: Option<SocketAddr>,
+    /// Every service at once, each on a port of its own on 127.0.0.1.
+    #[arg(long, conflicts_with_all = ["kind", "listen", "control"])]
+    all: bool,
+    /// --all: the first port; the services take those that follow.
+    #[arg(long, value_name = "PORT", requires = "all", default_value_t = 9000)]
+    base_port: u16,
+    /// How they answer as time passes: steps with latency, faults and webhooks (TOML; see
+    /// config/rehearsal.toml).
+    #[arg(long, value_name = "FILE")]
+    scenario: Option<PathBuf>,
+    /// Where /_sandbox/messages, /_sandbox/behaviour and the like listen [default: with the API,
+    /// for smtp on any free port of 127.0.0.1].
     #[arg(long, value_name = "ADDRESS:PORT")]
     control: Option<SocketAddr>,
+    #[command(flatten)]
+    account: AccountArgs,
+}
+
+/// The simulated account.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Account")]
+struct AccountArgs {
+    /// All but ses and smtp: the key that is known [default: key-sandbox].
+    #[arg(long)]
+    api_key: Option<String>,
+    /// mailjet: the second half of its key [default: secret-sandbox].
+    #[arg(long)]
+    secret_key: Option<String>,
+    /// What webhooks are signed with or carry, where that is a shared secret [default: mailgun
+    /// signing-key-sandbox, others webhook-sandbox].
+    #[arg(long)]
+    webhook_signing_key: Option<String>,
+    /// A domain that mail may come from; repeat for more [default: every domain].
+    #[arg(long = "sender", value_name = "DOMAIN")]
+    senders: Vec<String>,
+    /// An IP pool, message stream or configuration set that exists; repeat for more [default:
+    /// every name].
+    #[arg(long = "pool", value_name = "NAME")]
+    pools: Vec<String>,
+    /// The account is new and may not mail everybody yet.
+    #[arg(long)]
+    limited: bool,
     /// ses: the region that requests must be signed for.
-    #[arg(long, help_heading = "Account")]
+    #[arg(long)]
     region: Option<String>,
     /// ses: the access key id that is known [default: the one of Amazon's documentation].
-    #[arg(long, help_heading = "Account", requires = "secret_access_key")]
+    #[arg(long, requires = "secret_access_key")]
     access_key_id: Option<String>,
     /// ses: its secret.
-    #[arg(long, help_heading = "Account", requires = "access_key_id")]
+    #[arg(long, requires = "access_key_id")]
     secret_access_key: Option<String>,
     /// ses: the topic that its notifications come from.
-    #[arg(long, help_heading = "Account", value_name = "ARN")]
+    #[arg(long, value_name = "ARN")]
     topic_arn: Option<String>,
     /// ses: where to write the certificate that signs its notifications.
-    #[arg(long, help_heading = "Account", value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     certificate_file: Option<PathBuf>,
-    /// mailgun: the API key that is known [default: key-sandbox].
-    #[arg(long, help_heading = "Account")]
-    api_key: Option<String>,
-    /// mailgun: the key that signs webhooks [default: signing-key-sandbox].
-    #[arg(long, help_heading = "Account")]
-    webhook_signing_key: Option<String>,
     /// smtp: the login that is required [default: none is].
-    #[arg(long, help_heading = "Account", requires = "password")]
+    #[arg(long, requires = "password")]
     user: Option<String>,
     /// smtp: its password.
-    #[arg(long, help_heading = "Account", requires = "user")]
+    #[arg(long, requires = "user")]
     password: Option<String>,
+}
+
+/// A simulator with its sockets.
+struct Seat {
+    sandbox: Sandbox,
+    listener: TcpListener,
+    control: Option<TcpListener>,
+    steps: Vec<(Duration, Behaviour)>,
 }
 
 /// Runs `malote sandbox` until Ctrl-C or SIGTERM.
 pub(super) async fn run(args: SandboxArgs) -> Outcome {
-    let listener = bind(args.listen).await?;
-    let any_port = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let control = match (args.control, args.kind) {
-        (Some(address), _) => Some(bind(address).await?),
-        (None, Kind::Smtp) => Some(bind(any_port).await?),
-        (None, Kind::Ses | Kind::Mailgun) => None,
+    let scenario = match &args.scenario {
+        Some(path) => read_scenario(path).await?,
+        None => Scenario::default(),
     };
-    let kind = args.kind;
-    let api = listener.local_addr()?;
-    let controlled = control.as_ref().map_or(Ok(api), TcpListener::local_addr)?;
-    let sandbox = Sandbox::new(kind, config(args));
-    out::text(&format!(
-        "sandbox {} listens on {api}; what it took: http://{controlled}/_sandbox/messages",
-        kind.as_str()
-    ))?;
+    let config = config(args.account);
+    let mut seats = Vec::new();
+    for (kind, listen, control) in places(args.kind, args.listen, args.control, args.base_port)? {
+        let steps = scenario.of(kind).map_err(|error| {
+            let path = args.scenario.as_deref().unwrap_or(Path::new("scenario"));
+            Failure::Usage(format!("{}: {error}", path.display()))
+        })?;
+        seats.push(Seat {
+            sandbox: Sandbox::new(kind, config.clone()),
+            listener: bind(listen).await?,
+            control: match control {
+                Some(address) => Some(bind(address).await?),
+                None => None,
+            },
+            steps,
+        });
+    }
+    announce(&seats)?;
+    serve(seats).await
+}
+
+/// Which kinds listen where.
+fn places(
+    kind: Option<Kind>,
+    listen: Option<SocketAddr>,
+    control: Option<SocketAddr>,
+    base_port: u16,
+) -> Outcome<Vec<(Kind, SocketAddr, Option<SocketAddr>)>> {
+    let here = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let any_port = |kind| (kind == Kind::Smtp).then(|| here(0));
+    if let (Some(kind), Some(listen)) = (kind, listen) {
+        return Ok(vec![(kind, listen, control.or_else(|| any_port(kind)))]);
+    }
+    let mut places = Vec::new();
+    for (kind, offset) in Kind::all().zip(0..) {
+        let Some(port) = base_port.checked_add(offset) else {
+            return Err(Failure::Usage(format!(
+                "--base-port {base_port} leaves no room for every service below 65536"
+            )));
+        };
+        places.push((kind, here(port), any_port(kind)));
+    }
+    Ok(places)
+}
+
+fn announce(seats: &[Seat]) -> Outcome {
+    for seat in seats {
+        let api = seat.listener.local_addr()?;
+        let control = seat.control.as_ref();
+        let controlled = control.map_or(Ok(api), TcpListener::local_addr)?;
+        out::text(&format!(
+            "sandbox {} listens on {api}; what it took: http://{controlled}/_sandbox/messages",
+            seat.sandbox.kind().as_str()
+        ))?;
+    }
+    Ok(())
+}
+
+async fn serve(seats: Vec<Seat>) -> Outcome {
     let shutdown = CancellationToken::new();
+    let mut serving = JoinSet::new();
+    for seat in seats {
+        let (player, steps) = (seat.sandbox.clone(), seat.steps);
+        let stop = shutdown.clone();
+        tokio::spawn(async move { stop.run_until_cancelled(player.play(steps)).await });
+        let shutdown = shutdown.clone();
+        serving.spawn(async move {
+            let sandbox = seat.sandbox;
+            sandbox.serve(seat.listener, seat.control, shutdown).await
+        });
+    }
     let mut terminate = signal(SignalKind::terminate())?;
-    let serving = sandbox.serve(listener, control, shutdown.clone());
-    tokio::pin!(serving);
     tokio::select! {
-        ended = &mut serving => return Ok(ended?),
+        Some(ended) = serving.join_next() => return Ok(ended??),
         ended = tokio::signal::ctrl_c() => ended?,
         _ = terminate.recv() => {}
     }
     shutdown.cancel();
-    Ok(serving.await?)
+    while let Some(ended) = serving.join_next().await {
+        ended??;
+    }
+    Ok(())
+}
+
+async fn read_scenario(path: &Path) -> Outcome<Scenario> {
+    let fault =
+        |error: &dyn std::fmt::Display| Failure::Usage(format!("{}: {error}", path.display()));
+    let metadata = tokio::fs::metadata(path).await.map_err(|e| fault(&e))?;
+    if !metadata.is_file() || metadata.len() > SCENARIO_BYTES_MAX {
+        return Err(fault(&"is not a file of at most 1 MiB"));
+    }
+    let text = tokio::fs::read_to_string(path)
+        .await
+        .map_err(|e| fault(&e))?;
+    toml::from_str(&text).map_err(|error| fault(&error))
 }
 
 async fn bind(address: SocketAddr) -> Outcome<TcpListener> {
@@ -90,7 +208,7 @@ async fn bind(address: SocketAddr) -> Outcome<TcpListener> {
     bound.map_err(|error| Failure::failed(format!("{address}: {error}")))
 }
 
-fn config(args: SandboxArgs) -> SandboxConfig {
+fn config(args: AccountArgs) -> SandboxConfig {
     let clock = SystemClock::start();
     let mut config = SandboxConfig::new(Arc::new(move || clock.now()));
     let ses = &mut config.ses;
@@ -99,17 +217,55 @@ fn config(args: SandboxArgs) -> SandboxConfig {
     put(&mut ses.secret_access_key, args.secret_access_key);
     put(&mut ses.topic_arn, args.topic_arn);
     ses.certificate_file = args.certificate_file;
-    put(&mut config.mailgun.api_key, args.api_key);
+    ses.configuration_sets = listed(args.pools.clone());
+    put(&mut config.mailgun.api_key, args.api_key.clone());
     put(
         &mut config.mailgun.webhook_signing_key,
-        args.webhook_signing_key,
+        args.webhook_signing_key.clone(),
     );
+    config.mailgun.domains = listed(args.senders.clone());
+    let account = &mut config.account;
+    put(&mut account.api_key, args.api_key);
+    put(&mut account.secret_key, args.secret_key);
+    put(&mut account.webhook_secret, args.webhook_signing_key);
+    account.senders = listed(args.senders);
+    account.pools = listed(args.pools);
+    account.is_limited = args.limited;
     config.smtp.login = args.user.zip(args.password);
     config
+}
+
+fn listed(given: Vec<String>) -> Option<Vec<String>> {
+    (!given.is_empty()).then_some(given)
 }
 
 fn put(place: &mut String, given: Option<String>) {
     if let Some(given) = given {
         *place = given;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_example_of_a_rehearsal_is_good_for_every_kind() {
+        let text = include_str!("../../../../config/rehearsal.toml");
+        let scenario: Scenario = toml::from_str(text).unwrap();
+        for kind in Kind::all() {
+            let steps = scenario.of(kind).unwrap();
+            let expected = if kind == Kind::Mailgun { 3 } else { 1 };
+            assert_eq!(steps.len(), expected, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn every_service_has_a_port_of_its_own_or_none_has() {
+        let ports = places(None, None, None, 9000).unwrap_or_default();
+        let mut taken: Vec<u16> = ports.iter().map(|(_, listen, _)| listen.port()).collect();
+        taken.dedup();
+        assert_eq!(taken.len(), Kind::all().count());
+        assert!(places(None, None, None, u16::MAX).is_err());
     }
 }
