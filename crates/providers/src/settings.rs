@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use malote_core::fault::ConfigFault;
 use malote_core::secret::{Secret, SecretFault, SecretSource};
 use reqwest::Url;
+use serde::Deserialize;
 
 /// Fetches a secret of the table `at`. Says what is wrong with it, and warns of one that stands in
 /// the configuration itself.
@@ -38,6 +39,32 @@ pub(crate) fn secret(
             None
         }
     }
+}
+
+/// [`secret`] that must be there.
+pub(crate) fn required_secret(
+    at: &str,
+    source: &SecretSource<'_>,
+    faults: &mut Vec<ConfigFault>,
+) -> Option<Secret> {
+    let field = source.field;
+    if source.literal.is_none() && source.env.is_none() && source.file.is_none() {
+        let message = format!("is missing: give {field}, {field}_env or {field}_file");
+        faults.push(ConfigFault::error(format!("{at}.{field}"), message));
+        return None;
+    }
+    secret(at, source, faults)
+}
+
+/// How a service without a call for raw MIME is sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// By SMTP, octet for octet.
+    #[default]
+    Smtp,
+    /// By its HTTP API, the message taken apart into fields.
+    Api,
 }
 
 /// Reads the endpoint at `path`: an `https` URL without query or user; `http` only to this

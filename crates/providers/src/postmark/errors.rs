@@ -1,0 +1,207 @@
+//! What Postmark documents of its answers.
+
+use crate::Documented;
+
+/// The answers, by error code. The code counts and not the status: some codes look like one.
+pub(crate) const DOCUMENTED: &[Documented] = &[
+    Documented::new(
+        200,
+        r#"{"To":"a@x.test","SubmittedAt":"2026-11-22T00:00:00Z","MessageID":"b7bc2f4a-e38e-4336-af7d-e6c392c2f817","ErrorCode":0,"Message":"OK"}"#,
+        "accepted",
+        "email API: send a single email",
+    ),
+    Documented::new(
+        200,
+        r#"{"MessageID":"38360f97-ff7f-44b2-bcd1-5ea94ff2af00","Message":"Message accepted, but delivery may be delayed."}"#,
+        "accepted",
+        "django-anymail #392: while the service is slow the error code is missing",
+    ),
+    Documented::new(
+        200,
+        r#"{"To":"a@x.test","MessageID":"b7bc2f4a-e38e-4336-af7d-e6c392c2f817","ErrorCode":0,"Message":"Message OK, but will not deliver to these inactive addresses: a@x.test. Inactive recipients are ones that have generated a hard bounce or a spam complaint."}"#,
+        "suppressed",
+        "email API: refused in a success, for the recipients it names",
+    ),
+    Documented::new(
+        200,
+        r#"{"ErrorCode":406,"Message":"You tried to send to a recipient that has been marked as inactive.\n Found inactive addresses: a@x.test.\n Inactive recipients are ones that have generated a hard bounce or a spam complaint."}"#,
+        "suppressed",
+        "email API, batch: each message's own code under status 200",
+    ),
+    Documented::new(
+        401,
+        r#"{"ErrorCode":10,"Message":"The Server Token you provided in the X-Postmark-Server-Token request header was invalid."}"#,
+        "provider_unusable",
+        "error code 10: bad or missing API token",
+    ),
+    Documented::new(
+        422,
+        r#"{"ErrorCode":10,"Message":"Bad or missing API token."}"#,
+        "provider_unusable",
+        "error code 10: bad or missing API token",
+    ),
+    Documented::new(
+        422,
+        r#"{"ErrorCode":11,"Message":"Multiple errors occurred.","Errors":[]}"#,
+        "rejected_message_here",
+        "error code 11: several errors",
+    ),
+    Documented::new(
+        503,
+        r#"{"ErrorCode":100,"Message":"The Postmark API is offline for maintenance."}"#,
+        "transient",
+        "error code 100: maintenance",
+    ),
+    Documented::new(
+        422,
+        r#"{"ErrorCode":300,"Message":"Invalid 'To' address: 'invalid@localhost'."}"#,
+        "rejected_recipient",
+        "error code 300: invalid email request, of a recipient",
+    ),
+    Documented::new(
+        422,
+        r#"{"ErrorCode":300,"Message":"Error parsing 'Cc': Illegal email domain '+' in address 'user@+'."}"#,
+        "rejected_recipient",
+        "error code 300: invalid email request, of a recipient",
+    ),
+    Documented::new(
+        422,
+        r#"{"ErrorCode":300,"Message":"Invalid 'From' address: 'invalid@localhost'."}"#,
+        "rejected_message_here",
+        "error code 300: invalid email request",
+    ),
+    Documented::new(
+        422,
+        r#"{"ErrorCode":300,"Message":"Error parsing 'Reply-To': Illegal email domain '+' in address 'invalid@+'."}"#,
+        "rejected_message_here",
+        "error code 300: invalid email request",
+    ),
+    Documented::new(
+        422,
+        r#"{"ErrorCode":300,"Message":"Invalid metadata content. Field names are limited to 20 characters..."}"#,
+        "rejected_message_here",
+        "error code 300: invalid email request",
+    ),
+    Documented::new(
+        422,
+        r#"{"ErrorCode":400,"Message":"The 'From' address you supplied (a@shop.example) is not a Sender Signature on your account."}"#,
+        "sender_unusable",
+        "error code 400: sender signature not found; not HTTP's 400",
+    ),
+    Documented::new(
+        422,
+        r#"{"ErrorCode":401,"Message":"Sender signature not confirmed."}"#,
+        "sender_unusable",
+        "error code 401: sender signature not confirmed; not HTTP's 401",
+    ),
+    Documented::new(
+        422,
+        r#"{"ErrorCode":402,"Message":"Received invalid JSON input."}"#,
+        "rejected_message_here",
+        "error code 402: invalid JSON; not HTTP's 402",
+    ),
+    Documented::new(
+        422,
+        r#"{"ErrorCode":403,"Message":"Invalid request field(s) - Headers"}"#,
+        "rejected_message_here",
+        "error code 403: invalid request field; not HTTP's 403",
+    ),
+    Documented::new(
+        422,
+        r#"{"ErrorCode":405,"Message":"Not allowed to send: your account has run out of credits."}"#,
+        "quota_spent",
+        "error code 405: out of credits; not HTTP's 405",
+    ),
+    Documented::new(
+        422,
+        r#"{"ErrorCode":406,"Message":"You tried to send to a recipient that has been marked as inactive.\n Found inactive addresses: a@x.test.\n Inactive recipients are ones that have generated a hard bounce or a spam complaint."}"#,
+        "suppressed",
+        "error code 406: inactive recipient",
+    ),
+    Documented::new(
+        422,
+        r#"{"ErrorCode":409,"Message":"JSON required: set Accept and Content-Type to application/json."}"#,
+        "rejected_message_here",
+        "error code 409: JSON required",
+    ),
+    Documented::new(
+        422,
+        r#"{"ErrorCode":410,"Message":"Too many batch messages."}"#,
+        "rejected_message_here",
+        "error code 410: more than 500 messages",
+    ),
+    Documented::new(
+        422,
+        r#"{"ErrorCode":411,"Message":"Forbidden attachment type."}"#,
+        "rejected_message_here",
+        "error code 411: forbidden attachment type",
+    ),
+    Documented::new(
+        422,
+        r#"{"ErrorCode":412,"Message":"While your account is pending approval, all recipient addresses must share the same domain as the 'From' address."}"#,
+        "rejected_not_permitted",
+        "error code 412: account is pending",
+    ),
+    Documented::new(
+        422,
+        r#"{"ErrorCode":413,"Message":"Account may not send."}"#,
+        "provider_unusable",
+        "error code 413: account not approved; not HTTP's 413",
+    ),
+    Documented::new(
+        422,
+        r#"{"ErrorCode":1226,"Message":"The message stream for the provided 'ID' was not found."}"#,
+        "pool_unusable",
+        "error code 1226: message stream not found",
+    ),
+    Documented::new(
+        422,
+        r#"{"ErrorCode":1235,"Message":"The 'MessageStream' provided does not exist on this server."}"#,
+        "pool_unusable",
+        "error code 1235: message stream not on this server",
+    ),
+    Documented::new(
+        422,
+        r#"{"ErrorCode":1236,"Message":"Sending is not supported on the supplied 'MessageStream'."}"#,
+        "pool_unusable",
+        "error code 1236: message stream that cannot send",
+    ),
+    Documented::new(
+        422,
+        r#"{"ErrorCode":500,"Message":"Sender signature query exception."}"#,
+        "rejected_message_here",
+        "error code 500: not HTTP's 500",
+    ),
+    Documented::new(
+        403,
+        "<html><body>Forbidden</body></html>",
+        "transient",
+        "a network filter in front of the service; not the token",
+    ),
+    Documented::new(
+        413,
+        r#"{"ErrorCode":300,"Message":"Payload Too Large"}"#,
+        "rejected_message_here",
+        "HTTP 413: more than 10 MB",
+    ),
+    Documented::new(
+        415,
+        r#"{"ErrorCode":409,"Message":"JSON required."}"#,
+        "rejected_message_here",
+        "HTTP 415: a header field is missing",
+    ),
+    Documented::new(
+        429,
+        r#"{"ErrorCode":429,"Message":"Rate Limit Exceeded"}"#,
+        "throttled",
+        "HTTP 429: no wait is given",
+    ),
+    Documented::new(429, "", "throttled", "HTTP 429: no wait is given"),
+    Documented::new(
+        500,
+        r#"{"ErrorCode":500,"Message":"Internal Server Error"}"#,
+        "transient",
+        "HTTP 500",
+    ),
+    Documented::new(503, "", "transient", "HTTP 503: planned outage"),
+];
