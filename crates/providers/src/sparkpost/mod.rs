@@ -1,0 +1,39 @@
+//! SparkPost: raw mail by the Transmissions API.
+
+mod account;
+mod classify;
+mod config;
+mod errors;
+mod request;
+mod send;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use malote_core::clock::Clock;
+use malote_core::fault::ConfigFault;
+use malote_core::name::ProviderName;
+
+pub(crate) use config::SparkpostConfig;
+#[allow(
+    unused_imports,
+    reason = "rows of the table test and of the documentation"
+)]
+pub(crate) use errors::DOCUMENTED;
+
+use crate::{Adapter, ProviderConfig, api};
+
+/// Builds the adapter of `[providers.NAME.sparkpost]`.
+pub(crate) fn build(
+    name: &ProviderName,
+    table: &SparkpostConfig,
+    config: &ProviderConfig,
+    clock: &Arc<dyn Clock>,
+    faults: &mut Vec<ConfigFault>,
+) -> Option<Adapter> {
+    let at = format!("providers.{name}");
+    let settings = table.check(&at, config, faults);
+    let service = send::Sparkpost::new(settings?);
+    api::adapter(name, service, config, clock, faults)
+}
