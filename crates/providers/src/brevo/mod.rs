@@ -1,0 +1,38 @@
+//! Brevo: messages taken apart into the fields of its transactional API.
+
+mod account;
+mod classify;
+mod config;
+mod errors;
+mod request;
+mod send;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use malote_core::clock::Clock;
+use malote_core::fault::ConfigFault;
+use malote_core::name::ProviderName;
+
+pub(crate) use config::BrevoConfig;
+#[allow(
+    unused_imports,
+    reason = "rows of the table test and of the documentation"
+)]
+pub(crate) use errors::DOCUMENTED;
+
+use crate::{Adapter, ProviderConfig, api};
+
+/// Builds the adapter of `[providers.NAME.brevo]`.
+pub(crate) fn build(
+    name: &ProviderName,
+    table: &BrevoConfig,
+    config: &ProviderConfig,
+    clock: &Arc<dyn Clock>,
+    faults: &mut Vec<ConfigFault>,
+) -> Option<Adapter> {
+    let settings = table.check(&format!("providers.{name}"), faults);
+    let service = send::Brevo::new(settings?);
+    api::adapter(name, service, config, clock, faults)
+}
