@@ -216,3 +216,31 @@ impl SnsWebhook {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use malote_core::clock::SystemClock;
+
+    use super::*;
+
+    #[test]
+    fn who_says_nothing_of_sha_1_is_warned_of_it() {
+        for (allow_sha1, warnings) in [
+            (None, vec!["providers.ses.webhook.allow_sha1"]),
+            (Some(true), vec![]),
+            (Some(false), vec![]),
+        ] {
+            let config = WebhookConfig {
+                topic_arns: vec!["arn:aws:sns:us-east-1:123456789012:malote".to_owned()],
+                allow_sha1,
+                ..WebhookConfig::default()
+            };
+            let name = ProviderName::try_from("ses").unwrap();
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+            let mut faults = Vec::new();
+            assert!(parser(&name, &config, &clock, &mut faults).is_some());
+            let paths: Vec<_> = faults.iter().map(|fault| fault.path.as_str()).collect();
+            assert_eq!(paths, warnings, "{allow_sha1:?}");
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! Fetching over real TLS from hosts that misbehave, and how long what was fetched is kept.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use futures_util::future::join_all;
+use rcgen::{CertifiedKey, generate_simple_self_signed};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls_pki_types::PrivateKeyDer;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::*;
+
+const HOST: &str = "sns.us-east-1.amazonaws.com";
+const FILE: &str = "SimpleNotificationService-0123456789abcdef0123456789abcdef.pem";
+const PEM: &[u8] = include_bytes!("../../../testdata/sns_certificate_2026.pem");
+
+/// What the host does once it has read a request.
+#[derive(Clone, Copy)]
+enum Act {
+    /// Answers with the certificate.
+    Serve,
+    /// Says nothing.
+    Hang,
+    /// An octet now and then, without end.
+    Drip,
+    /// Sends us to the ear.
+    Redirect,
+    /// Announces 1 GiB and sends as much of it as is taken.
+    Gibibyte,
+    /// The same without a length.
+    Endless,
+}
+
+/// The host, and an ear that nobody must be sent to.
+struct Host {
+    web: PublicWeb,
+    address: SocketAddr,
+    /// Requests read.
+    asked: Arc<AtomicUsize>,
+    heard: Arc<AtomicUsize>,
+    _served: JoinSet<()>,
+}
+
+impl Host {
+    async fn start(act: Act) -> Self {
+        let CertifiedKey { cert, signing_key } =
+            generate_simple_self_signed([HOST.to_owned()]).unwrap();
+        let key = PrivateKeyDer::Pkcs8(signing_key.serialize_der().into());
+        let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![cert.der().clone()], key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ear = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, elsewhere) = (listener.local_addr().unwrap(), ear.local_addr().unwrap());
+        let (asked, heard) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let mut served = JoinSet::new();
+        let play = Play {
+            acceptor: TlsAcceptor::from(Arc::new(config)),
+            act,
+            elsewhere,
+            asked: Arc::clone(&asked),
+        };
+        served.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                connections.spawn(play.clone().run(stream));
+            }
+        });
+        let visit = Arc::clone(&heard);
+        served.spawn(async move {
+            while ear.accept().await.is_ok() {
+                visit.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let authority = reqwest::Certificate::from_der(cert.der()).unwrap();
+        Self {
+            web: PublicWeb {
+                client: client_of(authority, address),
+            },
+            address,
+            asked,
+            heard,
+            _served: served,
+        }
+    }
+
+    async fn get(&self) -> Result<Bytes, FetchFault> {
+        let url = format!("https://{HOST}/{FILE}");
+        let get = self.web.get(&url, CERTIFICATE_BYTES_MAX);
+        let ended = tokio::time::timeout(4 * FETCH_WAIT_MAX, get).await;
+        ended.expect("a fetch ends by itself")
+    }
+}
+
+/// A client that believes this authority and is led to this address.
+fn client_of(authority: reqwest::Certificate, address: SocketAddr) -> Client {
+    client_builder()
+        .https_only(true)
+        .tls_certs_only([authority])
+        .resolve(HOST, address)
+        .build()
+        .unwrap()
+}
+
+/// One connection's part.
+#[derive(Clone)]
+struct Play {
+    acceptor: TlsAcceptor,
+    act: Act,
+    elsewhere: SocketAddr,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Play {
+    async fn run(self, stream: TcpStream) -> Option<()> {
+        let mut stream = self.acceptor.accept(stream).await.ok()?;
+        if stream.read(&mut [0; 4096]).await.ok()? == 0 {
+            return None;
+        }
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        let ear = self.elsewhere;
+        let ok = "HTTP/1.1 200 OK\r\n";
+        match self.act {
+            Act::Serve => {
+                let header = format!("{ok}Content-Length: {}\r\n\r\n", PEM.len());
+                stream.write_all(header.as_bytes()).await.ok()?;
+                stream.write_all(PEM).await.ok()?;
+            }
+            Act::Hang => {}
+            Act::Drip => {
+                let header = format!("{ok}Content-Length: 1000\r\n\r\n");
+                stream.write_all(header.as_bytes()).await.ok()?;
+                loop {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    stream.write_all(b"-").await.ok()?;
+                    stream.flush().await.ok()?;
+                }
+            }
+            Act::Redirect => {
+                let header = format!(
+                    "HTTP/1.1 302 Found\r\nLocation: https://{ear}/{FILE}\r\nContent-Length: 0\r\n\r\n"
+                );
+                stream.write_all(header.as_bytes()).await.ok()?;
+            }
+            Act::Gibibyte => {
+                let header = format!("{ok}Content-Length: {}\r\n\r\n", 1_u64 << 30);
+                stream.write_all(header.as_bytes()).await.ok()?;
+                pour(&mut stream).await?;
+            }
+            Act::Endless => {
+                let header = format!("{ok}Connection: close\r\n\r\n");
+                stream.write_all(header.as_bytes()).await.ok()?;
+                pour(&mut stream).await?;
+            }
+        }
+        stream.flush().await.ok()?;
+        std::future::pending().await
+    }
+}
+
+async fn pour(stream: &mut TlsStream<TcpStream>) -> Option<()> {
+    let chunk = vec![b'-'; 64 << 10];
+    for _ in 0..(1_u64 << 30) / (64 << 10) {
+        stream.write_all(&chunk).await.ok()?;
+    }
+    Some(())
+}
+
+#[tokio::test]
+async fn a_certificate_comes_whole_over_tls() {
+    let host = Host::start(Act::Serve).await;
+    assert_eq!(host.get().await, Ok(Bytes::from_static(PEM)));
+}
+
+#[tokio::test]
+async fn a_gibibyte_is_not_read_and_a_redirect_is_not_followed() {
+    for (act, fault) in [
+        (Act::Gibibyte, FetchFault::NotWhole),
+        (Act::Endless, FetchFault::NotWhole),
+        (Act::Redirect, FetchFault::Status(302)),
+    ] {
+        let host = Host::start(act).await;
+        assert_eq!(host.get().await, Err(fault));
+        assert_eq!(host.asked.load(Ordering::SeqCst), 1);
+        assert_eq!(
+            host.heard.load(Ordering::SeqCst),
+            0,
+            "nobody else is called"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_hangs_or_drips_is_given_up() {
+    let (hangs, drips) = (Host::start(Act::Hang).await, Host::start(Act::Drip).await);
+    let started = Instant::now();
+    let (one, two) = tokio::join!(hangs.get(), drips.get());
+    let timed_out = Err(FetchFault::Unreachable("timed out".to_owned()));
+    assert_eq!((&one, &two), (&timed_out, &timed_out));
+    assert!(started.elapsed() >= FETCH_WAIT_MAX);
+}
+
+#[tokio::test]
+async fn a_host_that_no_authority_vouches_for_is_not_asked() {
+    let host = Host::start(Act::Serve).await;
+    let CertifiedKey { cert, .. } = generate_simple_self_signed([HOST.to_owned()]).unwrap();
+    let other = reqwest::Certificate::from_der(cert.der()).unwrap();
+    let host = Host {
+        web: PublicWeb {
+            client: client_of(other, host.address),
+        },
+        ..host
+    };
+    assert!(matches!(host.get().await, Err(FetchFault::Unreachable(_))));
+    assert_eq!(host.asked.load(Ordering::SeqCst), 0);
+}
+
+/// Counts its calls; each takes a turn of the other tasks.
+#[derive(Default)]
+struct Counted(AtomicUsize);
+
+#[async_trait]
+impl Web for Counted {
+    async fn get(&self, _url: &str, _bytes_max: usize) -> Result<Bytes, FetchFault> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        tokio::task::yield_now().await;
+        Ok(Bytes::from_static(PEM))
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_is_fetched_once_by_many_and_again_after_a_day() {
+    let web = Arc::new(Counted::default());
+    let certificates = Certificates::new(None, Arc::clone(&web) as _);
+    let topic = Topic::parse("arn:aws:sns:us-east-1:123456789012:malote").unwrap();
+    let url = format!("https://{HOST}/{FILE}");
+    let from: Timestamp = "2026-12-01T00:00:00Z".parse().unwrap();
+    let calls_at = async |hours: i64, seconds: i64| {
+        let wait = SignedDuration::from_hours(hours) + SignedDuration::from_secs(seconds);
+        let now = from.checked_add(wait).unwrap();
+        let many = join_all((0..50).map(|_| certificates.of(&url, &topic, now))).await;
+        assert!(many.iter().all(Result::is_ok));
+        web.0.load(Ordering::SeqCst)
+    };
+    assert_eq!(calls_at(0, 0).await, 1);
+    assert_eq!(calls_at(24, -1).await, 1);
+    assert_eq!(calls_at(24, 0).await, 2);
+    assert_eq!(calls_at(48, -1).await, 2);
+}
+
+#[test]
+fn only_addresses_of_the_internet_are_public() {
+    for public in [
+        "52.94.1.1",
+        "2600:1f18::1",
+        "2a05:d000::1",
+        "64:ff9b::3402:101",
+    ] {
+        assert!(is_public(public.parse().unwrap()), "{public}");
+    }
+    for private in [
+        "127.0.0.1",
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.0.1",
+        "169.254.169.254",
+        "0.0.0.0",
+        "100.64.0.1",
+        "192.0.2.1",
+        "198.18.0.1",
+        "224.0.0.1",
+        "255.255.255.255",
+        "::1",
+        "::",
+        "fe80::1",
+        "fd00:ec2::254",
+        "ff02::1",
+        "2001:db8::1",
+        "::ffff:127.0.0.1",
+        "::ffff:169.254.169.254",
+        "64:ff9b::a00:1",
+        "2002:7f00:1::",
+    ] {
+        assert!(!is_public(private.parse().unwrap()), "{private}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_leads_inside_is_not_connected_to() {
+    let web = PublicWeb::new().unwrap();
+    for url in ["https://localhost/x.pem", "http://localhost/x.pem"] {
+        let fault = web.get(url, 10).await.unwrap_err();
+        assert!(matches!(fault, FetchFault::Unreachable(_)), "{url}");
+    }
+}
