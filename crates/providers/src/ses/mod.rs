@@ -22,6 +22,7 @@ use malote_core::clock::Clock;
 use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
 
+pub(crate) use certificate::is_public;
 pub(crate) use config::{SesConfig, dns_suffix, is_region};
 
 use crate::http::HttpClients;

@@ -15,7 +15,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_platform_verifier::Verifier;
 use serde::Deserialize;
 
-use super::connect::{Endpoint, Login, Timing, is_private};
+use super::connect::{Endpoint, Login, Reach, SystemLookup, Timing, is_private};
 use super::dialect::{Dialect, Host, PLAIN, User};
 use super::pool::Bounds;
 use super::preset::Preset;
@@ -50,6 +50,10 @@ pub struct SmtpConfig {
     pub password_env: Option<String>,
     /// The file that holds the password.
     pub password_file: Option<PathBuf>,
+    /// Whether the host's name may lead to loopback and private addresses. Default false with TLS,
+    /// so that a name server cannot lead a connection inside; true with `tls = "none"`, which goes
+    /// nowhere else. A host given by its address is connected to anyway.
+    pub private_addresses: Option<bool>,
     /// The name given in EHLO. Default: the connection's own address, as `[192.0.2.1]`.
     pub helo: Option<String>,
     /// PEM certificates of authorities to believe besides the system's, for a private one.
@@ -134,6 +138,7 @@ impl SmtpConfig {
         let tls = self.tls.unwrap_or(dialect.tls);
         let host = self.host(at, errors)?;
         self.check_names(at, &host, tls, errors);
+        let reach = self.reach(at, &host, tls, errors);
         let bounds = self.check_bounds(at, errors);
         let defaults = dialect.bounds;
         let recipients_max = self.recipients_max.unwrap_or(defaults.recipients_max);
@@ -155,6 +160,8 @@ impl SmtpConfig {
                 tls_config,
                 helo: self.helo.clone(),
                 login,
+                lookup: Arc::new(SystemLookup),
+                reach,
                 timing: Timing::default(),
             },
             bounds,
@@ -226,6 +233,21 @@ impl SmtpConfig {
                     "must be a domain name or an address literal, as \"[192.0.2.1]\"",
                 );
             }
+        }
+    }
+
+    fn reach(&self, at: &str, host: &str, tls: Protection, errors: &mut Vec<ConfigFault>) -> Reach {
+        let is_literal = host.parse::<IpAddr>().is_ok();
+        match self.private_addresses {
+            Some(false) if tls == Protection::None => {
+                let message = "must not be false with tls = \"none\", which is for loopback and private addresses only";
+                let path = format!("{at}.private_addresses");
+                errors.push(ConfigFault::error(path, message));
+                Reach::Any
+            }
+            Some(true) => Reach::Any,
+            Some(false) | None if is_literal || tls == Protection::None => Reach::Any,
+            Some(false) | None => Reach::Public,
         }
     }
 
@@ -411,6 +433,8 @@ mod tests {
             "host = '192.0.2.1'",
             "host = '127.0.0.1'\ntls = 'none'",
             "host = 'relay'\ntls = 'none'",
+            "host = 'relay'\ntls = 'none'\nprivate_addresses = true",
+            "host = 'relay'\nprivate_addresses = true",
             "host = 'mx.example.com'\ntls = 'starttls'\nuser = 'u'\npassword_file = '/etc/hostname'",
         ] {
             assert_eq!(faults(text), Vec::<String>::new(), "{text}");
@@ -423,6 +447,10 @@ mod tests {
             ("", "t.host"),
             ("host = 'a b'", "t.host"),
             ("host = '192.0.2.1'\ntls = 'none'", "t.tls"),
+            (
+                "host = 'relay'\ntls = 'none'\nprivate_addresses = false",
+                "t.private_addresses",
+            ),
             ("host = 'x.test'\nport = 0", "t.port"),
             ("host = 'x.test'\nhelo = \"a\\r\\nMAIL\"", "t.helo"),
             ("host = 'x.test'\nuser = 'u'", "t.password"),

@@ -1,6 +1,7 @@
 //! Opens a connection: name, TCP, TLS, greeting, login; each step with its own deadline.
 
 mod dial;
+mod lookup;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use super::ehlo::Extensions;
 use super::reply::ServerReply;
 
 pub(crate) use dial::is_private;
+pub(crate) use lookup::{Lookup, Reach, SystemLookup};
 
 /// How long each step may take (RFC 5321 4.5.3.2 allows minutes; a gateway that has another
 /// target to go to does not wait that long).
@@ -90,6 +92,9 @@ pub(crate) struct Endpoint {
     pub(crate) tls_config: Option<Arc<ClientConfig>>,
     pub(crate) helo: Option<String>,
     pub(crate) login: Option<Login>,
+    pub(crate) lookup: Arc<dyn Lookup>,
+    /// Where the host may be.
+    pub(crate) reach: Reach,
     pub(crate) timing: Timing,
 }
 

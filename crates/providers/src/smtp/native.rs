@@ -115,6 +115,8 @@ impl Server {
         table.host = self.host;
         table.port = self.port;
         table.tls = Some(self.tls);
+        // Whoever names another server in the service's place knows where it stands.
+        table.private_addresses = Some(true);
     }
 }
 

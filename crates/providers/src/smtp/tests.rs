@@ -1,5 +1,6 @@
 //! The adapter against scripted servers on loopback.
 
+mod names;
 mod outcome;
 mod pooling;
 mod protocol;

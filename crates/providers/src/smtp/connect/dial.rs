@@ -1,4 +1,4 @@
-//! From a name to a TCP connection: addresses in turn, the next one not long after the first.
+//! From addresses to a TCP connection: each in turn, the next one not long after the first.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -8,10 +8,10 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use malote_core::provider::{Reply, SendError, Verdict};
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{sleep, timeout};
 
-use super::{Endpoint, Protection, transient, unusable};
+use super::{Endpoint, transient};
 
 /// How long one address is tried alone (RFC 8305 8).
 const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
@@ -25,17 +25,7 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 impl Endpoint {
     pub(super) async fn dial(&self, source: Option<IpAddr>) -> Result<TcpStream, SendError> {
         let wait = self.timing.connect;
-        let found = timeout(wait, lookup_host((self.host.as_str(), self.port))).await;
-        let addresses: Vec<SocketAddr> = match found {
-            Ok(Ok(addresses)) => addresses.take(4 * ADDRESSES_MAX).collect(),
-            Ok(Err(error)) => return Err(transient(&format!("no address for the host: {error}"))),
-            Err(_) => return Err(transient("looking up the host's address took too long")),
-        };
-        if self.tls == Protection::None && !addresses.iter().all(|a| is_private(a.ip())) {
-            let what = "the host has a public address, and tls = \"none\" is for loopback and private addresses only";
-            return Err(unusable(what));
-        }
-        let addresses = in_turn(addresses, source);
+        let addresses = in_turn(self.addresses().await?, source);
         if addresses.is_empty() {
             let what = "the host has no address of the source address's family";
             return Err(SendError::new(Verdict::PoolUnusable, Reply::none(what)));

@@ -32,7 +32,7 @@ fn certificate(name: &str) -> (TlsAcceptor, NamedTempFile) {
 fn table(port: u16, tls: &str, authority: &NamedTempFile) -> String {
     let path = authority.path().display();
     format!(
-        "host = 'localhost'\nport = {port}\ntls = '{tls}'\nca_file = '{path}'\nuser = 'u'\npassword = 'S3cr3tMarker'"
+        "host = 'localhost'\nprivate_addresses = true\nport = {port}\ntls = '{tls}'\nca_file = '{path}'\nuser = 'u'\npassword = 'S3cr3tMarker'"
     )
 }
 
