@@ -21,7 +21,7 @@ const STEP: i64 = 500;
 /// Steps of one call.
 pub(crate) const STEPS_MAX: usize = 20;
 /// Rows of one table that one step forgets.
-pub(crate) const FORGET_STEP: i64 = 2_000;
+const FORGET_STEP: i64 = 2_000;
 /// Such steps of one call: ten thousand keys a second at the engine's pace of one call in 10 s.
 pub(crate) const FORGET_STEPS_MAX: usize = 50;
 /// How long a provider's event is known to have been applied; providers repeat for hours or days.
