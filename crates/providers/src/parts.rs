@@ -11,8 +11,8 @@ mod structure;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mail_parser::{Addr, Address, Message, MessageParser, PartType};
 use malote_core::address::EmailAddress;
@@ -48,6 +48,21 @@ pub(crate) struct Mailbox {
     pub email: String,
 }
 
+impl Mailbox {
+    /// `Name <address>`. A name with characters that mean something there is quoted (RFC 5322
+    /// 3.2.4).
+    pub(crate) fn shown(&self) -> String {
+        let Some(name) = &self.name else {
+            return self.email.clone();
+        };
+        if name.contains(|c: char| "()<>[]:;@\\,.\"".contains(c)) {
+            let name = name.replace('\\', "\\\\").replace('"', "\\\"");
+            return format!("\"{name}\" <{}>", self.email);
+        }
+        format!("{name} <{}>", self.email)
+    }
+}
+
 /// A file or an image that comes with a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Attachment {
@@ -61,6 +76,23 @@ pub(crate) struct Attachment {
     pub content_id: Option<String>,
     /// Whether the text shows it in its place.
     pub is_inline: bool,
+}
+
+impl Attachment {
+    /// A name for services that require one: its own, or one made of its place (from 1) and type.
+    pub(crate) fn name(&self, place: usize) -> String {
+        if let Some(name) = self.filename.as_ref().filter(|name| !name.is_empty()) {
+            return name.clone();
+        }
+        let (_, subkind) = self.content_type.split_once('/').unwrap_or_default();
+        let extension = match subkind {
+            "rfc822" => "eml",
+            "plain" => "txt",
+            known if known.len() <= 4 && known.bytes().all(|b| b.is_ascii_alphanumeric()) => known,
+            _ => "bin",
+        };
+        format!("attachment-{place}.{extension}")
+    }
 }
 
 /// A message as fields, addressed to the recipients of one call.
@@ -174,6 +206,66 @@ pub(crate) fn parts(body: &[u8], recipients: &[OutgoingRecipient]) -> Result<Par
         attachments: content.attachments,
         headers: other_fields(&message),
     })
+}
+
+/// The positions of the call's recipients in the order in which [`take_apart`] lists them, To, Cc,
+/// Bcc: for services that answer with one result for each address listed.
+pub(crate) fn listed_order(outgoing: &Outgoing) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..outgoing.recipients.len()).collect();
+    let parser = MessageParser::new().with_address_headers();
+    let Some(message) = parser.parse_headers(&outgoing.body[..]) else {
+        return order;
+    };
+    let keys = |address| -> BTreeSet<String> {
+        let shown = mailboxes(address).into_iter();
+        shown.map(|shown| key(&shown.email)).collect()
+    };
+    let (in_to, in_cc) = (keys(message.to()), keys(message.cc()));
+    order.sort_by_cached_key(|at| {
+        let key = outgoing.recipients[*at].address.key();
+        (!in_to.contains(&key), !in_cc.contains(&key))
+    });
+    order
+}
+
+/// Whether To and Cc list the recipients of the call, each once, and nobody else, and no other
+/// field names one: for services that read the recipients of raw mail there.
+pub(crate) fn lists_exactly(outgoing: &Outgoing) -> bool {
+    let parser = MessageParser::new()
+        .with_address_headers()
+        .default_header_raw();
+    let Some(message) = parser.parse_headers(&outgoing.body[..]) else {
+        return false;
+    };
+    let mut fields = BTreeSet::new();
+    let mut listed = Vec::new();
+    for header in &message.root_part().headers {
+        let name = header.name.as_str().to_ascii_lowercase();
+        if name == "bcc" || name.starts_with("resent-") {
+            return false;
+        }
+        if name != "to" && name != "cc" {
+            continue;
+        }
+        let Some(Address::List(list)) = header.value.as_address() else {
+            return false;
+        };
+        for addr in list {
+            let parsed = addr.address.as_deref().map(str::parse::<EmailAddress>);
+            let Some(Ok(address)) = parsed else {
+                return false;
+            };
+            listed.push(address.key());
+        }
+        // Which of two such fields a service reads nobody knows.
+        if !fields.insert(name) {
+            return false;
+        }
+    }
+    let mut wanted: Vec<String> = outgoing.recipients.iter().map(|r| r.address.key()).collect();
+    wanted.sort_unstable();
+    listed.sort_unstable();
+    listed == wanted
 }
 
 type Roles = (Vec<Mailbox>, Vec<Mailbox>, Vec<Mailbox>);
