@@ -37,6 +37,40 @@ pub(crate) fn recipients(outgoing: &Outgoing, bytes_max: usize) -> Vec<String> {
     values
 }
 
+/// Who can read a value of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readers {
+    /// The service alone: it takes the value out again.
+    Service,
+    /// The message's recipients too. One must not learn of another, so the values name recipients
+    /// only if there is one.
+    Recipients,
+}
+
+impl Readers {
+    /// Whether they may see who the recipients of the call are.
+    pub(crate) const fn may_see_recipients(self, outgoing: &Outgoing) -> bool {
+        match self {
+            Self::Service => true,
+            Self::Recipients => outgoing.recipients.len() == 1,
+        }
+    }
+}
+
+/// Both ids as one value, for services that have room for one: the message's id, `.` and the
+/// recipients of the call. Without the recipients where they are too many for `bytes_max` or not
+/// for all readers.
+pub(crate) fn as_one(outgoing: &Outgoing, readers: Readers, bytes_max: usize) -> String {
+    let message = outgoing.message.simple();
+    let room = bytes_max.saturating_sub(message.len() + 1);
+    match recipients(outgoing, room).as_slice() {
+        [all] if all.len() <= room && readers.may_see_recipients(outgoing) => {
+            format!("{message}.{all}")
+        }
+        _ => message,
+    }
+}
+
 /// The delivery that an event is about. Without an address it must be the only one of its call.
 pub(crate) fn delivery<'a>(
     message: &str,
@@ -119,6 +153,30 @@ pub(crate) mod tests {
         assert_eq!(find(Some("b@X.test")), Some(1));
         assert_eq!(find(Some("d@x.test")), None);
         assert_eq!(find(None), None, "three deliveries, no address");
+    }
+
+    #[test]
+    fn one_value_names_recipients_only_to_those_who_may_know_them() {
+        let (one, two) = (outgoing(&["a@x.test"]), outgoing(&["a@x.test", "b@x.test"]));
+        let message = one.message.simple();
+        let named = |outgoing: &Outgoing| {
+            let entries = recipients(outgoing, 100).remove(0);
+            format!("{message}.{entries}")
+        };
+        for (outgoing, readers, bytes_max, expected) in [
+            (&one, Readers::Service, 255, named(&one)),
+            (&one, Readers::Recipients, 255, named(&one)),
+            (&two, Readers::Service, 255, named(&two)),
+            (&two, Readers::Recipients, 255, message.clone()),
+            (&two, Readers::Service, 50, message.clone()),
+            (&one, Readers::Service, 32, message.clone()),
+        ] {
+            assert_eq!(
+                as_one(outgoing, readers, bytes_max),
+                expected,
+                "{readers:?} {bytes_max}"
+            );
+        }
     }
 
     #[test]

@@ -7,14 +7,14 @@ use memchr::memmem;
 use crate::correlation;
 
 /// Most tags of one message (user manual, "Tagging").
-const TAGS_MAX: usize = 3;
+pub(crate) const TAGS_MAX: usize = 3;
 /// Longest tag, in octets of ASCII.
 const TAG_BYTES_MAX: usize = 128;
 /// The `o:`, `h:`, `v:` and `t:` parameters of a call may hold 16 KB in all, names included.
 const PARAMETERS_BYTES_MAX: usize = 16_000;
 /// What keeps our ids and the tags from reaching the recipients: the service would show both in
 /// `X-Mailgun-` fields of the delivered message. `X-Mailgun-Sid` stays, complaints need it.
-const SUPPRESSED_HEADERS: &str = "X-Mailgun-Variables,X-Mailgun-Tag";
+pub(crate) const SUPPRESSED_HEADERS: &str = "X-Mailgun-Variables,X-Mailgun-Tag";
 
 /// A body and its type.
 #[derive(Debug)]
@@ -117,7 +117,8 @@ fn boundary(
     }
 }
 
-fn ascii_tag(tag: &str) -> Option<String> {
+/// A tag as the service takes it; `None` if nothing of it is left.
+pub(crate) fn ascii_tag(tag: &str) -> Option<String> {
     let tag: String = tag
         .chars()
         .filter(|c| c.is_ascii_graphic() || *c == ' ')
@@ -128,7 +129,7 @@ fn ascii_tag(tag: &str) -> Option<String> {
 }
 
 /// Names stand in a header field of the form.
-fn variable_name(name: &str) -> String {
+pub(crate) fn variable_name(name: &str) -> String {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     name.chars()
         .take(128)

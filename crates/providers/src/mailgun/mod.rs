@@ -16,6 +16,7 @@ use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
 
 pub(crate) use config::MailgunConfig;
+pub(crate) use form::{SUPPRESSED_HEADERS, TAGS_MAX, ascii_tag, variable_name};
 
 use crate::http::HttpClients;
 use crate::{Adapter, ProviderConfig};

@@ -192,8 +192,9 @@ fn is_credential_fault(code: &str) -> bool {
 }
 
 /// "Email address is not verified. The following identities failed the check in region X: a, b".
-/// In the sandbox the identities are recipients: that is no fault of the sender's domain.
-fn message_rejected(text: &str, sent: Sent<'_>) -> Verdict {
+/// In the sandbox the identities are recipients: that is no fault of the sender's domain. `text` is
+/// in lower case.
+pub(crate) fn message_rejected(text: &str, sent: Sent<'_>) -> Verdict {
     // The words of the emulator moto (5.2) for an unverified sender.
     if text.contains("authority to send from") {
         return Verdict::SenderUnusable;

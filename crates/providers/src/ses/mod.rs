@@ -23,7 +23,9 @@ use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
 
 pub(crate) use certificate::is_public;
+pub(crate) use classify::{Sent, addresses, message_rejected};
 pub(crate) use config::{SesConfig, dns_suffix, is_region};
+pub(crate) use send::email_tags;
 
 use crate::http::HttpClients;
 use crate::{Adapter, ProviderConfig};

@@ -250,9 +250,9 @@ struct Destination {
 
 #[derive(Serialize, Debug, PartialEq, Eq)]
 #[serde(rename_all = "PascalCase")]
-struct Tag {
-    name: String,
-    value: String,
+pub(crate) struct Tag {
+    pub(crate) name: String,
+    pub(crate) value: String,
 }
 
 async fn prepare(
@@ -307,7 +307,7 @@ fn document(message: &[u8], rest: &Rest) -> String {
 
 /// Our ids, so that events find their deliveries, then the message's tags and metadata as far as
 /// SES takes them. SES allows letters, digits, `-` and `_` only.
-fn email_tags(outgoing: &Outgoing) -> Vec<Tag> {
+pub(crate) fn email_tags(outgoing: &Outgoing) -> Vec<Tag> {
     let mut tags = vec![tag(correlation::MESSAGE, &outgoing.message.simple())];
     let values = correlation::recipients(outgoing, TAG_BYTES_MAX);
     for (n, value) in values.iter().enumerate() {

@@ -52,12 +52,13 @@ pub(crate) struct Context {
 }
 
 impl Context {
-    const fn is_group(self) -> bool {
+    pub(crate) const fn is_group(self) -> bool {
         self.recipients > 1
     }
 }
 
-/// What a reply that is not the one hoped for means.
+/// What a reply that is not the one hoped for means on plain SMTP. What a service has words of its
+/// own for is its [`super::dialect::Dialect`]'s to know.
 pub(crate) fn classify(context: Context, reply: &ServerReply) -> Verdict {
     let words = Words::of(reply);
     match reply.code / 100 {
@@ -349,13 +350,13 @@ const NO_SUCH_MAILBOX: &[&str] = &[
 ];
 
 /// A reply's text in lower case.
-struct Words {
+pub(crate) struct Words {
     code: u16,
     text: String,
 }
 
 impl Words {
-    fn of(reply: &ServerReply) -> Self {
+    pub(crate) fn of(reply: &ServerReply) -> Self {
         // Addresses are dropped: `<listed@x.test>` says nothing about a block list.
         let words = reply.lines().flat_map(str::split_ascii_whitespace);
         let words: Vec<&str> = words.filter(|word| !word.contains('@')).collect();
@@ -365,7 +366,8 @@ impl Words {
         }
     }
 
-    fn any(&self, phrases: &[&str]) -> bool {
+    /// Whether one of `phrases` (lower case) is in it.
+    pub(crate) fn any(&self, phrases: &[&str]) -> bool {
         phrases.iter().any(|phrase| self.text.contains(phrase))
     }
 }

@@ -77,6 +77,24 @@ pub(crate) fn auth_plain(user: &str, password: &Secret) -> String {
     format!("AUTH PLAIN {response}\r\n")
 }
 
+/// `AUTH XOAUTH2` with its initial response (developers.google.com, "OAuth 2.0 Mechanism"; Exchange
+/// Online takes the same).
+pub(crate) fn auth_xoauth2(user: &str, token: &Secret) -> String {
+    let response = format!("user={user}\x01auth=Bearer {}\x01\x01", token.expose());
+    format!("AUTH XOAUTH2 {}\r\n", STANDARD.encode(response))
+}
+
+/// `AUTH OAUTHBEARER` with its initial response (RFC 7628 3.1).
+pub(crate) fn auth_oauthbearer(user: &str, host: &str, port: u16, token: &Secret) -> String {
+    // RFC 5801 4: a saslname.
+    let user = user.replace('=', "=3D").replace(',', "=2C");
+    let response = format!(
+        "n,a={user},\x01host={host}\x01port={port}\x01auth=Bearer {}\x01\x01",
+        token.expose()
+    );
+    format!("AUTH OAUTHBEARER {}\r\n", STANDARD.encode(response))
+}
+
 /// One answer in AUTH LOGIN.
 pub(crate) fn auth_login_answer(text: &str) -> String {
     format!("{}\r\n", STANDARD.encode(text))
@@ -85,6 +103,8 @@ pub(crate) fn auth_login_answer(text: &str) -> String {
 /// Cuts a message into chunks as they go on the wire: dots stuffed (RFC 5321 4.5.2), the last line
 /// ended, the final dot in the last chunk.
 pub(crate) struct DataChunks<'a> {
+    /// Whole lines that go before the message; none begins with a dot.
+    front: &'a [u8],
     rest: &'a [u8],
     at_line_start: bool,
     is_done: bool,
@@ -94,8 +114,9 @@ pub(crate) struct DataChunks<'a> {
 const CHUNK_BYTES: usize = 128 * 1024;
 
 impl<'a> DataChunks<'a> {
-    pub(crate) const fn new(message: &'a [u8]) -> Self {
+    pub(crate) const fn new(front: &'a [u8], message: &'a [u8]) -> Self {
         Self {
+            front,
             rest: message,
             at_line_start: true,
             is_done: false,
@@ -104,7 +125,7 @@ impl<'a> DataChunks<'a> {
 
     /// Octets of the first chunk, if no dot has to be stuffed.
     pub(crate) fn size_hint(&self) -> usize {
-        self.rest.len().min(CHUNK_BYTES) + 16
+        self.front.len() + self.rest.len().min(CHUNK_BYTES) + 16
     }
 
     /// Whether the final dot was in the last chunk.
@@ -118,6 +139,7 @@ impl<'a> DataChunks<'a> {
         if self.is_done {
             return false;
         }
+        out.extend_from_slice(std::mem::take(&mut self.front));
         while out.len() < CHUNK_BYTES && !self.rest.is_empty() {
             if self.at_line_start && self.rest[0] == b'.' {
                 out.push(b'.');
@@ -170,7 +192,11 @@ mod tests {
     use super::*;
 
     fn wire(message: &[u8]) -> Vec<u8> {
-        let mut chunks = DataChunks::new(message);
+        wire_with(b"", message)
+    }
+
+    fn wire_with(front: &[u8], message: &[u8]) -> Vec<u8> {
+        let mut chunks = DataChunks::new(front, message);
         let (mut all, mut chunk) = (Vec::new(), Vec::new());
         while chunks.fill(&mut chunk) {
             all.extend_from_slice(&chunk);
@@ -206,6 +232,17 @@ mod tests {
         ] {
             assert_eq!(wire(message.as_bytes()), expected.as_bytes(), "{message:?}");
         }
+    }
+
+    #[test]
+    fn fields_go_before_a_message_that_begins_with_a_dot() {
+        assert_eq!(
+            wire_with(b"X-A: 1\r\n", b".x\r\n"),
+            b"X-A: 1\r\n..x\r\n.\r\n"
+        );
+        let large = vec![b'x'; CHUNK_BYTES];
+        let sent = received(&wire_with(b"X-A: 1\r\n", &large));
+        assert_eq!(sent.len(), 8 + CHUNK_BYTES + 2);
     }
 
     #[test]
@@ -291,6 +328,27 @@ mod tests {
             auth_plain("u", &Secret::new("p")),
             "AUTH PLAIN AHUAcA==\r\n"
         );
+    }
+
+    #[test]
+    fn tokens_are_shown_as_the_mechanisms_say() {
+        // The example of developers.google.com/gmail/imap/xoauth2-protocol.
+        let token = Secret::new("ya29.vF9dft4qmTc2Nvb3RlckBhdHRhdmlzdGEuY29tCg");
+        assert_eq!(
+            auth_xoauth2("someuser@example.com", &token),
+            "AUTH XOAUTH2 dXNlcj1zb21ldXNlckBleGFtcGxlLmNvbQFhdXRoPUJlYXJlciB5YTI5LnZGOWRmdDRxbVRjMk52\
+             YjNSbGNrQmhkSFJoZG1semRHRXVZMjl0Q2cBAQ==\r\n"
+        );
+        // The example of RFC 7628 4.1.
+        let token = Secret::new("vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==");
+        assert_eq!(
+            auth_oauthbearer("user@example.com", "server.example.com", 143, &token),
+            "AUTH OAUTHBEARER bixhPXVzZXJAZXhhbXBsZS5jb20sAWhvc3Q9c2VydmVyLmV4YW1wbGUuY29tAXBvcnQ9MTQz\
+             AWF1dGg9QmVhcmVyIHZGOWRmdDRxbVRjMk52YjNSbGNrQmhiSFJoZG1semRHRXVZMjl0Q2c9PQEB\r\n"
+        );
+        let line = auth_oauthbearer("a,b=c", "h", 1, &token);
+        let response = STANDARD.decode(line.trim_end().rsplit(' ').next().unwrap()).unwrap();
+        assert!(response.starts_with(b"n,a=a=2Cb=3Dc,\x01"));
     }
 
     proptest! {

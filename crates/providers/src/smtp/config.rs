@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use malote_core::address::parse_domain;
+use malote_core::clock::Clock;
 use malote_core::fault::ConfigFault;
-use malote_core::secret::{Secret, SecretSource};
+use malote_core::secret::Secret;
 use malote_core::units::{ByteSize, Span};
 use rustls::ClientConfig;
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -15,13 +16,14 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_platform_verifier::Verifier;
 use serde::Deserialize;
 
-use super::connect::{Endpoint, Login, Reach, SystemLookup, Timing, is_private};
-use super::dialect::{Dialect, Host, PLAIN, User};
+use super::connect::{Endpoint, Reach, SystemLookup, Timing, is_private};
+use super::dialect::{Dialect, Host, PLAIN};
+use super::login::Login;
+use super::oauth::OAuth2Config;
 use super::pool::Bounds;
 use super::preset::Preset;
 use super::transaction::Pace;
 use crate::ses::{dns_suffix, is_region};
-use crate::settings;
 
 /// `[providers.NAME.smtp]`: any SMTP server that takes mail for relay.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -50,6 +52,17 @@ pub struct SmtpConfig {
     pub password_env: Option<String>,
     /// The file that holds the password.
     pub password_file: Option<PathBuf>,
+    /// With preset `ses`, in place of user and password: the access key id of an IAM user. The
+    /// password of the region's SMTP is derived from its secret key; temporary keys cannot be used.
+    pub access_key_id: Option<String>,
+    /// The secret access key.
+    pub secret_access_key: Option<Secret>,
+    /// The environment variable that holds the secret access key.
+    pub secret_access_key_env: Option<String>,
+    /// The file that holds the secret access key.
+    pub secret_access_key_file: Option<PathBuf>,
+    /// In place of a password: how access tokens are got.
+    pub oauth2: Option<OAuth2Config>,
     /// Whether the host's name may lead to loopback and private addresses. Default false with TLS,
     /// so that a name server cannot lead a connection inside; true with `tls = "none"`, which goes
     /// nowhere else. A host given by its address is connected to anyway.
@@ -103,7 +116,6 @@ impl Protection {
 
 /// A checked table.
 pub(crate) struct Settings {
-    pub(crate) dialect: &'static Dialect,
     pub(crate) endpoint: Endpoint,
     pub(crate) bounds: Bounds,
     pub(crate) pace: Pace,
@@ -113,13 +125,23 @@ pub(crate) struct Settings {
 
 impl SmtpConfig {
     /// Checks the table at the path `at`; `None` if it has an error.
-    pub(crate) fn check(&self, at: &str, faults: &mut Vec<ConfigFault>) -> Option<Settings> {
+    pub(crate) fn checked(
+        &self,
+        at: &str,
+        clock: &Arc<dyn Clock>,
+        faults: &mut Vec<ConfigFault>,
+    ) -> Option<Settings> {
         let mut errors = Vec::new();
-        let login = self.login(at, &mut errors, faults);
+        let login = self.login(at, clock, &mut errors, faults);
         let settings = self.settings(at, login, &mut errors);
         let is_good = errors.is_empty();
         faults.append(&mut errors);
         settings.filter(|_| is_good)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn check(&self, at: &str, faults: &mut Vec<ConfigFault>) -> Option<Settings> {
+        self.checked(at, &super::tests::clock(), faults)
     }
 
     /// What the preset knows; plain SMTP without one.
@@ -152,8 +174,8 @@ impl SmtpConfig {
         };
         let message_max = self.message_max.map(|size| size.0);
         Some(Settings {
-            dialect,
             endpoint: Endpoint {
+                dialect,
                 host,
                 port: self.port.unwrap_or(tls.default_port()),
                 tls,
@@ -282,67 +304,6 @@ impl SmtpConfig {
             error("age_max", "must be from \"1s\" to \"1d\"");
         }
         bounds
-    }
-
-    fn login(
-        &self,
-        at: &str,
-        errors: &mut Vec<ConfigFault>,
-        warnings: &mut Vec<ConfigFault>,
-    ) -> Option<Login> {
-        let source = SecretSource {
-            field: "password",
-            literal: self.password.as_ref().map(Secret::expose),
-            env: self.password_env.as_deref(),
-            file: self.password_file.as_deref(),
-        };
-        let mut said = Vec::new();
-        let password = settings::secret(at, &source, &mut said);
-        let is_missing = said.is_empty();
-        for fault in said {
-            match fault.severity {
-                malote_core::fault::Severity::Error => errors.push(fault),
-                malote_core::fault::Severity::Warning => warnings.push(fault),
-            }
-        }
-        let mut error = |key: &str, message: &str| {
-            errors.push(ConfigFault::error(format!("{at}.{key}"), message));
-        };
-        let user = match &password {
-            Some(password) => self.user_for(password),
-            None => self.user.clone(),
-        };
-        match (user, password) {
-            (Some(user), Some(password)) => {
-                // RFC 4616 separates the two by NUL.
-                if user.is_empty() || user.contains('\0') || password.expose().contains('\0') {
-                    error("user", "user and password must not be empty or hold a NUL");
-                }
-                Some(Login { user, password })
-            }
-            (Some(_), None) if is_missing => {
-                error(
-                    "password",
-                    "a user needs a password, password_env or password_file",
-                );
-                None
-            }
-            (None, Some(_)) => {
-                error("user", "a password needs a user");
-                None
-            }
-            (Some(_) | None, None) => None,
-        }
-    }
-
-    /// Who logs in with this password.
-    pub(crate) fn user_for(&self, password: &Secret) -> Option<String> {
-        match (&self.user, self.dialect().user) {
-            (Some(user), _) => Some(user.clone()),
-            (None, User::Given) => None,
-            (None, User::Fixed(user)) => Some(user.to_owned()),
-            (None, User::Token) => Some(password.expose().to_owned()),
-        }
     }
 
     fn tls_config(&self, at: &str, errors: &mut Vec<ConfigFault>) -> Option<Arc<ClientConfig>> {

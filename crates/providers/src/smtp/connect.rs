@@ -1,5 +1,6 @@
 //! Opens a connection: name, TCP, TLS, greeting, login; each step with its own deadline.
 
+mod auth;
 mod dial;
 mod lookup;
 
@@ -8,18 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use malote_core::provider::{Reply, SendError, Verdict};
-use malote_core::secret::Secret;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use super::classify::{Context, Stage, classify};
-use super::command;
+use super::classify::{Context, Stage};
 use super::config::Protection;
 use super::connection::{Connection, Link, Stream, Trouble};
+use super::dialect::Dialect;
 use super::ehlo::Extensions;
+use super::login::Login;
 use super::reply::ServerReply;
 
 pub(crate) use dial::is_private;
@@ -75,16 +76,10 @@ impl Timing {
     }
 }
 
-/// Who logs in.
-#[derive(Debug, Clone)]
-pub(crate) struct Login {
-    pub(crate) user: String,
-    pub(crate) password: Secret,
-}
-
 /// The server, and how to reach it.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
+    pub(crate) dialect: &'static Dialect,
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) tls: Protection,
@@ -138,14 +133,14 @@ impl Endpoint {
 
     async fn greet<S: Stream>(&self, link: &mut Connection<S>) -> Result<(), SendError> {
         let reply = link.read_reply(self.timing.banner).await;
-        expect(Stage::Banner, 220, reply).map(drop)
+        self.expect(Stage::Banner, 220, reply).map(drop)
     }
 
     async fn ehlo<S: Stream>(&self, link: &mut Connection<S>, helo: &str) -> Result<(), SendError> {
         let reply = link
             .ask(&format!("EHLO {helo}\r\n"), self.timing.ehlo)
             .await;
-        link.extensions = Extensions::parse(&expect(Stage::Ehlo, 250, reply)?);
+        link.extensions = Extensions::parse(&self.expect(Stage::Ehlo, 250, reply)?);
         Ok(())
     }
 
@@ -159,7 +154,7 @@ impl Endpoint {
             return Err(unusable(what));
         }
         let reply = clear.ask("STARTTLS\r\n", self.timing.tls).await;
-        expect(Stage::StartTls, 220, reply)?;
+        self.expect(Stage::StartTls, 220, reply)?;
         if clear.has_unread() {
             // What came in clear behind 220 would be read as answers given under TLS.
             let what = "starttls_injection: the server said more in clear after it agreed to TLS";
@@ -181,45 +176,25 @@ impl Endpoint {
         }
     }
 
-    async fn log_in(&self, link: &mut Link) -> Result<(), SendError> {
-        let Some(login) = &self.login else {
-            return Ok(());
-        };
-        let wait = self.timing.auth;
-        if link.extensions.auth_plain {
-            let line = command::auth_plain(&login.user, &login.password);
-            let reply = link.ask(&line, wait).await;
-            return expect(Stage::Auth, 235, reply).map(drop);
+    /// The reply, if it has this code and no other.
+    fn expect(
+        &self,
+        stage: Stage,
+        code: u16,
+        reply: Result<ServerReply, Trouble>,
+    ) -> Result<ServerReply, SendError> {
+        match reply {
+            Ok(reply) if reply.code == code => Ok(reply),
+            Ok(reply) => {
+                let context = Context {
+                    stage,
+                    recipients: 1,
+                };
+                let verdict = self.dialect.verdict(context, &reply, None);
+                Err(SendError::new(verdict, reply.to_reply()))
+            }
+            Err(trouble) => Err(transient(&format!("{stage}: {trouble}"))),
         }
-        if !link.extensions.auth_login {
-            return Err(unusable(
-                "the server offers neither AUTH PLAIN nor AUTH LOGIN",
-            ));
-        }
-        expect(Stage::Auth, 334, link.ask("AUTH LOGIN\r\n", wait).await)?;
-        let user = command::auth_login_answer(&login.user);
-        expect(Stage::Auth, 334, link.ask(&user, wait).await)?;
-        let password = command::auth_login_answer(login.password.expose());
-        expect(Stage::Auth, 235, link.ask(&password, wait).await).map(drop)
-    }
-}
-
-/// The reply, if it has this code and no other.
-fn expect(
-    stage: Stage,
-    code: u16,
-    reply: Result<ServerReply, Trouble>,
-) -> Result<ServerReply, SendError> {
-    match reply {
-        Ok(reply) if reply.code == code => Ok(reply),
-        Ok(reply) => {
-            let context = Context {
-                stage,
-                recipients: 1,
-            };
-            Err(SendError::new(classify(context, &reply), reply.to_reply()))
-        }
-        Err(trouble) => Err(transient(&format!("{stage}: {trouble}"))),
     }
 }
 

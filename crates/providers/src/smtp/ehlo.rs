@@ -21,6 +21,10 @@ pub(crate) struct Extensions {
     pub(crate) auth_plain: bool,
     /// `AUTH LOGIN`.
     pub(crate) auth_login: bool,
+    /// `AUTH XOAUTH2`.
+    pub(crate) auth_xoauth2: bool,
+    /// `AUTH OAUTHBEARER` (RFC 7628).
+    pub(crate) auth_oauthbearer: bool,
 }
 
 impl Extensions {
@@ -42,6 +46,8 @@ impl Extensions {
                     for mechanism in words {
                         found.auth_plain |= mechanism.eq_ignore_ascii_case("PLAIN");
                         found.auth_login |= mechanism.eq_ignore_ascii_case("LOGIN");
+                        found.auth_xoauth2 |= mechanism.eq_ignore_ascii_case("XOAUTH2");
+                        found.auth_oauthbearer |= mechanism.eq_ignore_ascii_case("OAUTHBEARER");
                     }
                 }
                 _ => {}
@@ -70,7 +76,7 @@ mod tests {
     fn extensions_are_read_in_any_case_and_unknown_ones_passed_over() {
         let all = read(
             "250-mx SIZE 5\r\n250-size 1000\r\n250-8bitmime\r\n250-SMTPUTF8\r\n250-PIPELINING\r\n\
-             250-DSN\r\n250-STARTTLS\r\n250-X-NEW 1 2\r\n250 AUTH CRAM-MD5 plain LOGIN\r\n",
+             250-DSN\r\n250-STARTTLS\r\n250-X-NEW 1 2\r\n250 AUTH CRAM-MD5 plain LOGIN XOAUTH2 OAuthBearer\r\n",
         );
         let expected = Extensions {
             size: Some(1000),
@@ -81,6 +87,8 @@ mod tests {
             starttls: true,
             auth_plain: true,
             auth_login: true,
+            auth_xoauth2: true,
+            auth_oauthbearer: true,
         };
         assert_eq!(all, expected);
         assert_eq!(read("250 PIPELINING is my name\r\n"), Extensions::default());

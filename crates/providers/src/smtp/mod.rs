@@ -11,8 +11,11 @@ mod connect;
 mod connection;
 mod dialect;
 mod ehlo;
+mod login;
 mod native;
+mod oauth;
 mod pool;
+mod pools;
 mod preset;
 mod reply;
 mod transaction;
@@ -20,16 +23,13 @@ mod transaction;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use malote_core::clock::Clock;
 use malote_core::fault::ConfigFault;
 use malote_core::message::has_bare_cr_lf;
-use malote_core::name::{PoolName, ProviderName};
+use malote_core::name::ProviderName;
 use malote_core::provider::{
     Account, Capabilities, Fault, Outgoing, Provider, RecipientSource, Reply, SendError,
     SendReport, Verdict, report_for_all,
@@ -37,11 +37,11 @@ use malote_core::provider::{
 
 use self::config::Settings;
 use self::pool::{Choice, Pool};
-use self::transaction::{Ended, Next, Pace};
+use self::pools::Pools;
+use self::transaction::{Ended, Manner, Next, Pace};
 use crate::{Adapter, ProviderConfig};
 
 pub(crate) use config::SmtpConfig;
-#[allow(unused_imports, reason = "for the native kinds that go by SMTP")]
 pub(crate) use native::{Native, build_native};
 pub(crate) use preset::Preset;
 
@@ -50,79 +50,21 @@ pub(crate) fn build(
     name: &ProviderName,
     table: &SmtpConfig,
     config: &ProviderConfig,
-    _clock: &Arc<dyn Clock>,
+    clock: &Arc<dyn Clock>,
     faults: &mut Vec<ConfigFault>,
 ) -> Option<Adapter> {
-    let settings = table.check(&format!("providers.{name}.smtp"), faults);
+    let settings = table.checked(&format!("providers.{name}.smtp"), clock, faults);
     if config.webhook.is_some() {
         let path = format!("providers.{name}.webhook");
         faults.push(ConfigFault::error(path, "kind smtp has no webhooks"));
         return None;
     }
-    let sources = pool_sources(name, table, config, faults)?;
+    let host = table.host.parse().ok();
+    let pools = Pools::check(name, table.dialect(), host, config, faults)?;
     Some(Adapter {
-        provider: Arc::new(SmtpProvider::new("smtp", settings?, sources)),
+        provider: Arc::new(SmtpProvider::new("smtp", settings?, pools)),
         webhook: None,
     })
-}
-
-/// The local addresses of each pool that has any.
-fn pool_sources(
-    name: &ProviderName,
-    table: &SmtpConfig,
-    config: &ProviderConfig,
-    faults: &mut Vec<ConfigFault>,
-) -> Option<BTreeMap<PoolName, Sources>> {
-    let host: Option<IpAddr> = table.host.parse().ok();
-    let mut sources = BTreeMap::new();
-    let mut is_good = true;
-    for (pool, settings) in &config.pools {
-        let addresses = &settings.source_addresses;
-        let mut fault = |message: String| {
-            let path = format!("providers.{name}.pools.{pool}.source_addresses");
-            faults.push(ConfigFault::error(path, message));
-            is_good = false;
-        };
-        for (at, address) in addresses.iter().enumerate() {
-            if address.is_unspecified() || address.is_multicast() {
-                fault(format!("{address} is no address to connect from"));
-            }
-            if addresses[..at].contains(address) {
-                fault(format!("{address} stands there twice"));
-            }
-            if host.is_some_and(|host| host.is_ipv4() != address.is_ipv4()) {
-                fault(format!(
-                    "{address} cannot reach the host, which is of the other IP version"
-                ));
-            }
-        }
-        if !addresses.is_empty() {
-            sources.insert(pool.clone(), Sources::new(addresses.clone()));
-        }
-    }
-    is_good.then_some(sources)
-}
-
-/// A pool's local addresses, taken in turn.
-struct Sources {
-    addresses: Vec<IpAddr>,
-    turn: AtomicUsize,
-}
-
-impl Sources {
-    const fn new(addresses: Vec<IpAddr>) -> Self {
-        Self {
-            addresses,
-            turn: AtomicUsize::new(0),
-        }
-    }
-
-    fn next(&self) -> Option<IpAddr> {
-        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-        self.addresses
-            .get(turn % self.addresses.len().max(1))
-            .copied()
-    }
 }
 
 struct SmtpProvider {
@@ -130,38 +72,48 @@ struct SmtpProvider {
     pool: Arc<Pool>,
     pace: Pace,
     capabilities: Capabilities,
-    sources: BTreeMap<PoolName, Sources>,
+    pools: Pools,
 }
 
 impl SmtpProvider {
-    fn new(kind: &'static str, settings: Settings, sources: BTreeMap<PoolName, Sources>) -> Self {
+    fn new(kind: &'static str, settings: Settings, pools: Pools) -> Self {
         Self {
             kind,
             capabilities: Capabilities {
                 message_bytes_max: settings.message_bytes_max,
                 recipients_max: settings.recipients_max,
                 recipients: RecipientSource::Envelope,
-                envelope_sender: true,
+                envelope_sender: settings.endpoint.dialect.keeps_mail_from,
                 // Whether the server can is known only when it has answered EHLO.
                 smtputf8: true,
                 eight_bit: true,
             },
             pool: Pool::new(settings.endpoint, settings.bounds),
             pace: settings.pace,
-            sources,
+            pools,
         }
     }
 
     /// One transaction. `None` if an idle connection turned out to be closed: nothing was sent.
-    async fn transact(&self, outgoing: &Outgoing, choice: Choice) -> Option<SendReport> {
-        let source = self.sources.get(&outgoing.pool).and_then(Sources::next);
+    async fn transact(
+        &self,
+        outgoing: &Outgoing,
+        front: &[u8],
+        choice: Choice,
+    ) -> Option<SendReport> {
+        let source = self.pools.source(&outgoing.pool);
         let mut leased = match self.pool.acquire(outgoing.class, source, choice).await {
             Ok(leased) => leased,
             Err(error) => return Some(report_for_all(outgoing, &Err(error))),
         };
-        let timing = &self.pool.endpoint().timing;
-        let bytes_max = self.capabilities.message_bytes_max;
-        match transaction::run(&mut leased.link, outgoing, bytes_max, self.pace, timing).await {
+        let endpoint = self.pool.endpoint();
+        let manner = Manner {
+            dialect: endpoint.dialect,
+            bytes_max: self.capabilities.message_bytes_max,
+            pace: self.pace,
+            timing: &endpoint.timing,
+        };
+        match transaction::run(&mut leased.link, outgoing, front, manner).await {
             Ended::Settled(report, Next::Reuse) => {
                 self.pool.put_back(leased);
                 Some(report)
@@ -190,10 +142,13 @@ impl Provider for SmtpProvider {
             let error = SendError::new(Verdict::Rejected(Fault::Message), reply);
             return report_for_all(outgoing, &Err(error));
         }
-        if let Some(report) = self.transact(outgoing, Choice::IdleFirst).await {
+        let cleaned = self.pools.cleaned(outgoing);
+        let outgoing = cleaned.as_ref().unwrap_or(outgoing);
+        let front = self.pools.front(self.pool.endpoint().dialect, outgoing);
+        if let Some(report) = self.transact(outgoing, &front, Choice::IdleFirst).await {
             return report;
         }
-        let report = self.transact(outgoing, Choice::New).await;
+        let report = self.transact(outgoing, &front, Choice::New).await;
         // A new connection always reports.
         report.unwrap_or_else(|| {
             let error = connect::transient("the server closed the connection");
@@ -203,7 +158,7 @@ impl Provider for SmtpProvider {
 
     async fn check(&self) -> Result<Account, SendError> {
         let endpoint = self.pool.endpoint();
-        let source = self.sources.values().next().and_then(Sources::next);
+        let source = self.pools.any_source();
         let mut link = endpoint.open(source).await?;
         let wait = endpoint.timing.command;
         let size = link.extensions.size_max();

@@ -9,8 +9,10 @@ use malote_core::secret::Secret;
 use reqwest::Url;
 
 use super::config::Protection;
-use super::connect::{Login, is_private};
-use super::{Preset, SmtpConfig, SmtpProvider, pool_sources};
+use super::connect::is_private;
+use super::login::{Login, Proof};
+use super::pools::Pools;
+use super::{Preset, SmtpConfig, SmtpProvider};
 use crate::{Adapter, ProviderConfig};
 
 /// What a native kind's table says of its SMTP.
@@ -60,15 +62,16 @@ pub(crate) fn build_native(
     }
     let login = user.map(|user| Login {
         user,
-        password: native.password,
+        proof: Proof::Password(native.password),
     });
     let settings = table.settings(at, login, faults);
-    let sources = pool_sources(name, &table, config, faults);
+    let host = table.host.parse().ok();
+    let pools = Pools::check(name, table.dialect(), host, config, faults);
     if faults.len() > errors_before {
         return None;
     }
     Some(Adapter {
-        provider: Arc::new(SmtpProvider::new(table.dialect().name, settings?, sources?)),
+        provider: Arc::new(SmtpProvider::new(table.dialect().name, settings?, pools?)),
         webhook: None,
     })
 }
@@ -115,6 +118,8 @@ impl Server {
         table.host = self.host;
         table.port = self.port;
         table.tls = Some(self.tls);
+        // An endpoint is given for tests and private links.
+        table.private_addresses = Some(true);
         // Whoever names another server in the service's place knows where it stands.
         table.private_addresses = Some(true);
     }

@@ -68,3 +68,134 @@ impl Preset {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use malote_core::fault::Severity;
+
+    use crate::smtp::SmtpConfig;
+    use crate::smtp::config::{Protection, Settings};
+
+    fn check(table: &str) -> (Option<Settings>, Vec<String>) {
+        let table: SmtpConfig = toml::from_str(table).unwrap();
+        let mut faults = Vec::new();
+        let settings = table.check("t", &mut faults);
+        let errors = faults.iter().filter(|f| f.severity == Severity::Error);
+        (settings, errors.map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn a_preset_fills_what_is_not_given_and_what_is_given_wins() {
+        let key = "password = 'k'";
+        for (table, host, port, recipients_max, connections_max) in [
+            ("preset = 'sendgrid'", "smtp.sendgrid.net", 465, 500, 20),
+            (
+                "preset = 'sendgrid'\nregion = 'eu'\nport = 2525\ntls = 'starttls'\nrecipients_max = 7",
+                "smtp.eu.sendgrid.net",
+                2525,
+                7,
+                20,
+            ),
+            ("preset = 'postmark'", "smtp.postmarkapp.com", 587, 50, 5),
+            (
+                "preset = 'postmark'\nregion = 'broadcast'\nconnections_max = 2",
+                "smtp-broadcasts.postmarkapp.com",
+                587,
+                50,
+                2,
+            ),
+            (
+                "preset = 'ses'\nregion = 'sa-east-1'\nuser = 'u'",
+                "email-smtp.sa-east-1.amazonaws.com",
+                465,
+                50,
+                20,
+            ),
+            (
+                "preset = 'ses'\nregion = 'cn-north-1'\nuser = 'u'",
+                "email-smtp.cn-north-1.amazonaws.com.cn",
+                465,
+                50,
+                20,
+            ),
+            (
+                "preset = 'ses'\nhost = 'vpce-1.email-smtp.us-east-1.vpce.amazonaws.com'\nuser = 'u'",
+                "vpce-1.email-smtp.us-east-1.vpce.amazonaws.com",
+                465,
+                50,
+                20,
+            ),
+            (
+                "preset = 'microsoft365'\nuser = 'u'",
+                "smtp.office365.com",
+                587,
+                100,
+                1,
+            ),
+            (
+                "preset = 'mailcow'\nhost = 'mail.example.com'\nuser = 'u'",
+                "mail.example.com",
+                465,
+                1000,
+                20,
+            ),
+            (
+                "preset = 'exim'\nhost = '127.0.0.1'\ntls = 'none'\nuser = 'u'",
+                "127.0.0.1",
+                25,
+                100,
+                20,
+            ),
+        ] {
+            let (settings, errors) = check(&format!("{table}\n{key}"));
+            assert_eq!(errors, Vec::<String>::new(), "{table}");
+            let settings = settings.unwrap();
+            let endpoint = &settings.endpoint;
+            assert_eq!(
+                (endpoint.host.as_str(), endpoint.port),
+                (host, port),
+                "{table}"
+            );
+            assert_eq!(settings.recipients_max, recipients_max, "{table}");
+            assert_eq!(settings.bounds.connections_max, connections_max, "{table}");
+            assert_eq!(endpoint.tls == Protection::None, port == 25, "{table}");
+        }
+    }
+
+    #[test]
+    fn places_that_do_not_exist_are_told_with_those_that_do() {
+        for (table, fault) in [
+            ("preset = 'mailcow'", "t.host: is required"),
+            ("preset = 'ses'", "t.region: is missing"),
+            (
+                "preset = 'ses'\nregion = 'mars'",
+                "t.region: is not a region",
+            ),
+            (
+                "preset = 'mailgun'\nregion = 'mars'",
+                "t.region: must be \"us\" or \"eu\"",
+            ),
+            (
+                "preset = 'resend'\nregion = 'eu'",
+                "t.region: must be \"global\"",
+            ),
+            (
+                "preset = 'exim'\nhost = 'mx.test'\nregion = 'eu'",
+                "t.region: needs a preset",
+            ),
+            (
+                "host = 'mx.test'\nregion = 'eu'",
+                "t.region: needs a preset",
+            ),
+        ] {
+            let (settings, errors) = check(table);
+            assert!(settings.is_none(), "{table}");
+            assert!(
+                errors.len() == 1 && errors[0].starts_with(fault),
+                "{errors:?}"
+            );
+        }
+        let unknown = toml::from_str::<SmtpConfig>("preset = 'sendgird'").unwrap_err();
+        assert!(unknown.to_string().contains("sendgrid"), "{unknown}");
+    }
+}

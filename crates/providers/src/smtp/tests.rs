@@ -5,13 +5,16 @@ mod outcome;
 mod pooling;
 mod protocol;
 mod server;
+mod services;
 mod tls;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use malote_core::clock::{Clock, SystemClock};
 use malote_core::id::{DeliveryId, MessageId};
 use malote_core::message::DsnParameters;
 use malote_core::name::{PoolName, StreamName};
@@ -19,7 +22,8 @@ use malote_core::provider::{Outgoing, OutgoingRecipient, Provider, SendReport, V
 use malote_core::stream::Class;
 
 use super::connect::Timing;
-use super::{SmtpConfig, SmtpProvider, Sources};
+use super::pools::Pools;
+use super::{SmtpConfig, SmtpProvider};
 
 /// Nothing here takes longer.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -41,6 +45,11 @@ fn timing() -> Timing {
     }
 }
 
+/// The machine's clock.
+pub(super) fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock::start())
+}
+
 fn provider_of(table: &str, sources: &[&str]) -> SmtpProvider {
     let config: SmtpConfig = toml::from_str(table).unwrap();
     let mut faults = Vec::new();
@@ -48,11 +57,7 @@ fn provider_of(table: &str, sources: &[&str]) -> SmtpProvider {
     settings.endpoint.timing = timing();
     let addresses: Vec<IpAddr> = sources.iter().map(|ip| ip.parse().unwrap()).collect();
     let pool = PoolName::try_from("bulk").unwrap();
-    SmtpProvider::new(
-        "smtp",
-        settings,
-        BTreeMap::from([(pool, Sources::new(addresses))]),
-    )
+    SmtpProvider::new("smtp", settings, Pools::with_sources(pool, addresses))
 }
 
 fn provider(port: u16) -> SmtpProvider {

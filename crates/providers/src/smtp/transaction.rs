@@ -10,12 +10,13 @@ use malote_core::provider::{
 use memchr::memmem;
 use tokio::time::timeout;
 
-use super::classify::{Context, Stage, classify};
+use super::classify::{Context, Stage};
 use super::command::{self, DataChunks, FINAL_DOT, MailParameters};
 use super::connect::{Timing, transient};
 use super::connection::{Link, Trouble};
+use super::dialect::Dialect;
 use super::ehlo::Extensions;
-use super::reply::{self, ServerReply};
+use super::reply::ServerReply;
 use crate::reencode::{self, EightBit};
 
 /// How a transaction ended.
@@ -49,25 +50,39 @@ pub(crate) enum Pace {
 /// message was being written.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Sends `outgoing`, whose message must not grow over `bytes_max` where the server needs it encoded.
+/// How this server is spoken to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manner<'a> {
+    /// What its answers mean.
+    pub(crate) dialect: &'static Dialect,
+    /// Most octets of a message, which it must not grow over where the server needs it encoded.
+    pub(crate) bytes_max: u64,
+    /// How commands travel.
+    pub(crate) pace: Pace,
+    /// How long each step may take.
+    pub(crate) timing: &'a Timing,
+}
+
+/// Sends `outgoing` with the lines of `front` before its message.
 pub(crate) async fn run(
     link: &mut Link,
     outgoing: &Outgoing,
-    bytes_max: u64,
-    pace: Pace,
-    timing: &Timing,
+    front: &[u8],
+    manner: Manner<'_>,
 ) -> Ended {
     let eight_bit = if link.extensions.eight_bit {
         EightBit::Allowed
     } else {
         EightBit::Forbidden
     };
+    let front_bytes = u64::try_from(front.len()).unwrap_or(u64::MAX);
+    let bytes_max = manner.bytes_max.saturating_sub(front_bytes);
     let body = match reencode::fit(&outgoing.body, eight_bit, bytes_max).await {
         Ok(body) => body,
         Err(error) => return Ended::Settled(report_for_all(outgoing, &Err(error)), Next::Reuse),
     };
-    let prepared = Transaction::prepare(link, outgoing, body, pace, timing);
-    let mut transaction = match prepared {
+    let message = Message { front, body };
+    let mut transaction = match Transaction::prepare(link, outgoing, message, manner) {
         Ok(transaction) => transaction,
         Err(report) => return Ended::Settled(report, Next::Reuse),
     };
@@ -79,11 +94,25 @@ pub(crate) async fn run(
     }
 }
 
+/// What goes on the wire.
+struct Message<'a> {
+    /// Whole header lines that go before it.
+    front: &'a [u8],
+    /// The message as this server can take it.
+    body: Bytes,
+}
+
+impl Message<'_> {
+    fn len(&self) -> usize {
+        self.front.len() + self.body.len()
+    }
+}
+
 struct Transaction<'a> {
     link: &'a mut Link,
     outgoing: &'a Outgoing,
-    /// The message as this server can take it.
-    body: Bytes,
+    message: Message<'a>,
+    dialect: &'static Dialect,
     timing: &'a Timing,
     is_pipelined: bool,
     /// MAIL, each RCPT and DATA, in this order; RSET in front if needed.
@@ -111,15 +140,14 @@ impl<'a> Transaction<'a> {
     fn prepare(
         link: &'a mut Link,
         outgoing: &'a Outgoing,
-        body: Bytes,
-        pace: Pace,
-        timing: &'a Timing,
+        message: Message<'a>,
+        manner: Manner<'a>,
     ) -> Result<Self, SendReport> {
         let from_needs_smtputf8 = outgoing
             .mail_from
             .as_ref()
             .is_some_and(|a| a.needs_smtputf8());
-        if let Some(error) = refuse_here(&link.extensions, outgoing, body.len()) {
+        if let Some(error) = refuse_here(&link.extensions, outgoing, message.len()) {
             return Err(outgoing
                 .recipients
                 .iter()
@@ -144,8 +172,8 @@ impl<'a> Transaction<'a> {
             ends.push(commands.len());
         }
         let parameters = MailParameters {
-            size: body.len(),
-            is_8bit: !body.is_ascii(),
+            size: message.len(),
+            is_8bit: !message.body.is_ascii(),
             needs_smtputf8,
             dsn: &outgoing.dsn,
         };
@@ -161,11 +189,12 @@ impl<'a> Transaction<'a> {
         commands.extend_from_slice(b"DATA\r\n");
         ends.push(commands.len());
         Ok(Self {
-            is_pipelined: pace == Pace::Pipelined && link.extensions.pipelining,
+            is_pipelined: manner.pace == Pace::Pipelined && link.extensions.pipelining,
             link,
             outgoing,
-            body,
-            timing,
+            message,
+            dialect: manner.dialect,
+            timing: manner.timing,
             commands,
             ends,
             asked: 0,
@@ -278,9 +307,9 @@ impl<'a> Transaction<'a> {
 
     /// The message, the final dot and the answer.
     async fn data(mut self) -> Ended {
-        let wait = self.timing.data(self.body.len());
+        let wait = self.timing.data(self.message.len());
         let mut is_dot_written = false;
-        let write = write_message(self.link, &self.body, &mut is_dot_written);
+        let write = write_message(self.link, &self.message, &mut is_dot_written);
         match timeout(wait, write).await {
             Ok(Ok(())) => {}
             _ if is_dot_written => {
@@ -337,8 +366,9 @@ impl<'a> Transaction<'a> {
 
     /// The service's id, or else what its events are likely to carry.
     fn message_id(&self, reply: &ServerReply) -> String {
-        reply::message_id(reply)
-            .or_else(|| message_id_field(&self.body))
+        self.dialect
+            .message_id(reply)
+            .or_else(|| message_id_field(&self.message.body))
             .unwrap_or_else(|| self.outgoing.message.simple())
     }
 
@@ -347,7 +377,8 @@ impl<'a> Transaction<'a> {
             stage,
             recipients: self.outgoing.recipients.len(),
         };
-        SendError::new(classify(context, reply), reply.to_reply())
+        let verdict = self.dialect.verdict(context, reply, Some(self.outgoing));
+        SendError::new(verdict, reply.to_reply())
     }
 
     fn settle_rest(&mut self, result: &Result<Receipt, SendError>) {
@@ -373,8 +404,12 @@ impl<'a> Transaction<'a> {
 }
 
 /// Writes the message; `is_dot_written` tells whether the final dot may have reached the server.
-async fn write_message(link: &mut Link, body: &[u8], is_dot_written: &mut bool) -> io::Result<()> {
-    let mut chunks = DataChunks::new(body);
+async fn write_message(
+    link: &mut Link,
+    message: &Message<'_>,
+    is_dot_written: &mut bool,
+) -> io::Result<()> {
+    let mut chunks = DataChunks::new(message.front, &message.body);
     let mut chunk = Vec::with_capacity(chunks.size_hint());
     while chunks.fill(&mut chunk) {
         let mut written = 0;
@@ -391,8 +426,12 @@ async fn write_message(link: &mut Link, body: &[u8], is_dot_written: &mut bool) 
 }
 
 /// What this server cannot carry at all.
-fn refuse_here(server: &Extensions, outgoing: &Outgoing, body_bytes: usize) -> Option<SendError> {
-    let bytes = u64::try_from(body_bytes).unwrap_or(u64::MAX);
+fn refuse_here(
+    server: &Extensions,
+    outgoing: &Outgoing,
+    message_bytes: usize,
+) -> Option<SendError> {
+    let bytes = u64::try_from(message_bytes).unwrap_or(u64::MAX);
     if let Some(size_max) = server.size_max().filter(|max| bytes > *max) {
         let what = format!("the message has {bytes} octets, the server takes {size_max}");
         let reply = Reply::new(None, Some("5.3.4".to_owned()), &what);

@@ -1,9 +1,14 @@
-//! Mailjet.
+//! Mailjet by SMTP.
 
+use malote_core::provider::Outgoing;
+
+use crate::correlation::{Readers, as_one};
 use crate::smtp::config::Protection;
-use crate::smtp::dialect::{Defaults, Dialect, Host, User};
+use crate::smtp::dialect::fields::Fields;
+use crate::smtp::dialect::{Defaults, Dialect, Host, MessageIdIn, User};
 
-/// Mailjet.
+/// Mailjet. The user is the API key, the password the secret key. Its answers are documented
+/// nowhere.
 pub(crate) static MAILJET: Dialect = Dialect {
     name: "mailjet",
     host: Host::ByRegion(&[("global", "in-v3.mailjet.com")]),
@@ -11,8 +16,31 @@ pub(crate) static MAILJET: Dialect = Dialect {
     user: User::Given,
     bounds: Defaults {
         recipients_max: 50,
-        message_bytes_max: 15000000,
-        connections_max: 20,
-        messages_per_connection_max: 1000,
+        message_bytes_max: 15_000_000,
+        ..Defaults::PLAIN
     },
+    keeps_mail_from: false,
+    pool_key: None,
+    fields,
+    rules: &[],
+    by_message: None,
+    message_id: MessageIdIn::Reply,
+    documented: &[],
 };
+
+/// "SMTP relay, custom headers". Whether they are taken out is not documented.
+fn fields(fields: &mut Fields<'_>, outgoing: &Outgoing, _: Option<&str>) {
+    fields.set("X-MJ-CustomID", &as_one(outgoing, Readers::Recipients, 255));
+    if let Some(tag) = outgoing.tags.first() {
+        fields.set("X-Mailjet-Campaign", &campaign(tag));
+    }
+}
+
+/// Letters, digits, blank, `-` and `_`, at most 255.
+fn campaign(tag: &str) -> String {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || " -_".contains(c);
+    tag.chars()
+        .take(255)
+        .map(|c| if allowed(c) { c } else { '_' })
+        .collect()
+}
