@@ -10,10 +10,21 @@ use malote_core::name::{PoolName, ProviderName};
 use malote_core::secret::Secret;
 use serde::Deserialize;
 
+use crate::brevo::BrevoConfig;
 use crate::capture::CaptureConfig;
+use crate::elasticemail::ElasticEmailConfig;
 use crate::mailgun::MailgunConfig;
+use crate::mailjet::MailjetConfig;
+use crate::mailtrap::MailtrapConfig;
+use crate::postmark::PostmarkConfig;
+use crate::sendgrid::SendgridConfig;
 use crate::ses::SesConfig;
+use crate::resend::ResendConfig;
 use crate::smtp::SmtpConfig;
+use crate::sparkpost::SparkpostConfig;
+
+/// The kinds, in the order of [`ProviderConfig`]'s tables.
+pub const KINDS: [&str; 12] = ["ses", "mailgun", "sparkpost", "elasticemail", "postmark", "sendgrid", "mailtrap", "mailjet", "brevo", "resend", "smtp", "capture"];
 
 /// One `[providers.NAME]` table.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -23,6 +34,22 @@ pub struct ProviderConfig {
     pub ses: Option<SesConfig>,
     /// `[providers.NAME.mailgun]`: Mailgun, `messages.mime`.
     pub mailgun: Option<MailgunConfig>,
+    /// `[providers.NAME.sparkpost]`: SparkPost, raw mail by the Transmissions API.
+    pub sparkpost: Option<SparkpostConfig>,
+    /// `[providers.NAME.elasticemail]`: Elastic Email, SMTP or API v4.
+    pub elasticemail: Option<ElasticEmailConfig>,
+    /// `[providers.NAME.postmark]`: Postmark, by SMTP or field by field.
+    pub postmark: Option<PostmarkConfig>,
+    /// `[providers.NAME.sendgrid]`: SendGrid, by SMTP or field by field.
+    pub sendgrid: Option<SendgridConfig>,
+    /// `[providers.NAME.mailtrap]`: Mailtrap, one of its two streams.
+    pub mailtrap: Option<MailtrapConfig>,
+    /// `[providers.NAME.mailjet]`: Mailjet, field by field.
+    pub mailjet: Option<MailjetConfig>,
+    /// `[providers.NAME.brevo]`: Brevo, the transactional API.
+    pub brevo: Option<BrevoConfig>,
+    /// `[providers.NAME.resend]`: Resend, field by field.
+    pub resend: Option<ResendConfig>,
     /// `[providers.NAME.smtp]`: any SMTP server.
     pub smtp: Option<SmtpConfig>,
     /// `[providers.NAME.capture]`: keeps mail in the store, for development.
@@ -49,6 +76,19 @@ pub struct PoolConfig {
     pub sending_ip_pool: Option<String>,
     /// SMTP: local addresses to connect from, in turn per connection.
     pub source_addresses: Vec<IpAddr>,
+    /// SMTP: header fields put before each message of this pool, for a server of one's own that
+    /// picks an address by them and takes them out again. Name to value, at most 16.
+    pub headers: BTreeMap<String, String>,
+    /// SendGrid: the name of the IP pool.
+    pub ip_pool_name: Option<String>,
+    /// Postmark: the id of the message stream.
+    pub message_stream: Option<String>,
+    /// SparkPost: the id of the IP pool.
+    pub ip_pool: Option<String>,
+    /// Elastic Email: the name of the IP pool.
+    pub pool_name: Option<String>,
+    /// Elastic Email: the channel under which the service keeps its statistics.
+    pub channel: Option<String>,
     /// Limits of this pool, besides the account's.
     pub limits: Limits,
     /// Warm-up of this pool's IPs.
@@ -74,11 +114,33 @@ pub struct WebhookConfig {
     pub signing_key_file: Option<PathBuf>,
 }
 
-/// A key of [`PoolConfig`] or [`WebhookConfig`] and the kind that knows it.
+/// A key of [`PoolConfig`] or [`WebhookConfig`] and the kinds that know it.
 struct OwnedKey {
     path: &'static str,
-    kind: &'static str,
+    kinds: Vec<&'static str>,
     is_given: bool,
+}
+
+impl OwnedKey {
+    fn new(path: &'static str, kinds: &[&'static str], is_given: bool) -> Self {
+        Self {
+            path,
+            kinds: kinds.to_vec(),
+            is_given,
+        }
+    }
+
+    /// The fault of a key at `at` that a provider of this kind does not know.
+    fn fault(&self, at: &str, kind: &str) -> Option<ConfigFault> {
+        if !self.is_given || self.kinds.contains(&kind) {
+            return None;
+        }
+        let message = format!(
+            "belongs to kind {}, this provider is {kind}",
+            self.kinds.join(" or ")
+        );
+        Some(ConfigFault::error(format!("{at}.{}", self.path), message))
+    }
 }
 
 impl ProviderConfig {
@@ -86,14 +148,22 @@ impl ProviderConfig {
     #[must_use]
     pub fn kinds(&self) -> Vec<&'static str> {
         let given = [
-            ("ses", self.ses.is_some()),
-            ("mailgun", self.mailgun.is_some()),
-            ("smtp", self.smtp.is_some()),
-            ("capture", self.capture.is_some()),
+            self.ses.is_some(),
+            self.mailgun.is_some(),
+            self.sparkpost.is_some(),
+            self.elasticemail.is_some(),
+            self.postmark.is_some(),
+            self.sendgrid.is_some(),
+            self.mailtrap.is_some(),
+            self.mailjet.is_some(),
+            self.brevo.is_some(),
+            self.resend.is_some(),
+            self.smtp.is_some(),
+            self.capture.is_some(),
         ];
-        given
-            .into_iter()
-            .filter_map(|(kind, is_given)| is_given.then_some(kind))
+        let kinds = KINDS.iter().zip(given);
+        kinds
+            .filter_map(|(kind, is_given)| is_given.then_some(*kind))
             .collect()
     }
 
@@ -108,33 +178,24 @@ impl ProviderConfig {
                 kinds.join(", ")
             };
             let message = format!(
-                "give exactly one kind, as in [providers.{name}.smtp] (ses, mailgun, smtp or capture); found {found}"
+                "give exactly one kind, as in [providers.{name}.smtp] ({}); found {found}",
+                KINDS.join(", ")
             );
             faults.push(ConfigFault::error(at, message));
             return;
         };
         for (pool, config) in &self.pools {
-            for key in config.owned_keys() {
-                if key.is_given && key.kind != *kind {
-                    let path = format!("{at}.pools.{pool}.{}", key.path);
-                    let message = format!("belongs to kind {}, this provider is {kind}", key.kind);
-                    faults.push(ConfigFault::error(path, message));
-                }
-            }
+            let pool_at = format!("{at}.pools.{pool}");
+            let keys = config.owned_keys();
+            faults.extend(keys.iter().filter_map(|key| key.fault(&pool_at, kind)));
             check_limits(&format!("{at}.pools.{pool}.limits"), &config.limits, faults);
             if let Some(warmup) = &config.warmup {
                 check_warmup(&format!("{at}.pools.{pool}.warmup"), warmup, faults);
             }
         }
-        for key in self.webhook.iter().flat_map(WebhookConfig::owned_keys) {
-            if key.is_given && key.kind != *kind {
-                let message = format!("belongs to kind {}, this provider is {kind}", key.kind);
-                faults.push(ConfigFault::error(
-                    format!("{at}.webhook.{}", key.path),
-                    message,
-                ));
-            }
-        }
+        let webhook_at = format!("{at}.webhook");
+        let keys = self.webhook.iter().flat_map(WebhookConfig::owned_keys);
+        faults.extend(keys.filter_map(|key| key.fault(&webhook_at, kind)));
         check_limits(&format!("{at}.limits"), &self.limits, faults);
         if self
             .cost_per_thousand
@@ -147,53 +208,39 @@ impl ProviderConfig {
 }
 
 impl PoolConfig {
-    fn owned_keys(&self) -> [OwnedKey; 3] {
-        [
-            OwnedKey {
-                path: "configuration_set",
-                kind: "ses",
-                is_given: self.configuration_set.is_some(),
-            },
-            OwnedKey {
-                path: "sending_ip_pool",
-                kind: "mailgun",
-                is_given: self.sending_ip_pool.is_some(),
-            },
-            OwnedKey {
-                path: "source_addresses",
-                kind: "smtp",
-                is_given: !self.source_addresses.is_empty(),
-            },
-        ]
+    fn owned_keys(&self) -> Vec<OwnedKey> {
+        // A service's own keys are also its SMTP preset's.
+        let own = |path, kind, is_given| OwnedKey::new(path, &[kind, "smtp"], is_given);
+        let mut keys = vec![
+            own("configuration_set", "ses", self.configuration_set.is_some()),
+            own("sending_ip_pool", "mailgun", self.sending_ip_pool.is_some()),
+            own("ip_pool_name", "sendgrid", self.ip_pool_name.is_some()),
+            own("message_stream", "postmark", self.message_stream.is_some()),
+            own("ip_pool", "sparkpost", self.ip_pool.is_some()),
+            own("pool_name", "elasticemail", self.pool_name.is_some()),
+            own("channel", "elasticemail", self.channel.is_some()),
+        ];
+        let smtp = |path, is_given| OwnedKey::new(path, &["smtp"], is_given);
+        keys.push(smtp("source_addresses", !self.source_addresses.is_empty()));
+        keys.push(smtp("headers", !self.headers.is_empty()));
+        keys
     }
 }
 
 impl WebhookConfig {
-    fn owned_keys(&self) -> [OwnedKey; 4] {
+    fn owned_keys(&self) -> Vec<OwnedKey> {
         let has_signing_key = self.signing_key.is_some()
             || self.signing_key_env.is_some()
             || self.signing_key_file.is_some();
-        [
-            OwnedKey {
-                path: "topic_arns",
-                kind: "ses",
-                is_given: !self.topic_arns.is_empty(),
-            },
-            OwnedKey {
-                path: "allow_sha1",
-                kind: "ses",
-                is_given: self.allow_sha1.is_some(),
-            },
-            OwnedKey {
-                path: "certificate_file",
-                kind: "ses",
-                is_given: self.certificate_file.is_some(),
-            },
-            OwnedKey {
-                path: "signing_key",
-                kind: "mailgun",
-                is_given: has_signing_key,
-            },
+        vec![
+            OwnedKey::new("topic_arns", &["ses"], !self.topic_arns.is_empty()),
+            OwnedKey::new("allow_sha1", &["ses"], self.allow_sha1.is_some()),
+            OwnedKey::new(
+                "certificate_file",
+                &["ses"],
+                self.certificate_file.is_some(),
+            ),
+            OwnedKey::new("signing_key", &["mailgun"], has_signing_key),
         ]
     }
 }
@@ -256,12 +303,20 @@ mod tests {
         let text = "
             ses = { region = 'us-east-1', secret_access_key = 'CANARY', session_token = 'CANARY' }
             mailgun = { domain = 'x.test', api_key = 'CANARY' }
+            sparkpost = { api_key = 'CANARY' }
+            elasticemail = { api_key = 'CANARY' }
+            postmark = { server_token = 'CANARY' }
+            sendgrid = { api_key = 'CANARY' }
+            mailtrap = { api_token = 'CANARY' }
+            mailjet = { api_key = 'CANARY', secret_key = 'CANARY' }
+            brevo = { api_key = 'CANARY' }
+            resend = { api_key = 'CANARY' }
             smtp = { host = 'x.test', user = 'u', password = 'CANARY' }
             webhook = { signing_key = 'CANARY' }
         ";
         let config: ProviderConfig = toml::from_str(text).unwrap();
         let shown = format!("{config:?}");
         assert!(!shown.contains("CANARY"), "{shown}");
-        assert_eq!(shown.matches("***").count(), 5, "{shown}");
+        assert_eq!(shown.matches("***").count(), 14, "{shown}");
     }
 }

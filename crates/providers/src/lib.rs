@@ -3,17 +3,28 @@
 //! To add one: a folder with `config.rs`, `send.rs`, `classify.rs` and `webhook.rs`, and three
 //! lines here and in [`config`] (the module, the table, the entry in `KINDS`).
 
+mod api;
 mod bounce;
+mod brevo;
 mod capture;
 pub mod config;
 mod correlation;
+mod documented;
+mod elasticemail;
 mod http;
 mod mailgun;
+mod mailjet;
+mod mailtrap;
+mod parts;
+mod postmark;
 mod reencode;
+mod resend;
+mod sendgrid;
 mod ses;
 mod settings;
 mod single_flight;
 mod smtp;
+mod sparkpost;
 
 use std::sync::Arc;
 
@@ -22,6 +33,8 @@ use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
 use malote_core::provider::Provider;
 use malote_core::webhook::WebhookParser;
+
+pub use documented::Documented;
 
 pub use config::{PoolConfig, ProviderConfig, WebhookConfig};
 
@@ -47,6 +60,22 @@ pub fn build(
         build = ses::build(name, ses, config, clock, faults);
     } else if let Some(mailgun) = &config.mailgun {
         build = mailgun::build(name, mailgun, config, clock, faults);
+    } else if let Some(sparkpost) = &config.sparkpost {
+        build = sparkpost::build(name, sparkpost, config, clock, faults);
+    } else if let Some(elasticemail) = &config.elasticemail {
+        build = elasticemail::build(name, elasticemail, config, clock, faults);
+    } else if let Some(postmark) = &config.postmark {
+        build = postmark::build(name, postmark, config, clock, faults);
+    } else if let Some(sendgrid) = &config.sendgrid {
+        build = sendgrid::build(name, sendgrid, config, clock, faults);
+    } else if let Some(mailtrap) = &config.mailtrap {
+        build = mailtrap::build(name, mailtrap, config, clock, faults);
+    } else if let Some(mailjet) = &config.mailjet {
+        build = mailjet::build(name, mailjet, config, clock, faults);
+    } else if let Some(brevo) = &config.brevo {
+        build = brevo::build(name, brevo, config, clock, faults);
+    } else if let Some(resend) = &config.resend {
+        build = resend::build(name, resend, config, clock, faults);
     } else if let Some(smtp) = &config.smtp {
         build = smtp::build(name, smtp, config, clock, faults);
     } else if let Some(capture) = &config.capture {

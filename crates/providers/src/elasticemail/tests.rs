@@ -1,0 +1,4 @@
+//! Elastic Email against its error table, a scripted peer, and faulty tables.
+
+mod sends;
+mod verdicts;

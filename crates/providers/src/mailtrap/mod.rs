@@ -1,0 +1,38 @@
+//! Mailtrap: `api/send` of its two streams, as fields.
+
+mod classify;
+mod config;
+mod errors;
+mod request;
+mod service;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use malote_core::clock::Clock;
+use malote_core::fault::ConfigFault;
+use malote_core::name::ProviderName;
+
+pub(crate) use config::MailtrapConfig;
+#[allow(
+    unused_imports,
+    reason = "rows of the table test and of the documentation"
+)]
+pub(crate) use errors::DOCUMENTED;
+
+use crate::api::adapter;
+use crate::{Adapter, ProviderConfig};
+
+/// Builds the adapter of `[providers.NAME.mailtrap]`.
+pub(crate) fn build(
+    name: &ProviderName,
+    table: &MailtrapConfig,
+    config: &ProviderConfig,
+    clock: &Arc<dyn Clock>,
+    faults: &mut Vec<ConfigFault>,
+) -> Option<Adapter> {
+    let settings = table.check(name, faults)?;
+    let service = service::Mailtrap::new(settings);
+    adapter(name, service, config, clock, faults)
+}

@@ -1,0 +1,184 @@
+//! The calls: one send, and the questions that `check` and `inspect` ask.
+
+use async_trait::async_trait;
+use http::Method;
+use http::header::{AUTHORIZATION, HeaderMap};
+use jiff::Timestamp;
+use malote_core::provider::{
+    About, Account, Capabilities, Finding, Outgoing, RecipientSource, Reply, SendError, SendReport,
+    Verdict, bounded,
+};
+use reqwest::Url;
+use serde::Deserialize;
+
+use super::classify::{Document, classify};
+use super::config::Settings;
+use super::request::{MESSAGE_BYTES_MAX, RECIPIENTS_MAX, body};
+use crate::api::{Line, Service, json_call};
+use crate::http::{Answer, Call, sensitive};
+use crate::parts::{listed_order, take_apart};
+
+/// An account at Mailtrap.
+pub(super) struct Mailtrap {
+    settings: Settings,
+    capabilities: Capabilities,
+}
+
+/// The account's sender domains.
+#[derive(Debug, Deserialize)]
+struct Domains {
+    data: Vec<Domain>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Domain {
+    domain_name: Option<String>,
+    compliance_status: Option<String>,
+    dns_verified: Option<bool>,
+}
+
+impl Domain {
+    /// What mail from this domain would fail on.
+    fn finding(&self, sender: &str) -> Option<Finding> {
+        let about_sender = || About::Sender(bounded(sender, 255));
+        let status = self.compliance_status.as_deref();
+        let (about, text) = match status {
+            Some("compliant") => return None,
+            // An account told nothing of compliance in older versions of the API.
+            None if self.dns_verified == Some(true) => return None,
+            None | Some("unverified_dns") => (
+                about_sender(),
+                "is not verified: the service does not find its DNS records".to_owned(),
+            ),
+            Some("demo") => (
+                About::Account,
+                format!("{sender} is a demo domain: it mails nobody but the account's owner"),
+            ),
+            Some("demo_exhausted") => (
+                About::Account,
+                format!("{sender} is a demo domain whose allowance is used up"),
+            ),
+            Some("missing_company_info") => (
+                About::Account,
+                "the company's information is missing: fill it in at the service".to_owned(),
+            ),
+            Some(other) => (
+                about_sender(),
+                format!(
+                    "may not send: its status at the service is {}",
+                    bounded(other, 64)
+                ),
+            ),
+        };
+        Some(Finding { about, text })
+    }
+}
+
+impl Mailtrap {
+    pub(super) const fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            capabilities: Capabilities {
+                message_bytes_max: MESSAGE_BYTES_MAX,
+                recipients_max: RECIPIENTS_MAX,
+                recipients: RecipientSource::Envelope,
+                envelope_sender: false,
+                smtputf8: false,
+                eight_bit: true,
+            },
+        }
+    }
+
+    fn call(&self, endpoint: &Url, path: &str, body: Option<Vec<u8>>) -> Call {
+        let mut headers = HeaderMap::new();
+        let token = format!("Bearer {}", self.settings.api_token.expose());
+        if let Some(token) = sensitive(&token) {
+            headers.insert(AUTHORIZATION, token);
+        }
+        let method = match body {
+            Some(_) => Method::POST,
+            None => Method::GET,
+        };
+        json_call(method, endpoint, path, headers, body)
+    }
+
+    /// Asks the account API. `None` if it tells this token nothing.
+    ///
+    /// # Errors
+    /// If the token is refused or the service is out of reach.
+    async fn ask(&self, line: Line<'_>, path: &str) -> Result<Option<Answer>, SendError> {
+        let call = self.call(&self.settings.account_endpoint, path, None);
+        let answer = line.ask(call).await?;
+        let verdict = match answer.status {
+            200 => return Ok(Some(answer)),
+            // A token that may send need not be allowed to ask.
+            403..=405 => return Ok(None),
+            401 => Verdict::ProviderUnusable,
+            429 => Verdict::Throttled {
+                after: answer.retry_after(line.now),
+            },
+            _ => Verdict::Transient,
+        };
+        let text = answer.json().and_then(|d: Document| d.error_text());
+        let text = text.unwrap_or_else(|| answer.text());
+        let reply = Reply::new(Some(answer.status), None, &text);
+        Err(SendError::new(verdict, reply))
+    }
+}
+
+#[async_trait]
+impl Service for Mailtrap {
+    fn kind(&self) -> &'static str {
+        "mailtrap"
+    }
+
+    fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    async fn request(&self, outgoing: &Outgoing) -> Result<Call, SendError> {
+        let parts = take_apart(outgoing).await?;
+        let body = body(outgoing, &parts)?;
+        Ok(self.call(&self.settings.endpoint, "/api/send", Some(body)))
+    }
+
+    /// The service's list of ids follows To, then Cc, then Bcc.
+    fn report(&self, outgoing: &Outgoing, answer: &Answer, now: Timestamp) -> SendReport {
+        let results = classify(answer, outgoing.recipients.len(), now);
+        let mut report: Vec<_> = listed_order(outgoing).into_iter().zip(results).collect();
+        report.sort_by_key(|(position, _)| *position);
+        report.into_iter().map(|(_, result)| result).collect()
+    }
+
+    async fn check(&self, line: Line<'_>) -> Result<Account, SendError> {
+        let note = match self.ask(line, "/api/accounts").await? {
+            Some(_) => "",
+            None => "a token that may only send: the account is not known",
+        };
+        Ok(Account {
+            note: note.to_owned(),
+            ..Account::default()
+        })
+    }
+
+    async fn inspect(&self, line: Line<'_>, senders: &[String]) -> Result<Vec<Finding>, SendError> {
+        let answer = self.ask(line, "/api/domains").await?;
+        let Some(Domains { data }) = answer.and_then(|answer| answer.json()) else {
+            return Ok(Vec::new());
+        };
+        let findings = senders.iter().filter_map(|sender| {
+            let known = data.iter().find(|domain| {
+                let name = domain.domain_name.as_deref();
+                name.is_some_and(|name| name.eq_ignore_ascii_case(sender))
+            });
+            match known {
+                Some(domain) => domain.finding(sender),
+                None => Some(Finding {
+                    about: About::Sender(bounded(sender, 255)),
+                    text: "is not among the account's domains: add and verify it there".to_owned(),
+                }),
+            }
+        });
+        Ok(findings.collect())
+    }
+}

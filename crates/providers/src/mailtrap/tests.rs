@@ -1,0 +1,4 @@
+//! Mailtrap against its error table, a scripted peer, and faulty tables.
+
+mod sends;
+mod verdicts;
