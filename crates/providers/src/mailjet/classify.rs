@@ -173,11 +173,12 @@ impl Sent<'_> {
     fn by_status(&self, error: &ErrorRow) -> Verdict {
         let status = error.status_code.unwrap_or(self.answer.status);
         let retry_after = self.answer.retry_after(self.now);
-        match verdict_of_status(status, error.is_given(), retry_after) {
+        let verdict = verdict_of_status(status, error.is_given(), retry_after);
+        if verdict == Verdict::Rejected(Fault::Message) {
             // By a rule of this service, or of the fields that we make of the message.
-            Verdict::Rejected(Fault::Message) => Verdict::Rejected(Fault::MessageHere),
-            verdict => verdict,
+            return Verdict::Rejected(Fault::MessageHere);
         }
+        verdict
     }
 
     /// One malformed address refuses the whole message. A quoted local part is well formed all the

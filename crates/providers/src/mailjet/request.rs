@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use malote_core::provider::{Outgoing, SendError};
 use serde::Serialize;
 
-use crate::correlation;
+use crate::correlation::{self, Readers};
 use crate::parts::{Attachment, Mailbox, Parts, refused, take_apart};
 
 /// Longest subject (Send API guide, "Send API JSON properties").
@@ -82,7 +82,7 @@ struct Person<'a> {
 #[serde(rename_all = "PascalCase")]
 struct File<'a> {
     content_type: &'a str,
-    filename: &'a str,
+    filename: String,
     base64_content: String,
     #[serde(rename = "ContentID", skip_serializing_if = "Option::is_none")]
     content_id: Option<&'a str>,
@@ -145,8 +145,8 @@ fn message<'a>(outgoing: &Outgoing, parts: &'a Parts) -> Result<Message<'a>, Sen
         subject: &parts.subject,
         text_part: parts.text.as_deref().unwrap_or_default(),
         html_part: parts.html.as_deref().unwrap_or_default(),
-        attachments: attached.into_iter().map(file).collect(),
-        inlined_attachments: inlined.into_iter().map(file).collect(),
+        attachments: files(&attached),
+        inlined_attachments: files(&inlined),
         headers: parts.header_map(&RESERVED_HEADERS)?,
         custom_campaign: outgoing.tags.iter().find_map(|tag| campaign(tag)),
         custom_id: outgoing.message.simple(),
@@ -161,15 +161,17 @@ fn person(mailbox: &Mailbox) -> Person<'_> {
     }
 }
 
-fn file(attachment: &Attachment) -> File<'_> {
-    let name = attachment.filename.as_deref();
-    let content_id = attachment.content_id.as_deref();
-    File {
+fn files<'a>(attachments: &[&'a Attachment]) -> Vec<File<'a>> {
+    let file = |(place, attachment): (usize, &&'a Attachment)| File {
         content_type: &attachment.content_type,
-        filename: name.filter(|name| !name.is_empty()).unwrap_or("attachment"),
+        filename: attachment.name(place),
         base64_content: STANDARD.encode(&attachment.content),
-        content_id: content_id.filter(|_| attachment.is_inline),
-    }
+        content_id: match attachment.is_inline {
+            true => attachment.content_id.as_deref(),
+            false => None,
+        },
+    };
+    (1..).zip(attachments).map(file).collect()
 }
 
 /// Letters, digits, spaces, dashes and underscores, as the service wants a campaign's name.
@@ -185,12 +187,15 @@ fn campaign(tag: &str) -> Option<String> {
 }
 
 /// What comes back with every event, as JSON: our ids, then of the message's own metadata what
-/// there is room for, whole or not at all.
+/// there is room for, whole or not at all. The service does not say whether the recipients can
+/// read it, so it names none of several: an event's id does, as each recipient has their own.
 fn payload(outgoing: &Outgoing) -> String {
     let mut fields = BTreeMap::new();
-    let recipients = correlation::recipients(outgoing, usize::MAX).concat();
-    fields.insert(correlation::RECIPIENTS.to_owned(), recipients);
     fields.insert(correlation::MESSAGE.to_owned(), outgoing.message.simple());
+    if Readers::Recipients.may_see_recipients(outgoing) {
+        let recipients = correlation::recipients(outgoing, usize::MAX).concat();
+        fields.insert(correlation::RECIPIENTS.to_owned(), recipients);
+    }
     let json = |fields: &BTreeMap<String, String>| serde_json::json!(fields).to_string();
     for (name, value) in &outgoing.metadata {
         if name.starts_with("malote-") {

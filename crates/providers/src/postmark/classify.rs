@@ -68,10 +68,11 @@ pub(crate) fn report(
     recipients
         .map(|recipient| {
             let is_named = inactive.contains(&recipient.address.key());
-            let verdict = match verdict {
-                // Some of a group are suppressed: the others go one by one.
-                Verdict::Suppressed if sent.recipients > 1 && !is_named => Verdict::Ungroup,
-                ref verdict => verdict.clone(),
+            // Some of a group are suppressed: the others go one by one.
+            let is_other = verdict == Verdict::Suppressed && sent.recipients > 1 && !is_named;
+            let verdict = match is_other {
+                true => Verdict::Ungroup,
+                false => verdict.clone(),
             };
             Err(sent.error(verdict, enhanced.clone()))
         })
@@ -157,10 +158,12 @@ impl Sent<'_> {
 
     fn by_status_of(&self, status: u16, is_own_shape: bool) -> Verdict {
         let retry_after = self.answer.retry_after(self.now);
-        match verdict_of_status(status, is_own_shape, retry_after) {
-            Verdict::Rejected(Fault::Message) => Verdict::Rejected(Fault::MessageHere),
-            verdict => verdict,
+        let verdict = verdict_of_status(status, is_own_shape, retry_after);
+        if verdict == Verdict::Rejected(Fault::Message) {
+            // By a rule of this service, or of the fields that we make of the message.
+            return Verdict::Rejected(Fault::MessageHere);
         }
+        verdict
     }
 
     /// One recipient refuses the whole call.

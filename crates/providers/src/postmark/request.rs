@@ -61,7 +61,7 @@ struct Header<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct File<'a> {
-    name: &'a str,
+    name: String,
     content: String,
     content_type: &'a str,
     #[serde(rename = "ContentID", skip_serializing_if = "Option::is_none")]
@@ -132,7 +132,7 @@ fn email<'a>(
         tag,
         metadata: metadata(outgoing),
         headers: headers(parts),
-        attachments: parts.attachments.iter().map(file).collect(),
+        attachments: (1..).zip(&parts.attachments).map(file).collect(),
         message_stream: stream,
     })
 }
@@ -166,15 +166,11 @@ fn headers(parts: &Parts) -> Vec<Header<'_>> {
     headers
 }
 
-fn file(attachment: &Attachment) -> File<'_> {
-    let unnamed = match attachment.content_type.as_str() {
-        "message/rfc822" => "message.eml",
-        _ => "attachment",
-    };
+fn file((place, attachment): (usize, &Attachment)) -> File<'_> {
     let content_id = attachment.content_id.as_ref();
     let content_id = content_id.filter(|_| attachment.is_inline);
     File {
-        name: attachment.filename.as_deref().unwrap_or(unnamed),
+        name: attachment.name(place),
         content: STANDARD.encode(&attachment.content),
         content_type: &attachment.content_type,
         content_id: content_id.map(|id| format!("cid:{id}")),
@@ -189,7 +185,7 @@ fn tag_value(tag: &str) -> Option<String> {
 }
 
 /// Our ids first, then of the message's own what there is room for, whole or not at all. Names
-/// that differ in case only are refused (support article 1125).
+/// that differ in case only are refused; recipients see none of it (support article 1125).
 fn metadata(outgoing: &Outgoing) -> BTreeMap<String, String> {
     let mut metadata = BTreeMap::new();
     metadata.insert(correlation::MESSAGE.to_owned(), outgoing.message.simple());
