@@ -121,7 +121,7 @@ fn email<'a>(
     }
     let tag = outgoing.tags.iter().find_map(|tag| tag_value(tag));
     Ok(Email {
-        from: shown(&parts.from),
+        from: parts.from.shown(),
         to: list(&parts.to),
         cc: list(&parts.cc),
         bcc: list(&parts.bcc),
@@ -138,17 +138,8 @@ fn email<'a>(
 }
 
 fn list(mailboxes: &[Mailbox]) -> String {
-    let shown: Vec<String> = mailboxes.iter().map(shown).collect();
+    let shown: Vec<String> = mailboxes.iter().map(Mailbox::shown).collect();
     shown.join(", ")
-}
-
-/// `"Name" <address>`; the name always quoted, since it may hold a comma (support article 1180).
-fn shown(mailbox: &Mailbox) -> String {
-    let Some(name) = &mailbox.name else {
-        return mailbox.email.clone();
-    };
-    let quoted = name.replace('\\', "\\\\").replace('"', "\\\"");
-    format!("\"{quoted}\" <{}>", mailbox.email)
 }
 
 /// The other fields. The service puts its own Message-ID in place of ours unless `X-PM-KeepID`
