@@ -43,6 +43,8 @@ use crate::{Adapter, ProviderConfig};
 
 pub(crate) use config::SmtpConfig;
 pub(crate) use native::{Native, build_native};
+#[allow(unused_imports, reason = "what the pages of docs/providers are made from")]
+pub(crate) use preset::documented;
 pub(crate) use preset::Preset;
 
 /// Builds the adapter; see [`crate::build`].

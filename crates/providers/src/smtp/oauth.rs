@@ -25,7 +25,7 @@ use tokio::time::timeout;
 use crate::http::{Answer, Call, Patience, exchange};
 use crate::single_flight::{Kept, NoValue, SingleFlight};
 
-pub use config::OAuth2Config;
+pub(super) use config::OAuth2Config;
 
 /// Longest wait for a token; [`SingleFlight`] asks for less than 12 s.
 const FETCH_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -181,10 +181,11 @@ impl Tokens {
             // What it did answer is not shown: it could be a token.
             return Err(transient("the token endpoint's answer has no usable token"));
         };
-        if let (Granted::RefreshToken(kept), Some(new)) = (&self.grant, granting.refresh_token) {
-            if !new.expose().is_empty() {
-                *lock(kept) = new;
-            }
+        let renewed = granting
+            .refresh_token
+            .filter(|new| !new.expose().is_empty());
+        if let (Granted::RefreshToken(kept), Some(new)) = (&self.grant, renewed) {
+            *lock(kept) = new;
         }
         let life = life(granting.expires_in.as_ref());
         let at = |after: SignedDuration| now.checked_add(after).unwrap_or(now);
@@ -242,9 +243,9 @@ fn lock(secret: &Mutex<Secret>) -> std::sync::MutexGuard<'_, Secret> {
 
 /// `expires_in` in seconds; some services write it as a string.
 fn life(expires_in: Option<&serde_json::Value>) -> SignedDuration {
-    let seconds = expires_in.and_then(|value| match value {
-        serde_json::Value::String(text) => text.parse().ok(),
-        other => other.as_i64(),
+    let seconds = expires_in.and_then(|value| match value.as_str() {
+        Some(text) => text.parse().ok(),
+        None => value.as_i64(),
     });
     let life = seconds.map_or(LIFE_UNSAID, SignedDuration::from_secs);
     life.clamp(SignedDuration::ZERO, LIFE_MAX)

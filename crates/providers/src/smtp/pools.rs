@@ -246,69 +246,72 @@ mod tests {
         (pools, faults.into_iter().map(|f| f.to_string()).collect())
     }
 
+    /// Dialect, table, and how its fault begins, if it has one.
+    const TABLES: &[(&Dialect, &str, &str)] = &[
+        (&SENDGRID, "ip_pool_name = 'bulk 1'", ""),
+        (&ELASTICEMAIL, "channel = 'news'", ""),
+        (&PLAIN, "headers = { X-Pool = 'bulk' }", ""),
+        (&PLAIN, "source_addresses = ['127.0.0.2']", ""),
+        (
+            &SENDGRID,
+            "ip_pool = 'x'",
+            "ip_pool: belongs to sparkpost, this provider speaks to sendgrid",
+        ),
+        (
+            &PLAIN,
+            "ip_pool_name = 'x'",
+            "ip_pool_name: belongs to sendgrid, this provider speaks to smtp",
+        ),
+        (
+            &SMTP2GO,
+            "message_stream = 'x'",
+            "message_stream: belongs to postmark",
+        ),
+        (
+            &ELASTICEMAIL,
+            "pool_name = 'x'",
+            "pool_name: is documented for the service's API only",
+        ),
+        (
+            &SENDGRID,
+            "ip_pool_name = ''",
+            "ip_pool_name: must be 1 to 64 visible",
+        ),
+        (
+            &SENDGRID,
+            "ip_pool_name = \"a\\r\\nb\"",
+            "ip_pool_name: must be 1 to 64 visible",
+        ),
+        (
+            &PLAIN,
+            "headers = { Bcc = 'x@y.test' }",
+            "headers.Bcc: must be a name",
+        ),
+        (
+            &PLAIN,
+            "headers = { X-Malote-A = 'x' }",
+            "headers.X-Malote-A: must be a name",
+        ),
+        (
+            &PLAIN,
+            "headers = { X-A = \"b\\r\\nBcc: c\" }",
+            "headers.X-A: must be 1 to 900",
+        ),
+        (
+            &PLAIN,
+            "source_addresses = ['0.0.0.0']",
+            "source_addresses: 0.0.0.0 is no address",
+        ),
+        (
+            &PLAIN,
+            "source_addresses = ['::1']",
+            "source_addresses: ::1 cannot reach the host",
+        ),
+    ];
+
     #[test]
     fn a_pool_takes_the_services_key_and_no_other() {
-        for (dialect, table, fault) in [
-            (&SENDGRID, "ip_pool_name = 'bulk 1'", ""),
-            (&ELASTICEMAIL, "channel = 'news'", ""),
-            (&PLAIN, "headers = { X-Pool = 'bulk' }", ""),
-            (&PLAIN, "source_addresses = ['127.0.0.2']", ""),
-            (
-                &SENDGRID,
-                "ip_pool = 'x'",
-                "ip_pool: belongs to sparkpost, this provider speaks to sendgrid",
-            ),
-            (
-                &PLAIN,
-                "ip_pool_name = 'x'",
-                "ip_pool_name: belongs to sendgrid, this provider speaks to smtp",
-            ),
-            (
-                &SMTP2GO,
-                "message_stream = 'x'",
-                "message_stream: belongs to postmark",
-            ),
-            (
-                &ELASTICEMAIL,
-                "pool_name = 'x'",
-                "pool_name: is documented for the service's API only",
-            ),
-            (
-                &SENDGRID,
-                "ip_pool_name = ''",
-                "ip_pool_name: must be 1 to 64 visible",
-            ),
-            (
-                &SENDGRID,
-                "ip_pool_name = \"a\\r\\nb\"",
-                "ip_pool_name: must be 1 to 64 visible",
-            ),
-            (
-                &PLAIN,
-                "headers = { Bcc = 'x@y.test' }",
-                "headers.Bcc: must be a name",
-            ),
-            (
-                &PLAIN,
-                "headers = { X-Malote-A = 'x' }",
-                "headers.X-Malote-A: must be a name",
-            ),
-            (
-                &PLAIN,
-                "headers = { X-A = \"b\\r\\nBcc: c\" }",
-                "headers.X-A: must be 1 to 900",
-            ),
-            (
-                &PLAIN,
-                "source_addresses = ['0.0.0.0']",
-                "source_addresses: 0.0.0.0 is no address",
-            ),
-            (
-                &PLAIN,
-                "source_addresses = ['::1']",
-                "source_addresses: ::1 cannot reach the host",
-            ),
-        ] {
+        for (dialect, table, fault) in TABLES {
             let (pools, faults) = check(dialect, table);
             assert_eq!(pools.is_some(), fault.is_empty(), "{table}: {faults:?}");
             if !fault.is_empty() {

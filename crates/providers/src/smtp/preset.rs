@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use super::dialect::{Dialect, services};
+use crate::Documented;
 
 /// A service whose host, port, protection, bounds, header fields and answers are known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -44,7 +45,36 @@ pub enum Preset {
     Google,
 }
 
+/// The answers that each preset's service documents, by the preset's name; each begins with what
+/// was asked, as in `RCPT TO: text`.
+#[allow(dead_code, reason = "what the pages of docs/providers are made from")]
+pub(crate) fn documented() -> impl Iterator<Item = (&'static str, &'static [Documented])> {
+    let dialects = Preset::ALL.into_iter().map(Preset::dialect);
+    dialects.map(|dialect| (dialect.name, dialect.documented))
+}
+
 impl Preset {
+    /// Each of them.
+    pub(crate) const ALL: [Self; 17] = [
+        Self::Mailcow,
+        Self::Exim,
+        Self::Postfix,
+        Self::Ses,
+        Self::Mailgun,
+        Self::Sendgrid,
+        Self::Postmark,
+        Self::Sparkpost,
+        Self::Elasticemail,
+        Self::Smtp2go,
+        Self::Postal,
+        Self::Brevo,
+        Self::Resend,
+        Self::Mailjet,
+        Self::Mailtrap,
+        Self::Microsoft365,
+        Self::Google,
+    ];
+
     /// What is known of the service.
     pub(crate) const fn dialect(self) -> &'static Dialect {
         match self {
@@ -84,70 +114,72 @@ mod tests {
         (settings, errors.map(ToString::to_string).collect())
     }
 
+    /// Table, host, port, `recipients_max`, `connections_max`.
+    const FILLED: [(&str, &str, u16, u16, usize); 10] = [
+        ("preset = 'sendgrid'", "smtp.sendgrid.net", 465, 500, 20),
+        (
+            "preset = 'sendgrid'\nregion = 'eu'\nport = 2525\ntls = 'starttls'\nrecipients_max = 7",
+            "smtp.eu.sendgrid.net",
+            2525,
+            7,
+            20,
+        ),
+        ("preset = 'postmark'", "smtp.postmarkapp.com", 587, 50, 5),
+        (
+            "preset = 'postmark'\nregion = 'broadcast'\nconnections_max = 2",
+            "smtp-broadcasts.postmarkapp.com",
+            587,
+            50,
+            2,
+        ),
+        (
+            "preset = 'ses'\nregion = 'sa-east-1'\nuser = 'u'",
+            "email-smtp.sa-east-1.amazonaws.com",
+            465,
+            50,
+            20,
+        ),
+        (
+            "preset = 'ses'\nregion = 'cn-north-1'\nuser = 'u'",
+            "email-smtp.cn-north-1.amazonaws.com.cn",
+            465,
+            50,
+            20,
+        ),
+        (
+            "preset = 'ses'\nhost = 'vpce-1.email-smtp.us-east-1.vpce.amazonaws.com'\nuser = 'u'",
+            "vpce-1.email-smtp.us-east-1.vpce.amazonaws.com",
+            465,
+            50,
+            20,
+        ),
+        (
+            "preset = 'microsoft365'\nuser = 'u'",
+            "smtp.office365.com",
+            587,
+            100,
+            1,
+        ),
+        (
+            "preset = 'mailcow'\nhost = 'mail.example.com'\nuser = 'u'",
+            "mail.example.com",
+            465,
+            1000,
+            20,
+        ),
+        (
+            "preset = 'exim'\nhost = '127.0.0.1'\ntls = 'none'\nuser = 'u'",
+            "127.0.0.1",
+            25,
+            100,
+            20,
+        ),
+    ];
+
     #[test]
     fn a_preset_fills_what_is_not_given_and_what_is_given_wins() {
-        let key = "password = 'k'";
-        for (table, host, port, recipients_max, connections_max) in [
-            ("preset = 'sendgrid'", "smtp.sendgrid.net", 465, 500, 20),
-            (
-                "preset = 'sendgrid'\nregion = 'eu'\nport = 2525\ntls = 'starttls'\nrecipients_max = 7",
-                "smtp.eu.sendgrid.net",
-                2525,
-                7,
-                20,
-            ),
-            ("preset = 'postmark'", "smtp.postmarkapp.com", 587, 50, 5),
-            (
-                "preset = 'postmark'\nregion = 'broadcast'\nconnections_max = 2",
-                "smtp-broadcasts.postmarkapp.com",
-                587,
-                50,
-                2,
-            ),
-            (
-                "preset = 'ses'\nregion = 'sa-east-1'\nuser = 'u'",
-                "email-smtp.sa-east-1.amazonaws.com",
-                465,
-                50,
-                20,
-            ),
-            (
-                "preset = 'ses'\nregion = 'cn-north-1'\nuser = 'u'",
-                "email-smtp.cn-north-1.amazonaws.com.cn",
-                465,
-                50,
-                20,
-            ),
-            (
-                "preset = 'ses'\nhost = 'vpce-1.email-smtp.us-east-1.vpce.amazonaws.com'\nuser = 'u'",
-                "vpce-1.email-smtp.us-east-1.vpce.amazonaws.com",
-                465,
-                50,
-                20,
-            ),
-            (
-                "preset = 'microsoft365'\nuser = 'u'",
-                "smtp.office365.com",
-                587,
-                100,
-                1,
-            ),
-            (
-                "preset = 'mailcow'\nhost = 'mail.example.com'\nuser = 'u'",
-                "mail.example.com",
-                465,
-                1000,
-                20,
-            ),
-            (
-                "preset = 'exim'\nhost = '127.0.0.1'\ntls = 'none'\nuser = 'u'",
-                "127.0.0.1",
-                25,
-                100,
-                20,
-            ),
-        ] {
-            let (settings, errors) = check(&format!("{table}\n{key}"));
+        for (table, host, port, recipients_max, connections_max) in FILLED {
+            let (settings, errors) = check(&format!("{table}\npassword = 'k'"));
             assert_eq!(errors, Vec::<String>::new(), "{table}");
             let settings = settings.unwrap();
             let endpoint = &settings.endpoint;

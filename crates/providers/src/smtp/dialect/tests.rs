@@ -6,26 +6,11 @@ use malote_core::stream::Class;
 use super::services::*;
 use super::*;
 use crate::correlation::tests::outgoing;
+use crate::smtp::Preset;
 
-const ALL: [&Dialect; 17] = [
-    &MAILCOW,
-    &EXIM,
-    &POSTFIX,
-    &SES,
-    &MAILGUN,
-    &SENDGRID,
-    &POSTMARK,
-    &SPARKPOST,
-    &ELASTICEMAIL,
-    &SMTP2GO,
-    &POSTAL,
-    &BREVO,
-    &RESEND,
-    &MAILJET,
-    &MAILTRAP,
-    &MICROSOFT365,
-    &GOOGLE,
-];
+fn all() -> impl Iterator<Item = &'static Dialect> {
+    Preset::ALL.into_iter().map(Preset::dialect)
+}
 
 const STAGES: [Stage; 8] = [
     Stage::Banner,
@@ -57,7 +42,7 @@ fn message() -> Outgoing {
 #[test]
 fn each_documented_answer_means_what_its_row_says() {
     let message = message();
-    for dialect in ALL {
+    for dialect in all() {
         for row in dialect.documented {
             let (stage, reply) = parts(row);
             let context = Context {
@@ -73,7 +58,7 @@ fn each_documented_answer_means_what_its_row_says() {
 
 #[test]
 fn each_rule_has_a_documented_answer() {
-    for dialect in ALL {
+    for dialect in all() {
         for rule in dialect.rules {
             let fits = |row: &Documented| {
                 let (stage, reply) = parts(row);
@@ -107,7 +92,7 @@ fn front(dialect: &Dialect, message: &Outgoing, key: Option<&str>) -> String {
 }
 
 #[test]
-fn each_service_gets_its_fields() {
+fn services_get_pool_tags_and_metadata_in_their_fields() {
     let message = outgoing(&["x@dest.example"]);
     let id = message.message.simple();
     let to = crate::correlation::recipients(&message, 100).remove(0);
@@ -157,6 +142,25 @@ fn each_service_gets_its_fields() {
             ),
         ),
         (
+            &MAILTRAP,
+            None,
+            format!(
+                "X-MT-Category: welcome\r\n\
+                 X-MT-Custom-Variables: {{{ids},\r\n \"order\":\"42\"}}\r\n"
+            ),
+        ),
+    ] {
+        assert_eq!(front(dialect, &message, key), expected, "{dialect:?}");
+    }
+}
+
+#[test]
+fn services_without_metadata_get_our_ids_and_others_nothing() {
+    let message = outgoing(&["x@dest.example"]);
+    let id = message.message.simple();
+    let to = crate::correlation::recipients(&message, 100).remove(0);
+    for (dialect, key, expected) in [
+        (
             &ELASTICEMAIL,
             Some("news"),
             format!("X-ElasticEmail-Channel: news\r\nX-ElasticEmail-Postback: {id}.{to}\r\n"),
@@ -172,14 +176,6 @@ fn each_service_gets_its_fields() {
             &MAILJET,
             None,
             format!("X-MJ-CustomID: {id}.{to}\r\nX-Mailjet-Campaign: welcome\r\n"),
-        ),
-        (
-            &MAILTRAP,
-            None,
-            format!(
-                "X-MT-Category: welcome\r\n\
-                 X-MT-Custom-Variables: {{{ids},\r\n \"order\":\"42\"}}\r\n"
-            ),
         ),
         (&MICROSOFT365, None, String::new()),
         (&GOOGLE, None, String::new()),
@@ -210,7 +206,7 @@ fn campaigns_are_not_transactional() {
 
 #[test]
 fn lines_stay_within_998_octets_of_ascii_and_no_text_escapes_its_field() {
-    for dialect in ALL {
+    for dialect in all() {
         let addresses: Vec<String> = (0..dialect.bounds.recipients_max)
             .map(|n| format!("r{n}@x.test"))
             .collect();
@@ -244,7 +240,7 @@ fn what_recipients_may_read_does_not_say_who_the_others_are() {
     let message = outgoing(&["a@x.test", "b@x.test"]);
     let hashes = crate::correlation::recipients(&message, 1000).remove(0);
     let hash = hashes.split(['-', '_']).nth(1).unwrap().to_owned();
-    for dialect in ALL {
+    for dialect in all() {
         let text = front(dialect, &message, Some("p"));
         let is_hidden = ["ses", "mailgun", "sendgrid", "postmark", "sparkpost"];
         assert_eq!(
@@ -288,8 +284,8 @@ fn ids_are_those_that_events_carry() {
 
 #[test]
 fn presets_and_their_dialects_have_the_same_names() {
-    for dialect in ALL {
-        let preset: crate::smtp::Preset = serde_json::from_value(dialect.name.into()).unwrap();
+    for dialect in all() {
+        let preset: Preset = serde_json::from_value(dialect.name.into()).unwrap();
         assert_eq!(preset.dialect().name, dialect.name);
     }
 }

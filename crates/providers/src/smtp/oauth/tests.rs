@@ -116,25 +116,24 @@ async fn a_new_refresh_token_takes_the_olds_place() {
     assert!(requests[1].contains("refresh_token=Newer&"), "{requests:?}");
 }
 
-#[tokio::test]
-async fn what_the_endpoint_refuses_a_human_must_mend_and_what_it_fails_at_passes() {
-    let unusable = Verdict::ProviderUnusable;
-    for (act, verdict) in [
+/// What endpoints answer in place of a token, and what it means.
+fn failures() -> Vec<(Act, Verdict)> {
+    vec![
         (
             answer(
                 "400 Bad Request",
                 "",
                 "{\"error\":\"invalid_grant\",\"error_description\":\"R3fresh S3cr3t=/ is expired\"}",
             ),
-            unusable.clone(),
+            Verdict::ProviderUnusable,
         ),
         (
             answer("401 Unauthorized", "", "{\"error\":\"invalid_client\"}"),
-            unusable.clone(),
+            Verdict::ProviderUnusable,
         ),
         (
             answer("400 Bad Request", "", "{\"error\":\"invalid_scope\"}"),
-            unusable,
+            Verdict::ProviderUnusable,
         ),
         (
             answer(
@@ -183,7 +182,12 @@ async fn what_the_endpoint_refuses_a_human_must_mend_and_what_it_fails_at_passes
         ),
         (answer("200 OK", "", "S3cr3tT0ken"), Verdict::Transient),
         (Act::Close, Verdict::Transient),
-    ] {
+    ]
+}
+
+#[tokio::test]
+async fn what_the_endpoint_refuses_a_human_must_mend_and_what_it_fails_at_passes() {
+    for (act, verdict) in failures() {
         let responder = Responder::start(vec![act.clone()]).await;
         let tokens = tokens(&responder, REFRESH);
         let error = text(&tokens).await.unwrap_err();
