@@ -13,6 +13,7 @@ use malote_store::{Lane, LaneId, NodeSession, PendingAttempt, Shared, Spool, Sto
 use tokio::sync::{Notify, Semaphore};
 
 use crate::bursts::Bursts;
+use crate::forecast::Forecaster;
 use crate::health::Registry;
 use crate::limits::{AccountLimits, Limiters};
 use crate::metrics::Metrics;
@@ -40,7 +41,8 @@ pub struct Engine {
     pub(crate) quiet: Quiet,
     pub(crate) session: NodeSession,
     /// What services said of our accounts.
-    pub(crate) learned: Mutex<HashMap<ProviderName, Account>>,
+    pub(crate) learned: Mutex<HashMap<ProviderName, Learned>>,
+    pub(crate) forecaster: Mutex<Forecaster>,
     pub(crate) keys_in_flight: Mutex<std::collections::HashSet<String>>,
     /// Only one delivery that was under way in several crashes is under way at a time.
     pub(crate) suspects: Arc<Semaphore>,
@@ -94,6 +96,7 @@ impl Engine {
             quiet: Quiet::default(),
             session,
             learned: Mutex::default(),
+            forecaster: Mutex::default(),
             keys_in_flight: Mutex::default(),
             suspects: Arc::new(Semaphore::new(1)),
             queue_bytes: AtomicU64::new(0),
@@ -214,7 +217,7 @@ impl Turns {
 fn limiters(
     shared: &Arc<dyn Shared>,
     policy: &Policy,
-    learned: &HashMap<ProviderName, Account>,
+    learned: &HashMap<ProviderName, Learned>,
     previous: Option<&Limiters>,
 ) -> Limiters {
     let all: Vec<AccountLimits> = policy
@@ -240,16 +243,53 @@ fn limiters(
     Limiters::new(Arc::clone(shared), &all, previous)
 }
 
-/// Our limits, lowered to what the service allows: sending faster would only be throttled.
-fn within(limits: &Limits, account: Option<&Account>) -> Limits {
+/// What a service says of an account, and what others use of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Learned {
+    /// As the service said.
+    pub(crate) account: Account,
+    /// Recipients of the last 24 hours that the service counts and we did not send: another
+    /// program has the same account. In hundredths of the quota, rounded up, so that the limiters
+    /// are not rebuilt for each of them.
+    pub(crate) foreign_per_day: u64,
+}
+
+impl Learned {
+    /// Compares the service's count of the last 24 hours with our own, which is never behind it
+    /// by what we sent.
+    pub(crate) fn new(account: Account, own: u64) -> Self {
+        let foreign = account
+            .sent_last_day
+            .map_or(0, |theirs| theirs.saturating_sub(own));
+        let step = (account.per_day.unwrap_or(0) / 100).max(1);
+        Self {
+            foreign_per_day: foreign.div_ceil(step).saturating_mul(step),
+            account,
+        }
+    }
+
+    /// Whether the limiters would be the same.
+    pub(crate) fn allows_as(&self, other: &Self) -> bool {
+        let allows = |learned: &Self| {
+            let account = &learned.account;
+            (account.per_second, account.per_day, learned.foreign_per_day)
+        };
+        allows(self) == allows(other)
+    }
+}
+
+/// Our limits, lowered to what the service allows and others leave: sending faster would only be
+/// throttled.
+fn within(limits: &Limits, learned: Option<&Learned>) -> Limits {
     let mut limits = limits.clone();
-    if let Some(account) = account {
-        let rate = account.per_second.filter(|rate| *rate > 0.0);
+    if let Some(learned) = learned {
+        let rate = learned.account.per_second.filter(|rate| *rate > 0.0);
         limits.per_second = match (limits.per_second, rate) {
             (Some(own), Some(theirs)) => Some(own.min(theirs)),
             (own, theirs) => own.or(theirs),
         };
-        let quota = account.per_day.filter(|quota| *quota > 0);
+        let quota = learned.account.per_day.filter(|quota| *quota > 0);
+        let quota = quota.map(|quota| quota.saturating_sub(learned.foreign_per_day));
         limits.per_day = match (limits.per_day, quota) {
             (Some(own), Some(theirs)) => Some(own.min(theirs)),
             (own, theirs) => own.or(theirs),
@@ -261,4 +301,35 @@ fn within(limits: &Limits, account: Option<&Account>) -> Limits {
 /// A lock whose holders never panic half-way through a change.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_send_by_the_same_account_is_theirs() {
+        let account = |per_day, sent| Account {
+            per_day: Some(per_day),
+            sent_last_day: Some(sent),
+            ..Account::default()
+        };
+        for (account, own, left) in [
+            (account(50_000, 0), 0, 50_000),
+            (account(50_000, 900), 1_000, 50_000),
+            (account(50_000, 10_001), 1_000, 40_500),
+            (account(50_000, 60_000), 0, 0),
+            (account(7, 3), 1, 5),
+        ] {
+            let learned = Learned::new(account, own);
+            let limits = within(&Limits::default(), Some(&learned));
+            assert_eq!(limits.per_day, Some(left), "{learned:?}");
+        }
+        let own = Limits {
+            per_day: Some(30_000),
+            ..Limits::default()
+        };
+        let learned = Learned::new(account(50_000, 10_000), 0);
+        assert_eq!(within(&own, Some(&learned)).per_day, Some(30_000));
+    }
 }

@@ -12,7 +12,7 @@ use malote_store::{Leased, StoreError};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Engine, lock};
+use crate::engine::{Engine, Learned, lock};
 use crate::notice::Failure;
 use crate::policy::{Policy, ProviderEntry};
 use crate::settling::patiently;
@@ -26,6 +26,10 @@ const EXPIRE_MAX: u32 = 500;
 const EXPIRE_ROUNDS_MAX: u32 = 20;
 /// How often a provider that is out is checked again.
 const RECHECK_EVERY: Duration = Duration::from_secs(60);
+/// How often forecasts are worked out.
+const FORECAST_EVERY: Duration = Duration::from_secs(10);
+/// The window of a service's own count.
+const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Longest check.
 const CHECK_MAX: Duration = Duration::from_secs(30);
 
@@ -34,6 +38,7 @@ impl Engine {
     pub async fn keep_house(self: Arc<Self>, shutdown: CancellationToken) {
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&self).every(MEASURE_EVERY, Chore::Measure, shutdown.clone()));
+        tasks.spawn(Arc::clone(&self).every(FORECAST_EVERY, Chore::Forecast, shutdown.clone()));
         tasks.spawn(Arc::clone(&self).every(TIDY_EVERY, Chore::Tidy, shutdown.clone()));
         tasks.spawn(Arc::clone(&self).watch_providers(shutdown));
         while tasks.join_next().await.is_some() {}
@@ -50,6 +55,7 @@ impl Engine {
             }
             let result = match chore {
                 Chore::Measure => self.measure_queue().await,
+                Chore::Forecast => self.look_ahead().await,
                 Chore::Tidy => self.tidy().await,
             };
             if let Err(error) = result {
@@ -103,6 +109,11 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    async fn look_ahead(&self) -> Result<(), StoreError> {
+        let stats = self.spool.stats(self.clock.now()).await?;
+        self.forecast(&stats).await
     }
 
     async fn tidy(&self) -> Result<(), StoreError> {
@@ -202,7 +213,7 @@ impl Engine {
                     tracing::info!(provider = %name, note = account.note, "provider is in again");
                     self.wake_all();
                 }
-                self.learn(name, &account);
+                self.learn(name, account).await;
             }
             Ok(Err(error)) if error.verdict == Verdict::ProviderUnusable => {
                 let reason = error.reply.without_local_parts();
@@ -222,12 +233,28 @@ impl Engine {
         }
     }
 
-    /// Keeps what the service says of our account; the limiters follow if it says something new.
-    fn learn(&self, name: &ProviderName, account: &Account) {
+    /// Keeps what the service says of our account, beside what we know to have sent by it; the
+    /// limiters follow if it says something new.
+    async fn learn(&self, name: &ProviderName, account: Account) {
         tracing::debug!(provider = %name, note = account.note, "checked provider");
-        let known = lock(&self.learned).insert(name.clone(), account.clone());
-        let allows = |account: &Account| (account.per_second, account.per_day);
-        if known.as_ref().map_or((None, None), allows) != allows(account) {
+        let now = self.clock.now();
+        let day_ago = now.checked_sub(DAY).unwrap_or(Timestamp::MIN);
+        let own = match account.sent_last_day {
+            Some(_) => self.shared.quota_used(name.as_str(), day_ago).await,
+            None => Ok(0),
+        };
+        let learned = match own {
+            Ok(own) => Learned::new(account, own),
+            Err(error) => {
+                tracing::warn!(provider = %name, %error, "could not compare the service's count with ours");
+                return;
+            }
+        };
+        if learned.foreign_per_day > 0 {
+            tracing::info!(provider = %name, foreign = learned.foreign_per_day, "another program sends by this account, too");
+        }
+        let known = lock(&self.learned).insert(name.clone(), learned.clone());
+        if !known.unwrap_or_default().allows_as(&learned) {
             self.rebuild_limiters();
         }
     }
@@ -236,6 +263,7 @@ impl Engine {
 #[derive(Clone, Copy)]
 enum Chore {
     Measure,
+    Forecast,
     Tidy,
 }
 

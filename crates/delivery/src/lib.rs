@@ -12,6 +12,7 @@ mod dispatcher;
 pub mod dsn;
 mod engine;
 mod feedback;
+mod forecast;
 pub mod header;
 mod health;
 mod housekeeping;

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -42,6 +42,19 @@ pub enum Admission {
 /// The right to one call under way. Dropping it frees the place.
 pub struct Permit {
     _places: Vec<OwnedSemaphorePermit>,
+}
+
+/// What is left of one quota.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuotaLeft {
+    /// Whose: `provider`, or `provider/pool`.
+    pub account: String,
+    /// Which: `hour`, `day` or `warmup`.
+    pub window: &'static str,
+    /// Recipients in the window.
+    pub cap: u64,
+    /// Recipients left of them.
+    pub left: u64,
 }
 
 /// Who wants to send how much.
@@ -91,6 +104,8 @@ struct Account {
     /// The share of rate and quotas that campaign streams leave free.
     reserve: f64,
     rate: Option<Arc<Rate>>,
+    /// Recipients that calls were admitted for, since the start.
+    sent: Arc<AtomicU64>,
     /// Units taken from the quota and not yet used, by class.
     slices: Arc<Mutex<Slices>>,
     /// Whether the warm-up is over: it stays so, and the store need not be asked again.
@@ -177,6 +192,10 @@ impl Limiters {
                 }
             }
         }
+        for account in levels.into_iter().flatten() {
+            let recipients = u64::from(wish.recipients);
+            account.sent.fetch_add(recipients, Ordering::Relaxed);
+        }
         Ok(Admission::Go(Permit { _places: places }))
     }
 
@@ -202,6 +221,24 @@ impl Limiters {
                 account.give_back(self.shared.as_ref(), slice).await;
             }
         }
+    }
+
+    /// How many recipients calls were admitted for since the start, by account.
+    pub(crate) fn sent(&self) -> impl Iterator<Item = (String, u64)> {
+        self.of_all()
+            .map(|account| (account.key.clone(), account.sent.load(Ordering::Relaxed)))
+    }
+
+    /// What is left of each quota now.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn quotas(&self, now: Timestamp) -> Result<Vec<QuotaLeft>, StoreError> {
+        let mut left = Vec::new();
+        for account in self.of_all() {
+            account.left(self.shared.as_ref(), now, &mut left).await?;
+        }
+        Ok(left)
     }
 
     fn of_all(&self) -> impl Iterator<Item = &Account> {
@@ -231,6 +268,7 @@ impl Account {
             rate: limits
                 .per_second
                 .map(|per_second| Arc::new(Rate::new(per_second, reserve))),
+            sent: Arc::default(),
             slices: Arc::default(),
             is_warm: AtomicBool::new(false),
         }
@@ -244,6 +282,7 @@ impl Account {
     )]
     fn carry_on(mut self, before: Option<&Self>, is_reload: bool) -> Self {
         if let Some(before) = before {
+            self.sent = Arc::clone(&before.sent);
             self.slices = Arc::clone(&before.slices);
             if self.calls == before.calls {
                 self.places = Arc::clone(&before.places);
@@ -333,6 +372,37 @@ impl Account {
         }
     }
 
+    async fn left(
+        &self,
+        shared: &dyn Shared,
+        now: Timestamp,
+        all: &mut Vec<QuotaLeft>,
+    ) -> Result<(), StoreError> {
+        let mut windows = named_windows(&self.limits, Class::Transactional, now);
+        if self.warmup.is_some() && !self.is_warm.load(Ordering::Relaxed) {
+            let today = now.to_zoned(TimeZone::UTC).date();
+            let record = shared.warmup(&self.key).await?;
+            if let Some(record) = record.filter(|record| record.day == today) {
+                windows.push(("warmup", day_start(&TimeZone::UTC, now), record.cap));
+            }
+        }
+        if windows.is_empty() {
+            return Ok(());
+        }
+        // Units in hand are booked as used and are not yet.
+        let in_hand: u64 = self.slices.lock().await.values().map(|s| s.units).sum();
+        for (window, since, cap) in windows {
+            let used = shared.quota_used(&self.key, since).await?;
+            all.push(QuotaLeft {
+                account: self.key.clone(),
+                window,
+                cap,
+                left: cap.saturating_sub(used.saturating_sub(in_hand)),
+            });
+        }
+        Ok(())
+    }
+
     fn has_quota(&self) -> bool {
         let has_cap = self.limits.per_hour.is_some() || self.limits.per_day.is_some();
         has_cap || (self.warmup.is_some() && !self.is_warm.load(Ordering::Relaxed))
@@ -376,16 +446,24 @@ impl Account {
 /// The start and cap of each quota window. Campaign streams see caps without the reserve.
 #[must_use]
 pub fn quota_windows(limits: &Limits, class: Class, now: Timestamp) -> Vec<(Timestamp, u64)> {
+    let windows = named_windows(limits, class, now).into_iter();
+    windows.map(|(_, since, cap)| (since, cap)).collect()
+}
+
+/// The name, start and cap of each quota window.
+fn named_windows(
+    limits: &Limits,
+    class: Class,
+    now: Timestamp,
+) -> Vec<(&'static str, Timestamp, u64)> {
     let reserve = match class {
         Class::Transactional => 0.0,
         Class::Campaign => limits.transactional_reserve.unwrap_or(0.0),
     };
-    let mut windows = Vec::with_capacity(2);
+    let mut windows = Vec::with_capacity(3);
     if let Some(cap) = limits.per_hour {
-        windows.push((
-            earlier(now, Duration::from_secs(3600)),
-            scaled(cap, 1.0 - reserve),
-        ));
+        let since = earlier(now, Duration::from_secs(3600));
+        windows.push(("hour", since, scaled(cap, 1.0 - reserve)));
     }
     if let Some(cap) = limits.per_day {
         let since = match &limits.day {
@@ -393,7 +471,7 @@ pub fn quota_windows(limits: &Limits, class: Class, now: Timestamp) -> Vec<(Time
             DayRule::Utc => day_start(&TimeZone::UTC, now),
             DayRule::Zone(zone) => day_start(zone, now),
         };
-        windows.push((since, scaled(cap, 1.0 - reserve)));
+        windows.push(("day", since, scaled(cap, 1.0 - reserve)));
     }
     windows
 }

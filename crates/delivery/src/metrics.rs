@@ -2,7 +2,8 @@
 
 use malote_core::name::{MailboxProvider, ProviderName, StreamName, TargetName};
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts,
+    Registry,
 };
 
 use crate::alert::Alert;
@@ -46,6 +47,14 @@ pub struct Metrics {
     pub queue: IntGaugeVec,
     /// Age in seconds of the oldest due delivery, by stream.
     pub queue_age: IntGaugeVec,
+    /// Seconds until what waits is sent at the pace of the last minutes, by stream; infinite if
+    /// nothing moves.
+    pub queue_finish: GaugeVec,
+    /// Recipients left of a quota, by account (`provider` or `provider/pool`) and window (`hour`,
+    /// `day`, `warmup`).
+    pub quota_left: IntGaugeVec,
+    /// Seconds until it is spent at the pace of the last minutes; infinite if nothing uses it.
+    pub quota_spent_in: GaugeVec,
     /// 1 while a target can take mail, by provider and pool.
     pub target_up: IntGaugeVec,
     /// 1 for the state that a target's breaker is in, by provider, pool and state.
@@ -77,6 +86,11 @@ impl Metrics {
         };
         let gauge = |name: &str, help: &str, labels: &[&str]| {
             let gauge = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        let forecast = |name: &str, help: &str, labels: &[&str]| {
+            let gauge = GaugeVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(gauge.clone()))?;
             Ok::<_, prometheus::Error>(gauge)
         };
@@ -159,6 +173,21 @@ impl Metrics {
                 "malote_queue_oldest_due_seconds",
                 "Age of the oldest due delivery",
                 &["stream"],
+            )?,
+            queue_finish: forecast(
+                "malote_queue_finish_seconds",
+                "Time until the queue is sent at the present pace",
+                &["stream"],
+            )?,
+            quota_left: gauge(
+                "malote_quota_left",
+                "Recipients left of a quota",
+                &["account", "window"],
+            )?,
+            quota_spent_in: forecast(
+                "malote_quota_spent_in_seconds",
+                "Time until a quota is spent at the present pace",
+                &["account", "window"],
             )?,
             target_up: gauge(
                 "malote_target_up",

@@ -1,0 +1,205 @@
+//! When a queue will be empty and when a quota will be spent, at the pace of the last minutes.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use malote_core::event::State;
+use malote_core::name::StreamName;
+use malote_store::{QueueStats, StoreError};
+
+use crate::engine::{Engine, lock};
+
+/// Time after which an old pace weighs a third of what it did.
+const MEMORY: Duration = Duration::from_secs(120);
+/// What waits to be sent without anybody's help.
+const WAITING: [State; 3] = [State::Queued, State::Scheduled, State::Deferred];
+
+/// Paces of counters that only grow: a moving average of their increase a second.
+#[derive(Debug)]
+pub(crate) struct Paces<K> {
+    last: HashMap<K, Sample>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sample {
+    at: Timestamp,
+    count: u64,
+    per_second: Option<f64>,
+}
+
+impl<K> Default for Paces<K> {
+    fn default() -> Self {
+        Self {
+            last: HashMap::new(),
+        }
+    }
+}
+
+impl<K: Eq + Hash> Paces<K> {
+    /// Takes a counter's value and tells its pace; `None` at the first one.
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counts are far below 2^52, and a forecast is no invoice"
+    )]
+    pub(crate) fn take(&mut self, key: K, count: u64, at: Timestamp) -> Option<f64> {
+        let Some(last) = self.last.get_mut(&key) else {
+            let per_second = None;
+            self.last.insert(
+                key,
+                Sample {
+                    at,
+                    count,
+                    per_second,
+                },
+            );
+            return None;
+        };
+        let seconds = at.duration_since(last.at).as_secs_f64();
+        if seconds <= 0.0 {
+            return last.per_second;
+        }
+        let now = count.saturating_sub(last.count) as f64 / seconds;
+        let weight = 1.0 - (-seconds / MEMORY.as_secs_f64()).exp();
+        let per_second = last
+            .per_second
+            .map_or(now, |before| before + weight * (now - before));
+        *last = Sample {
+            at,
+            count,
+            per_second: Some(per_second),
+        };
+        Some(per_second)
+    }
+
+    /// Forgets what is no longer configured.
+    pub(crate) fn keep(&mut self, is_known: impl Fn(&K) -> bool) {
+        self.last.retain(|key, _| is_known(key));
+    }
+}
+
+/// Seconds until so many are through, or used up, at this pace; infinite if nothing moves.
+#[expect(clippy::cast_precision_loss, reason = "a forecast is no invoice")]
+pub(crate) fn seconds_left(count: u64, per_second: f64) -> f64 {
+    if count == 0 {
+        return 0.0;
+    }
+    // Slower than one a day is not a pace.
+    if per_second < 1.0 / 86_400.0 {
+        return f64::INFINITY;
+    }
+    count as f64 / per_second
+}
+
+/// What the forecasts go by.
+#[derive(Debug, Default)]
+pub(crate) struct Forecaster {
+    streams: Paces<StreamName>,
+    accounts: Paces<String>,
+}
+
+impl Engine {
+    /// Works out both forecasts and shows them as metrics.
+    pub(crate) async fn forecast(&self, stats: &QueueStats) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let policy = self.policy.load_full();
+        let limiters = self.limiters.load_full();
+        let quotas = limiters.quotas(now).await?;
+        let mut forecaster = lock(&self.forecaster);
+        for stream in policy.streams.keys() {
+            let waiting: u64 = WAITING
+                .iter()
+                .filter_map(|state| stats.by_state.get(&(stream.clone(), *state)))
+                .sum();
+            let sent = self.metrics.to_sent.with_label_values(&[stream.as_str()]);
+            let sent = sent.get_sample_count();
+            if let Some(pace) = forecaster.streams.take(stream.clone(), sent, now) {
+                let finish = self
+                    .metrics
+                    .queue_finish
+                    .with_label_values(&[stream.as_str()]);
+                finish.set(seconds_left(waiting, pace));
+            }
+        }
+        forecaster
+            .streams
+            .keep(|stream| policy.streams.contains_key(stream));
+        let mut paces = HashMap::new();
+        for (account, sent) in limiters.sent() {
+            let pace = forecaster.accounts.take(account.clone(), sent, now);
+            paces.insert(account, pace);
+        }
+        forecaster
+            .accounts
+            .keep(|account| paces.contains_key(account));
+        drop(forecaster);
+        self.metrics.quota_left.reset();
+        self.metrics.quota_spent_in.reset();
+        for quota in &quotas {
+            let labels = [quota.account.as_str(), quota.window];
+            let left = i64::try_from(quota.left).unwrap_or(i64::MAX);
+            self.metrics.quota_left.with_label_values(&labels).set(left);
+            if let Some(pace) = paces.get(&quota.account).copied().flatten() {
+                let spent_in = self.metrics.quota_spent_in.with_label_values(&labels);
+                spent_in.set(seconds_left(quota.left, pace));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_steady_counter_has_its_pace_and_a_stopped_one_loses_it() {
+        let mut paces = Paces::default();
+        assert_eq!(paces.take("a", 100, at(0)), None);
+        for step in 1..=60_u64 {
+            let pace = paces.take("a", 100 + step * 50, at(10 * step as i64));
+            assert!((pace.unwrap() - 5.0).abs() < 1e-9);
+        }
+        let mut pace = 0.0;
+        for step in 61..=120 {
+            pace = paces.take("a", 3_100, at(10 * step)).unwrap();
+        }
+        assert!(pace < 0.05, "{pace}");
+        assert_eq!(
+            paces.take("a", 3_100, at(1_200)),
+            Some(pace),
+            "no time, no news"
+        );
+        paces.keep(|key| *key != "a");
+        assert_eq!(paces.take("a", 0, at(1_300)), None);
+    }
+
+    #[test]
+    fn a_counter_that_began_anew_is_no_negative_pace() {
+        let mut paces = Paces::default();
+        paces.take("a", 1_000, at(0));
+        assert_eq!(paces.take("a", 0, at(10)), Some(0.0));
+    }
+
+    #[test]
+    fn what_does_not_move_never_ends() {
+        for (count, pace, seconds) in [
+            (0, 0.0, 0.0),
+            (0, 9.0, 0.0),
+            (100, 10.0, 10.0),
+            (100, 0.0, f64::INFINITY),
+            (1, 1e-9, f64::INFINITY),
+        ] {
+            assert_eq!(
+                seconds_left(count, pace).to_bits(),
+                f64::to_bits(seconds),
+                "{count} {pace}"
+            );
+        }
+    }
+}
