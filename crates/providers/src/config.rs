@@ -21,10 +21,11 @@ use crate::sendgrid::SendgridConfig;
 use crate::ses::SesConfig;
 use crate::resend::ResendConfig;
 use crate::smtp::SmtpConfig;
+use crate::smtp2go::Smtp2goConfig;
 use crate::sparkpost::SparkpostConfig;
 
 /// The kinds, in the order of [`ProviderConfig`]'s tables.
-pub const KINDS: [&str; 12] = ["ses", "mailgun", "sparkpost", "elasticemail", "postmark", "sendgrid", "mailtrap", "mailjet", "brevo", "resend", "smtp", "capture"];
+pub const KINDS: [&str; 13] = ["ses", "mailgun", "sparkpost", "elasticemail", "postmark", "sendgrid", "mailtrap", "mailjet", "brevo", "resend", "smtp2go", "smtp", "capture"];
 
 /// One `[providers.NAME]` table.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -50,6 +51,8 @@ pub struct ProviderConfig {
     pub brevo: Option<BrevoConfig>,
     /// `[providers.NAME.resend]`: Resend, field by field.
     pub resend: Option<ResendConfig>,
+    /// `[providers.NAME.smtp2go]`: SMTP2GO, by SMTP or its API.
+    pub smtp2go: Option<Smtp2goConfig>,
     /// `[providers.NAME.smtp]`: any SMTP server.
     pub smtp: Option<SmtpConfig>,
     /// `[providers.NAME.capture]`: keeps mail in the store, for development.
@@ -158,6 +161,7 @@ impl ProviderConfig {
             self.mailjet.is_some(),
             self.brevo.is_some(),
             self.resend.is_some(),
+            self.smtp2go.is_some(),
             self.smtp.is_some(),
             self.capture.is_some(),
         ];
@@ -311,12 +315,13 @@ mod tests {
             mailjet = { api_key = 'CANARY', secret_key = 'CANARY' }
             brevo = { api_key = 'CANARY' }
             resend = { api_key = 'CANARY' }
+            smtp2go = { api_key = 'CANARY' }
             smtp = { host = 'x.test', user = 'u', password = 'CANARY' }
             webhook = { signing_key = 'CANARY' }
         ";
         let config: ProviderConfig = toml::from_str(text).unwrap();
         let shown = format!("{config:?}");
         assert!(!shown.contains("CANARY"), "{shown}");
-        assert_eq!(shown.matches("***").count(), 14, "{shown}");
+        assert_eq!(shown.matches("***").count(), 15, "{shown}");
     }
 }

@@ -24,6 +24,7 @@ mod ses;
 mod settings;
 mod single_flight;
 mod smtp;
+mod smtp2go;
 mod sparkpost;
 
 use std::sync::Arc;
@@ -76,6 +77,8 @@ pub fn build(
         build = brevo::build(name, brevo, config, clock, faults);
     } else if let Some(resend) = &config.resend {
         build = resend::build(name, resend, config, clock, faults);
+    } else if let Some(smtp2go) = &config.smtp2go {
+        build = smtp2go::build(name, smtp2go, config, clock, faults);
     } else if let Some(smtp) = &config.smtp {
         build = smtp::build(name, smtp, config, clock, faults);
     } else if let Some(capture) = &config.capture {

@@ -197,3 +197,45 @@ fn an_empty_message_is_an_empty_text() {
     assert_eq!(parts.text.as_deref().map(str::trim), Some(""));
     assert_eq!(parts.html, None);
 }
+
+#[test]
+fn a_message_lists_its_recipients_exactly_or_it_does_not() {
+    let both = &["x@d.example", "y@d.example"][..];
+    for (head, to, expected) in [
+        ("To: X <x@d.example>\nCc: y@D.example", both, true),
+        ("Cc: y@d.example, x@d.example", both, true),
+        ("To: x@d.example, y@d.example", &both[..1], false),
+        ("To: x@d.example", both, false),
+        ("To: x@d.example, X@d.example", &both[..1], false),
+        ("To: x@d.example\nTo: y@d.example", both, false),
+        ("To: x@d.example\nBcc: y@d.example", &both[..1], false),
+        ("To: x@d.example\nResent-Cc: y@d.example", &both[..1], false),
+        ("To: list: x@d.example;", &both[..1], false),
+        ("To: x@d.example, Undisclosed", &both[..1], false),
+        ("Subject: nobody", &both[..1], false),
+    ] {
+        let mut sent = outgoing(to);
+        let text = format!("From: a@shop.example\n{head}\n\nhi\n");
+        sent.body = text.replace('\n', "\r\n").into();
+        assert_eq!(lists_exactly(&sent), expected, "{head} {to:?}");
+    }
+}
+
+#[test]
+fn a_name_that_would_be_read_as_something_else_is_quoted() {
+    for (name, written) in [
+        (None, "a@x.test"),
+        (Some("Ana Sá"), "Ana Sá <a@x.test>"),
+        (Some("Sá, Ana"), "\"Sá, Ana\" <a@x.test>"),
+        (
+            Some("<b@y.test>, \"x\\"),
+            "\"<b@y.test>, \\\"x\\\\\" <a@x.test>",
+        ),
+    ] {
+        let mailbox = Mailbox {
+            name: name.map(str::to_owned),
+            email: "a@x.test".to_owned(),
+        };
+        assert_eq!(mailbox.shown(), written);
+    }
+}
