@@ -23,10 +23,12 @@ const DAYS: i64 = 3;
 /// Messages of one commit, and how many there are between two rounds of housekeeping.
 const BATCH: i64 = 500;
 
-/// Keys after which caches and buffers are as large as they get.
+/// Keys after which caches and buffers are about as large as they get, and keys in all.
 const WARM_KEYS: i64 = 10_000;
-/// Far less than a key takes that is kept in memory: its text alone is longer.
-const BYTES_PER_KEY_MAX: i64 = 30;
+const MANY_KEYS: i64 = 40_000;
+/// A key kept in memory takes half as much again: its text, the message's id, a fingerprint, and
+/// what a map adds. What the allocator does of its own is up to 20 octets a key here.
+const BYTES_PER_KEY_MAX: i64 = 100;
 
 /// Stands at a second of the suite's time until it is put on.
 #[derive(Default)]
@@ -172,6 +174,7 @@ fn in_own_process(test: &str) -> bool {
         output.status.success() && told.contains("1 passed"),
         "{told}"
     );
+    println!("{told}");
     false
 }
 
@@ -182,21 +185,18 @@ async fn keys_are_not_held_in_memory() {
     }
     let rig = Rig::open().await;
     let (mut before, mut after) = (0, 0);
-    for first in (0..KEYS_PER_DAY).step_by(usize::try_from(BATCH).unwrap()) {
+    for first in (0..MANY_KEYS).step_by(usize::try_from(BATCH).unwrap()) {
         rig.accept(first).await;
-        rig.keep_house().await;
         after = resident_bytes();
         if first + BATCH == WARM_KEYS {
             before = after;
         }
     }
-    assert_eq!(rig.count(), KEYS_PER_DAY);
+    assert_eq!(rig.count(), MANY_KEYS);
     let grown = after - before;
-    let per_key = grown / (KEYS_PER_DAY - WARM_KEYS);
-    assert!(
-        per_key < BYTES_PER_KEY_MAX,
-        "{grown} octets, {per_key} a key"
-    );
+    let per_key = grown / (MANY_KEYS - WARM_KEYS);
+    println!("{grown} octets, {per_key} a key");
+    assert!(per_key < BYTES_PER_KEY_MAX, "{grown} octets");
 }
 
 #[tokio::test]
