@@ -347,7 +347,9 @@ mod tests {
              AWF1dGg9QmVhcmVyIHZGOWRmdDRxbVRjMk52YjNSbGNrQmhiSFJoZG1semRHRXVZMjl0Q2c9PQEB\r\n"
         );
         let line = auth_oauthbearer("a,b=c", "h", 1, &token);
-        let response = STANDARD.decode(line.trim_end().rsplit(' ').next().unwrap()).unwrap();
+        let response = STANDARD
+            .decode(line.trim_end().rsplit(' ').next().unwrap())
+            .unwrap();
         assert!(response.starts_with(b"n,a=a=2Cb=3Dc,\x01"));
     }
 

@@ -43,9 +43,12 @@ use crate::{Adapter, ProviderConfig};
 
 pub(crate) use config::SmtpConfig;
 pub(crate) use native::{Native, build_native};
-#[allow(unused_imports, reason = "what the pages of docs/providers are made from")]
-pub(crate) use preset::documented;
 pub(crate) use preset::Preset;
+#[allow(
+    unused_imports,
+    reason = "what the pages of docs/providers are made from"
+)]
+pub(crate) use preset::documented;
 
 /// Builds the adapter; see [`crate::build`].
 pub(crate) fn build(
@@ -58,7 +61,10 @@ pub(crate) fn build(
     let settings = table.checked(&format!("providers.{name}.smtp"), clock, faults);
     if config.webhook.is_some() {
         let path = format!("providers.{name}.webhook");
-        faults.push(ConfigFault::error(path, "kind smtp has no webhooks"));
+        let message = format!(
+            "kind smtp has no webhooks; a service's own kind has, as in [providers.{name}.sendgrid]"
+        );
+        faults.push(ConfigFault::error(path, message));
         return None;
     }
     let host = table.host.parse().ok();

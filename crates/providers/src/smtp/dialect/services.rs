@@ -1,4 +1,4 @@
-//! The services, one file each. An answer that is not documented anywhere is not in here.
+//! The services, one file each. An answer that nobody has documented or shown is not in here.
 
 mod brevo;
 mod elasticemail;

@@ -58,7 +58,7 @@ fn fields(fields: &mut Fields<'_>, outgoing: &Outgoing, sending_ip_pool: Option<
 }
 
 const RULES: &[Rule] = &[
-    Rule::words(&["limit exceeded, try again after"], THROTTLED),
+    Rule::words(&["limit exceeded"], THROTTLED),
     Rule::words(
         &["authorized recipients"],
         Verdict::Rejected(Fault::NotPermitted),
@@ -66,7 +66,8 @@ const RULES: &[Rule] = &[
     Rule::words(&["is not allowed to send"], Verdict::ProviderUnusable),
 ];
 
-const API: &str = "Mailgun API description, messages.mime: the same texts";
+const API: &str =
+    "Mailgun API description, messages.mime: the texts; their SMTP codes are documented nowhere";
 
 const DOCUMENTED: &[Documented] = &[
     Documented::new(
@@ -89,8 +90,8 @@ const DOCUMENTED: &[Documented] = &[
     ),
     Documented::new(
         535,
-        "AUTH: 5.7.0 Mailgun authentication failed",
+        "AUTH: Authentication failed",
         "provider_unusable",
-        API,
+        "RFC 4954 6",
     ),
 ];

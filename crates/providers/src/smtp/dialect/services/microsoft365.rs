@@ -137,7 +137,7 @@ const DOCUMENTED: &[Documented] = &[
         554,
         "end of data: 5.2.252 SendAsDenied; u@shop.example not allowed to send as a@shop.example",
         "sender_unusable",
-        NDR,
+        "seen in public reports",
     ),
     Documented::new(
         550,
@@ -155,7 +155,7 @@ const DOCUMENTED: &[Documented] = &[
         535,
         "AUTH: 5.7.3 Authentication unsuccessful",
         "provider_unusable",
-        NDR,
+        "seen in public reports",
     ),
     Documented::new(
         530,

@@ -141,7 +141,7 @@ const EXIM_DOCUMENTED: &[Documented] = &[
         550,
         "RCPT TO: Sender verify failed",
         "sender_unusable",
-        "Exim specification, 43.44 sender address verification reporting",
+        "Exim specification, sender address verification",
     ),
     Documented::new(
         421,
@@ -159,6 +159,6 @@ const EXIM_DOCUMENTED: &[Documented] = &[
         535,
         "AUTH: Incorrect authentication data",
         "provider_unusable",
-        "Exim specification, 33 SMTP authentication",
+        "Exim specification, SMTP authentication",
     ),
 ];

@@ -63,7 +63,7 @@ fn fields(fields: &mut Fields<'_>, outgoing: &Outgoing, message_stream: Option<&
 
 const DOCUMENTED: &[Documented] = &[Documented::new(
     535,
-    "AUTH: 5.7.8 Error: authentication failed: UGFzc3dvcmQ6",
+    "AUTH: 5.7.8 Authentication credentials invalid",
     "provider_unusable",
     "RFC 4954 6: a token that is not the server's, or SMTP not enabled for it",
 )];

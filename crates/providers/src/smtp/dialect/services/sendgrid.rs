@@ -130,7 +130,7 @@ const DOCUMENTED: &[Documented] = &[
         550,
         "MAIL FROM: Unauthenticated senders not allowed",
         "provider_unusable",
-        PAGE,
+        "seen in public reports",
     ),
     Documented::new(
         550,
@@ -142,7 +142,7 @@ const DOCUMENTED: &[Documented] = &[
         535,
         "AUTH: Authentication failed: Bad username / password",
         "provider_unusable",
-        PAGE,
+        "seen in public reports",
     ),
     Documented::new(
         552,

@@ -69,13 +69,7 @@ const RULES: &[Rule] = &[
         &["sending paused", "account is paused"],
         Verdict::ProviderUnusable,
     ),
-    Rule::words(
-        &[
-            "configurationsetdoesnotexist",
-            "configuration set does not exist",
-        ],
-        Verdict::PoolUnusable,
-    ),
+    Rule::words(&["configuration set does not exist"], Verdict::PoolUnusable),
 ];
 
 const CODES: &str = "SES developer guide, SMTP response codes returned by Amazon SES";
@@ -175,8 +169,14 @@ const DOCUMENTED: &[Documented] = &[
     ),
     Documented::new(
         554,
-        "end of data: Message rejected: Configuration set does not exist",
+        "end of data: Message rejected: Sending paused for this account. For more information, please check the inbox of the email address associated with your AWS account.",
+        "provider_unusable",
+        "seen in public reports",
+    ),
+    Documented::new(
+        554,
+        "end of data: Configuration Set does not exist: Configuration set <set-1> does not exist.",
         "pool_unusable",
-        SENDING,
+        "seen in public reports",
     ),
 ];
