@@ -1,0 +1,88 @@
+//! Webhooks: one event in each, told apart by `RecordType`. The service signs nothing; the login
+//! in the webhook's URL proves them.
+
+use serde_json::{Map, Value, json};
+
+use crate::event::{EmitError, EventKind, Report, Webhook};
+use crate::sandbox::Sandbox;
+
+/// The types of the bounce webhook that are played: name, code, shown name, description, and
+/// whether the address is deactivated by it.
+struct Bounce(&'static str, u32, &'static str, &'static str, bool);
+
+const TRANSIENT: Bounce = Bounce(
+    "Transient",
+    2,
+    "Message delayed",
+    "The server could not temporarily deliver your message.",
+    false,
+);
+const HARD: Bounce = Bounce(
+    "HardBounce",
+    1,
+    "Hard bounce",
+    "The server was unable to deliver your message (ex: unknown user, mailbox not found).",
+    true,
+);
+const COMPLAINT: Bounce = Bounce(
+    "SpamComplaint",
+    512,
+    "Spam complaint",
+    "The subscriber explicitly marked this message as spam.",
+    true,
+);
+
+/// postmarkapp.com/developer/webhooks, one page for each `RecordType`.
+pub(crate) fn webhook(sandbox: &Sandbox, report: &Report) -> Result<Webhook, EmitError> {
+    let mut body = match report.event {
+        EventKind::Delivered => json!({
+            "RecordType": "Delivery",
+            "Recipient": report.recipient,
+            "DeliveredAt": report.at.to_string(),
+            "Details": report.reply(),
+        }),
+        EventKind::Deferred => bounce("Bounce", &TRANSIENT, report),
+        EventKind::Bounced => bounce("Bounce", &HARD, report),
+        EventKind::Complained => bounce("SpamComplaint", &COMPLAINT, report),
+        EventKind::Unsubscribed => json!({
+            "RecordType": "SubscriptionChange",
+            "Recipient": report.recipient,
+            "ChangedAt": report.at.to_string(),
+            "Origin": "Recipient",
+            "SuppressSending": true,
+            "SuppressionReason": "ManualSuppression",
+        }),
+        EventKind::Subscription => return Err(EmitError::NotReported),
+    };
+    let taken = &report.taken;
+    body["MessageID"] = taken.id.as_str().into();
+    body["ServerID"] = 1.into();
+    body["MessageStream"] = taken.pool.clone().into();
+    body["Tag"] = field(report, "Tag").unwrap_or_default();
+    body["Metadata"] = field(report, "Metadata").unwrap_or_else(|| Map::new().into());
+    Ok(Webhook::json(&body).logged_in(sandbox, report))
+}
+
+fn field(report: &Report, name: &str) -> Option<Value> {
+    report.taken.fields.as_ref()?.get(name).cloned()
+}
+
+fn bounce(record: &str, kind: &Bounce, report: &Report) -> Value {
+    let Bounce(name, code, shown, description, is_inactive) = kind;
+    json!({
+        "RecordType": record,
+        "ID": 4_000_000_000_u64 + report.serial,
+        "Type": name,
+        "TypeCode": code,
+        "Name": shown,
+        "Description": description,
+        "Details": report.reply(),
+        "Email": report.recipient,
+        "From": field(report, "From").unwrap_or_default(),
+        "BouncedAt": report.at.to_string(),
+        "DumpAvailable": false,
+        "Inactive": is_inactive,
+        "CanActivate": *name == HARD.0,
+        "Subject": field(report, "Subject").unwrap_or_default(),
+    })
+}
