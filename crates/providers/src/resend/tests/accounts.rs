@@ -19,85 +19,84 @@ const DOMAINS: &str = r#"{"object":"list","has_more":false,"data":[]}"#;
 const USAGE: &str = r#"{"object":"usage","emails":{"daily":{"used":40,"limit":100},"monthly":{"used":900,"limit":3000}}}"#;
 const PAID: &str = r#"{"object":"usage","emails":{"daily":{"used":4000,"limit":null},"monthly":{"used":9000,"limit":50000}}}"#;
 
-#[tokio::test]
-async fn a_check_learns_key_rate_and_quota() {
-    let sending = || refused("401 Unauthorized", "restricted_api_key");
-    let known = (
-        Some(5.0),
-        Some(100),
-        Some(40),
-        "900 of 3000 used this month",
+type Learnt = (Option<f64>, Option<u64>, Option<u64>, String);
+
+async fn checked(acts: Vec<Act>) -> Result<Learnt, Verdict> {
+    let peer = Responder::start(acts).await;
+    let checked = provider(&peer.url()).check().await;
+    let request = peer.texts().remove(0).to_lowercase();
+    assert!(
+        request.starts_with("get /domains?limit=1 http/1.1\r\n"),
+        "{request}"
     );
-    for (what, acts, expected) in [
+    assert!(request.contains("\r\nauthorization: bearer re_k3y\r\n"));
+    let learnt = checked.map(|a| (a.per_second, a.per_day, a.sent_last_day, a.note));
+    learnt.map_err(|error| error.verdict)
+}
+
+#[tokio::test]
+async fn a_check_learns_rate_and_quota() {
+    let sending = refused("401 Unauthorized", "restricted_api_key");
+    for (acts, per_second, per_day, sent, note) in [
         (
-            "free",
             vec![ok("ratelimit-limit: 5\r\n", DOMAINS), ok("", USAGE)],
-            Ok(known),
+            Some(5.0),
+            Some(100),
+            Some(40),
+            "900 of 3000 used this month",
         ),
         (
-            "paid",
             vec![ok("ratelimit-limit: 20, 20;w=2\r\n", DOMAINS), ok("", PAID)],
-            Ok((
-                Some(10.0),
-                None,
-                Some(4000),
-                "9000 of 50000 used this month",
-            )),
+            Some(10.0),
+            None,
+            Some(4000),
+            "9000 of 50000 used this month",
         ),
         (
-            "no usage",
             vec![
                 ok("ratelimit-limit: many\r\n", DOMAINS),
                 refused("404 None", "not_found"),
             ],
-            Ok((None, None, None, "")),
+            None,
+            None,
+            None,
+            "",
         ),
         (
-            "a sending key",
-            vec![sending(), sending()],
-            Ok((None, None, None, "a sending key: the domains are not known")),
+            vec![sending],
+            None,
+            None,
+            None,
+            "a sending key: the domains are not known",
         ),
         (
-            "an emulator",
             vec![answer("404 None", "", "<html>")],
-            Ok((
-                None,
-                None,
-                None,
-                "the endpoint tells nothing of the domains",
-            )),
+            None,
+            None,
+            None,
+            "the endpoint tells nothing of the domains",
         ),
-        (
-            "a wrong key",
-            vec![refused("403 Forbidden", "invalid_api_key")],
-            Err(Verdict::ProviderUnusable),
-        ),
-        (
-            "no key",
-            vec![refused("401 No", "missing_api_key")],
-            Err(Verdict::ProviderUnusable),
-        ),
-        (
-            "down",
-            vec![answer("500 Oops", "", "")],
-            Err(Verdict::Transient),
-        ),
-        ("cut", vec![Act::Close], Err(Verdict::Transient)),
     ] {
-        let peer = Responder::start(acts).await;
-        let checked = provider(&peer.url()).check().await;
-        let checked = checked.map_err(|error| error.verdict);
-        let checked = checked
-            .as_ref()
-            .map(|a| (a.per_second, a.per_day, a.sent_last_day, a.note.as_str()))
-            .map_err(Clone::clone);
-        assert_eq!(checked, expected, "{what}");
-        let request = peer.texts().remove(0).to_lowercase();
-        assert!(
-            request.starts_with("get /domains?limit=1 http/1.1\r\n"),
-            "{request}"
-        );
-        assert!(request.contains("\r\nauthorization: bearer re_k3y\r\n"));
+        let expected = (per_second, per_day, sent, note.to_owned());
+        assert_eq!(checked(acts).await, Ok(expected));
+    }
+}
+
+#[tokio::test]
+async fn a_check_tells_a_refused_key_from_a_service_out_of_order() {
+    for (act, expected) in [
+        (
+            refused("403 Forbidden", "invalid_api_key"),
+            Verdict::ProviderUnusable,
+        ),
+        (
+            refused("401 Unauthorized", "missing_api_key"),
+            Verdict::ProviderUnusable,
+        ),
+        (answer("500 Oops", "", ""), Verdict::Transient),
+        (Act::Close, Verdict::Transient),
+    ] {
+        assert_eq!(checked(vec![act.clone()]).await, Err(expected), "{act:?}");
     }
 }
 

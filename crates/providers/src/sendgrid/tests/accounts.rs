@@ -25,85 +25,79 @@ fn credits(every: &str) -> Act {
     ))
 }
 
+type Learnt = (Option<u64>, Option<u64>, &'static str);
+
+async fn checked(acts: Vec<Act>) -> Result<(Option<u64>, Option<u64>, String), Verdict> {
+    let peer = Responder::start(acts).await;
+    let checked = provider(&peer.url()).check().await;
+    let request = peer.texts().remove(0).to_lowercase();
+    assert!(
+        request.starts_with("get /v3/scopes http/1.1\r\n"),
+        "{request}"
+    );
+    assert!(request.contains("\r\nauthorization: bearer sg.k3y\r\n"));
+    let learnt = checked.map(|account| (account.per_day, account.sent_last_day, account.note));
+    learnt.map_err(|error| error.verdict)
+}
+
 #[tokio::test]
-async fn a_check_learns_key_scopes_and_credits() {
-    let refused = r#"{"errors":[{"message":"authorization required","field":null}]}"#;
-    for (what, acts, expected) in [
+async fn a_check_learns_scopes_and_credits() {
+    let rows: [(Vec<Act>, Learnt); 5] = [
         (
-            "daily",
             vec![ok(SCOPES), credits("daily")],
-            Ok((
+            (
                 Some(100),
                 Some(60),
                 "40 of 100 credits left until 2026-11-23 (renewed: daily)",
-            )),
+            ),
         ),
         (
-            "monthly",
             vec![ok(SCOPES), credits("monthly")],
-            Ok((
+            (
                 None,
                 None,
                 "40 of 100 credits left until 2026-11-23 (renewed: monthly)",
-            )),
+            ),
         ),
         (
-            "no credits",
             vec![ok(SCOPES), forbidden()],
-            Ok((None, None, "the credits are not known")),
+            (None, None, "the credits are not known"),
         ),
         (
-            "a sending key",
             vec![ok(r#"{"scopes":["mail.send"]}"#)],
-            Ok((
+            (
                 None,
                 None,
                 "the key may not read its credits (scope user.credits.read)",
-            )),
+            ),
         ),
         (
-            "a key that may not send",
-            vec![ok(r#"{"scopes":["stats.read"]}"#)],
-            Err(Verdict::ProviderUnusable),
-        ),
-        (
-            "a wrong key",
-            vec![answer("401 Unauthorized", "", refused)],
-            Err(Verdict::ProviderUnusable),
-        ),
-        (
-            "an emulator",
             vec![answer("404 None", "", "<html>")],
-            Ok((None, None, "the endpoint tells nothing of the key")),
+            (None, None, "the endpoint tells nothing of the key"),
         ),
-        ("nonsense", vec![ok("<html>")], Err(Verdict::Transient)),
+    ];
+    for (acts, (per_day, sent, note)) in rows {
+        assert_eq!(checked(acts).await, Ok((per_day, sent, note.to_owned())));
+    }
+}
+
+#[tokio::test]
+async fn a_check_tells_a_key_that_may_not_send_from_a_service_out_of_order() {
+    let refused = r#"{"errors":[{"message":"authorization required","field":null}]}"#;
+    for (act, expected) in [
         (
-            "down",
-            vec![answer("500 Oops", "", "")],
-            Err(Verdict::Transient),
+            ok(r#"{"scopes":["stats.read"]}"#),
+            Verdict::ProviderUnusable,
         ),
-        ("cut", vec![Act::Close], Err(Verdict::Transient)),
+        (
+            answer("401 Unauthorized", "", refused),
+            Verdict::ProviderUnusable,
+        ),
+        (ok("<html>"), Verdict::Transient),
+        (answer("500 Oops", "", ""), Verdict::Transient),
+        (Act::Close, Verdict::Transient),
     ] {
-        let peer = Responder::start(acts).await;
-        let checked = provider(&peer.url()).check().await;
-        let checked = checked.map_err(|error| error.verdict);
-        let checked = checked
-            .as_ref()
-            .map(|account| {
-                (
-                    account.per_day,
-                    account.sent_last_day,
-                    account.note.as_str(),
-                )
-            })
-            .map_err(Clone::clone);
-        assert_eq!(checked, expected, "{what}");
-        let request = peer.texts().remove(0).to_lowercase();
-        assert!(
-            request.starts_with("get /v3/scopes http/1.1\r\n"),
-            "{request}"
-        );
-        assert!(request.contains("\r\nauthorization: bearer sg.k3y\r\n"));
+        assert_eq!(checked(vec![act.clone()]).await, Err(expected), "{act:?}");
     }
 }
 
