@@ -80,9 +80,14 @@ fn read<T: serde::de::DeserializeOwned>(answer: &Answer) -> Result<Told<T>, Send
         403 => Ok(Told::NotAllowed),
         404 => Ok(Told::NotThere),
         status => {
-            let verdict = match verdict_of_status(status, true, None) {
-                unusable @ (Verdict::ProviderUnusable | Verdict::Throttled { .. }) => unusable,
-                _ => Verdict::Transient,
+            let verdict = verdict_of_status(status, true, None);
+            let is_of_account = matches!(
+                verdict,
+                Verdict::ProviderUnusable | Verdict::Throttled { .. }
+            );
+            let verdict = match is_of_account {
+                true => verdict,
+                false => Verdict::Transient,
             };
             Err(SendError::new(verdict, reply(&answer.text())))
         }

@@ -91,13 +91,59 @@ fn a_single_recipient_is_named_in_our_ids_and_empty_places_are_left_out() {
     assert_eq!(json["textContent"], "hi\r\n");
 }
 
+const HEAD: &str = "From: a@shop.example\nTo: x@dest.example\n";
+
+fn refusal(body: &str) -> String {
+    made(&message(&["x@dest.example"], body)).unwrap_err()
+}
+
 #[test]
-fn what_the_service_cannot_say_is_for_another_provider() {
-    let head = "From: a@shop.example\nTo: x@dest.example\n";
-    let with = |fields: &str| format!("{head}{fields}\nhi\n");
+fn fields_that_the_service_cannot_say_are_for_another_provider() {
+    let name = "n".repeat(71);
+    let with = |fields: &str| format!("{HEAD}{fields}\nhi\n");
+    let long = format!("From: {name} <a@shop.example>\nTo: x@dest.example\nSubject: s\n\nhi\n");
+    let encoded = format!(
+        "From: a@shop.example\nTo: =?utf-8?Q?=C3=BC=2C{}?= <x@dest.example>\nSubject: s\n\nhi\n",
+        &name[..45]
+    );
+    let garbled = "Subject: s\nReply-To: =?utf-8?Q?M=C3=BC=2C?= <b@x.test>\n";
+    for (what, body, words) in [
+        ("no subject", with(""), "no subject"),
+        (
+            "template",
+            with("Subject: {{ contact.X }}\n"),
+            "may replace",
+        ),
+        (
+            "in the text",
+            format!("{HEAD}Subject: s\n\n{{% if x %}}\n"),
+            "may replace",
+        ),
+        (
+            "two",
+            with("Subject: s\nReply-To: b@x.test, c@x.test\n"),
+            "Reply-To",
+        ),
+        ("garbled Reply-To", with(garbled), "Reply-To"),
+        ("long name", long, "70 characters"),
+        ("long encoded name", encoded, "70 characters"),
+        ("8-bit field", with("Subject: s\nX-A: \u{e9}\n"), "X-A"),
+        (
+            "a field twice",
+            with("Subject: s\nX-A: 1\nX-A: 2\n"),
+            "twice",
+        ),
+    ] {
+        let refusal = refusal(&body);
+        assert!(refusal.contains(words), "{what}: {refusal}");
+    }
+}
+
+#[test]
+fn files_that_the_service_does_not_take_are_for_another_provider() {
     let mixed = |part: &str| {
         format!(
-            "{head}Subject: s\nContent-Type: multipart/mixed; boundary=m\n\n\
+            "{HEAD}Subject: s\nContent-Type: multipart/mixed; boundary=m\n\n\
              --m\nContent-Type: text/plain\n\nhi\n--m\n{part}\n--m--\n"
         )
     };
@@ -108,54 +154,12 @@ fn what_the_service_cannot_say_is_for_another_provider() {
         ))
     };
     let related = format!(
-        "{head}Subject: s\nContent-Type: multipart/related; boundary=r\n\n\
+        "{HEAD}Subject: s\nContent-Type: multipart/related; boundary=r\n\n\
          --r\nContent-Type: text/html\n\n<img src=cid:i>\n\
          --r\nContent-Type: image/png; name=i.png\nContent-ID: <i>\n\nx\n--r--\n"
     );
+    let nameless = "Content-Type: application/pdf\nContent-Disposition: attachment\n\nx";
     for (what, body, words) in [
-        ("no subject", with(""), "no subject"),
-        (
-            "template",
-            with("Subject: {{ contact.X }}\n"),
-            "may replace",
-        ),
-        (
-            "template in the text",
-            format!("{head}Subject: s\n\n{{% if x %}}\n"),
-            "may replace",
-        ),
-        (
-            "two to answer",
-            with("Subject: s\nReply-To: b@x.test, c@x.test\n"),
-            "Reply-To",
-        ),
-        (
-            "garbled Reply-To",
-            with("Subject: s\nReply-To: =?utf-8?Q?M=C3=BC=2C?= <b@x.test>\n"),
-            "Reply-To",
-        ),
-        (
-            "long name",
-            format!(
-                "From: {} <a@shop.example>\nTo: x@dest.example\nSubject: s\n\nhi\n",
-                "n".repeat(71)
-            ),
-            "70 characters",
-        ),
-        (
-            "long encoded name",
-            format!(
-                "From: a@shop.example\nTo: =?utf-8?Q?=C3=BC=2C{}?= <x@dest.example>\nSubject: s\n\nhi\n",
-                "n".repeat(45)
-            ),
-            "70 characters",
-        ),
-        ("8-bit field", with("Subject: s\nX-A: \u{e9}\n"), "X-A"),
-        (
-            "a field twice",
-            with("Subject: s\nX-A: 1\nX-A: 2\n"),
-            "twice",
-        ),
         ("unknown ending", file("a.exe", "x"), "ending"),
         ("no ending", file("readme", "x"), "ending"),
         (
@@ -164,15 +168,11 @@ fn what_the_service_cannot_say_is_for_another_provider() {
             "ASCII",
         ),
         ("empty file", file("a.pdf", ""), "empty"),
-        (
-            "no name",
-            mixed("Content-Type: application/pdf\nContent-Disposition: attachment\n\nx"),
-            "no name",
-        ),
+        ("no name", mixed(nameless), "no name"),
         ("inline image", related, "image"),
     ] {
-        let error = made(&message(&["x@dest.example"], &body)).unwrap_err();
-        assert!(error.contains(words), "{what}: {error}");
+        let refusal = refusal(&body);
+        assert!(refusal.contains(words), "{what}: {refusal}");
     }
 }
 
