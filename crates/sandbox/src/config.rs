@@ -17,6 +17,22 @@ pub enum Kind {
     Ses,
     /// Mailgun, `messages.mime`.
     Mailgun,
+    /// Elastic Email, `emails` and `emails/transactional`.
+    Elasticemail,
+    /// Mailtrap, `send`.
+    Mailtrap,
+    /// SMTP2GO, `email/send` and `email/mime`.
+    Smtp2go,
+    /// Postal, `send/raw` and `send/message`.
+    Postal,
+    /// Postmark, `email`.
+    Postmark,
+    /// Mailjet, `send` of version 3.1.
+    Mailjet,
+    /// SparkPost, `transmissions`.
+    Sparkpost,
+    /// Brevo, `smtp/email`.
+    Brevo,
     /// An SMTP server that keeps what it is sent.
     Smtp,
 }
@@ -25,6 +41,14 @@ pub enum Kind {
 const NAMES: &[(Kind, &str)] = &[
     (Kind::Ses, "ses"),
     (Kind::Mailgun, "mailgun"),
+    (Kind::Elasticemail, "elasticemail"),
+    (Kind::Mailtrap, "mailtrap"),
+    (Kind::Smtp2go, "smtp2go"),
+    (Kind::Postal, "postal"),
+    (Kind::Postmark, "postmark"),
+    (Kind::Mailjet, "mailjet"),
+    (Kind::Sparkpost, "sparkpost"),
+    (Kind::Brevo, "brevo"),
     (Kind::Smtp, "smtp"),
 ];
 

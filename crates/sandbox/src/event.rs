@@ -1,5 +1,7 @@
 //! Webhooks: what a service reports about a message it took, signed as the service signs it.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac};
 use jiff::Timestamp;
 use rcgen::{CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_RSA_SHA256, RsaKeySize};
@@ -11,7 +13,9 @@ use crate::config::Kind;
 use crate::loopback::{PostError, post};
 use crate::mailbox::Taken;
 use crate::sandbox::Sandbox;
-use crate::{mailgun, ses};
+use crate::{
+    brevo, elasticemail, mailgun, mailjet, mailtrap, postal, postmark, ses, smtp2go, sparkpost,
+};
 
 /// What is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
@@ -121,6 +125,18 @@ impl Webhook {
         Self::new(body.to_string()).header("Content-Type", "application/json")
     }
 
+    /// The same with the login of the webhook's URL, where a service signs nothing: the password is
+    /// the account's secret for webhooks, or its letters in wrong order if it shall be forged.
+    pub(crate) fn logged_in(self, sandbox: &Sandbox, report: &Report) -> Self {
+        let secret = &sandbox.config().account.webhook_secret;
+        let secret: String = match report.forged {
+            true => secret.chars().rev().collect(),
+            false => secret.clone(),
+        };
+        let login = STANDARD.encode(format!("sandbox:{secret}"));
+        self.header("Authorization", &format!("Basic {login}"))
+    }
+
     /// The same with one more field.
     pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
@@ -133,6 +149,8 @@ impl Webhook {
 pub(crate) enum EmitError {
     #[error("an SMTP server reports by mail, not by webhook")]
     NoWebhooks,
+    #[error("the service reports nothing of the kind")]
+    NotReported,
     #[error("no such message was taken")]
     NoSuchMessage,
     #[error("no signing key could be made")]
@@ -185,6 +203,14 @@ pub(crate) fn webhook(sandbox: &Sandbox, report: &Report) -> Result<Webhook, Emi
     match sandbox.kind() {
         Kind::Ses => ses::webhook(sandbox, report),
         Kind::Mailgun => Ok(mailgun::webhook(sandbox, report)),
+        Kind::Elasticemail => Ok(elasticemail::webhook(report)),
+        Kind::Mailtrap => Ok(mailtrap::webhook(sandbox, report)),
+        Kind::Smtp2go => Ok(smtp2go::webhook(sandbox, report)),
+        Kind::Postal => postal::webhook(sandbox, report),
+        Kind::Postmark => postmark::webhook(sandbox, report),
+        Kind::Mailjet => mailjet::webhook(sandbox, report),
+        Kind::Sparkpost => Ok(sparkpost::webhook(sandbox, report)),
+        Kind::Brevo => brevo::webhook(sandbox, report),
         Kind::Smtp => Err(EmitError::NoWebhooks),
     }
 }

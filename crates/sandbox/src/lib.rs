@@ -18,19 +18,28 @@
 //! | `GET /_sandbox/certificate` | SES: the certificate that signs its notifications |
 //! | `GET /_sandbox/public-key` | the public key (PEM) of a service that signs with a key pair |
 
+mod address;
 mod behaviour;
+mod brevo;
 mod config;
 mod control;
+mod elasticemail;
 mod event;
 mod fault;
 mod http;
 mod loopback;
 mod mailbox;
 mod mailgun;
+mod mailjet;
+mod mailtrap;
+mod postal;
+mod postmark;
 mod reporter;
 mod sandbox;
 mod ses;
 mod smtp;
+mod smtp2go;
+mod sparkpost;
 
 pub use behaviour::{BadBehaviour, Behaviour, Happening, Scenario, Step, Webhooks};
 pub use config::{

@@ -12,7 +12,10 @@ use crate::config::{Kind, SandboxConfig};
 use crate::event::Signer;
 use crate::fault::{Fault, Faults};
 use crate::mailbox::{Mailbox, Stats, Taken};
-use crate::{control, http, mailgun, reporter, ses, smtp};
+use crate::{
+    brevo, control, elasticemail, http, mailgun, mailjet, mailtrap, postal, postmark, reporter,
+    ses, smtp, smtp2go, sparkpost,
+};
 
 /// A simulator of one service. Clones share their state.
 #[derive(Clone)]
@@ -177,6 +180,38 @@ impl Sandbox {
                     let router = mailgun::router(self.clone()).merge(control_router.clone());
                     http::serve(listener, router, shutdown.clone()).await;
                 }
+                Kind::Elasticemail => {
+                    let router = elasticemail::router(self.clone()).merge(control_router.clone());
+                    http::serve(listener, router, shutdown.clone()).await;
+                }
+                Kind::Mailtrap => {
+                    let router = mailtrap::router(self.clone()).merge(control_router.clone());
+                    http::serve(listener, router, shutdown.clone()).await;
+                }
+                Kind::Smtp2go => {
+                    let router = smtp2go::router(self.clone()).merge(control_router.clone());
+                    http::serve(listener, router, shutdown.clone()).await;
+                }
+                Kind::Postal => {
+                    let router = postal::router(self.clone()).merge(control_router.clone());
+                    http::serve(listener, router, shutdown.clone()).await;
+                }
+                Kind::Postmark => {
+                    let router = postmark::router(self.clone()).merge(control_router.clone());
+                    http::serve(listener, router, shutdown.clone()).await;
+                }
+                Kind::Mailjet => {
+                    let router = mailjet::router(self.clone()).merge(control_router.clone());
+                    http::serve(listener, router, shutdown.clone()).await;
+                }
+                Kind::Sparkpost => {
+                    let router = sparkpost::router(self.clone()).merge(control_router.clone());
+                    http::serve(listener, router, shutdown.clone()).await;
+                }
+                Kind::Brevo => {
+                    let router = brevo::router(self.clone()).merge(control_router.clone());
+                    http::serve(listener, router, shutdown.clone()).await;
+                }
                 Kind::Smtp => smtp::serve(listener, self.clone(), shutdown.clone()).await,
             }
         };
@@ -208,8 +243,16 @@ impl Sandbox {
 
     pub(crate) fn signer(&self) -> Option<&Signer> {
         let make = || match self.inner.kind {
-            Kind::Ses => Signer::rsa().ok(),
-            Kind::Mailgun | Kind::Smtp => None,
+            Kind::Ses | Kind::Postal => Signer::rsa().ok(),
+            Kind::Mailgun
+            | Kind::Elasticemail
+            | Kind::Mailtrap
+            | Kind::Smtp2go
+            | Kind::Postmark
+            | Kind::Mailjet
+            | Kind::Sparkpost
+            | Kind::Brevo
+            | Kind::Smtp => None,
         };
         self.inner.signer.get_or_init(make).as_ref()
     }

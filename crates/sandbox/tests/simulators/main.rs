@@ -5,17 +5,29 @@
     reason = "a test stops at the first surprise, its helpers too"
 )]
 
+mod brevo;
+mod elasticemail;
 mod events;
 mod mailgun;
+mod mailjet;
+mod mailtrap;
+mod postal;
+mod postmark;
 mod ses;
 mod smtp;
+mod smtp2go;
+mod sparkpost;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::http::HeaderMap;
+use axum::routing::post;
 use malote_sandbox::{Kind, Sandbox, SandboxConfig};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc::unbounded_channel;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A running simulator; it stops when dropped.
@@ -61,3 +73,21 @@ fn client() -> reqwest::Client {
 }
 
 const MESSAGE: &str = "From: s@example.com\r\nTo: a@example.net\r\nSubject: x\r\n\r\nhi\r\n";
+
+/// Orders a webhook, its `url` filled in; answers what came: header fields and body.
+async fn told(running: &Running, mut order: serde_json::Value) -> (HeaderMap, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/hook", listener.local_addr().unwrap());
+    let (sender, mut seen) = unbounded_channel();
+    let hook = |headers: HeaderMap, body: String| async move {
+        sender.send((headers, body)).unwrap();
+    };
+    let app = Router::new().route("/hook", post(hook));
+    let server = tokio::spawn(async move { axum::serve(listener, app).await });
+    order["url"] = url.into();
+    let request = client().post(running.url("/_sandbox/event")).json(&order);
+    assert_eq!(request.send().await.unwrap().status(), 200);
+    let came = seen.recv().await.unwrap();
+    server.abort();
+    came
+}
