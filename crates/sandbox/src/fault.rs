@@ -46,6 +46,10 @@ pub enum FaultKind {
     CutReply,
     /// `"nonsense"`: success that says nothing.
     Nonsense,
+    /// `"redirect"`: 307 to another address; SMTP: 551, user not local.
+    Redirect,
+    /// `"huge"`: success, with an answer of 1 GiB; SMTP: a reply line of 1 MiB.
+    Huge,
     /// `"slow"`: a right answer, late by `delay_ms`.
     Slow,
 }
@@ -54,12 +58,12 @@ pub enum FaultKind {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "no fault {0:?}; there are a status from 400 to 599, bare-STATUS, quota, suspended, sender, \
-     recipient, content, reputation, partial, hang, cut, cut-early, cut-reply, nonsense and slow"
+     recipient, content, reputation, partial, hang, cut, cut-early, cut-reply, nonsense, redirect, huge and slow"
 )]
 pub struct UnknownFault(pub String);
 
 /// The faults without a number.
-const NAMED: [(&str, FaultKind); 13] = [
+const NAMED: [(&str, FaultKind); 15] = [
     ("quota", FaultKind::Quota),
     ("suspended", FaultKind::Suspended),
     ("sender", FaultKind::Sender),
@@ -72,6 +76,8 @@ const NAMED: [(&str, FaultKind); 13] = [
     ("cut-early", FaultKind::CutEarly),
     ("cut-reply", FaultKind::CutReply),
     ("nonsense", FaultKind::Nonsense),
+    ("redirect", FaultKind::Redirect),
+    ("huge", FaultKind::Huge),
     ("slow", FaultKind::Slow),
 ];
 
@@ -250,6 +256,8 @@ impl Fault {
             | FaultKind::Cut
             | FaultKind::CutReply
             | FaultKind::Nonsense
+            | FaultKind::Redirect
+            | FaultKind::Huge
             | FaultKind::Slow => Stage::End,
         })
     }

@@ -26,6 +26,9 @@ const CONNECTIONS_MAX: usize = 4_096;
 const HEAD_WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long a hanging answer hangs; no sane client waits as long.
 const HANG_MAX: Duration = Duration::from_secs(3_600);
+/// Octets of a huge answer, and of each of its pieces.
+const HUGE_BYTES: usize = 1024 * 1024 * 1024;
+const HUGE_PIECE_BYTES: usize = 64 * 1024;
 /// Pause between the first half of an answer and the cut, so that the first half is on the wire.
 const HALF_ANSWER_PAUSE: Duration = Duration::from_millis(50);
 /// The other end of the connection that a request came by.
@@ -120,6 +123,8 @@ where
         FaultKind::Hang => hang().await,
         FaultKind::Cut | FaultKind::CutEarly => cut(),
         FaultKind::CutReply => half(taken.unwrap_or_else(cut)).await,
+        FaultKind::Redirect => redirect(),
+        FaultKind::Huge => huge(),
         FaultKind::Nonsense => (StatusCode::OK, "It works!").into_response(),
         FaultKind::Slow => {
             tokio::time::sleep(fault.delay()).await;
@@ -141,6 +146,21 @@ where
 /// The status of a number; 500 for one that is none.
 pub(crate) fn status(number: u16) -> StatusCode {
     StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// To an address of this machine where nobody listens.
+fn redirect() -> Response {
+    let headers = [(header::LOCATION, "http://127.0.0.1:9/elsewhere")];
+    (StatusCode::TEMPORARY_REDIRECT, headers).into_response()
+}
+
+/// A body of 1 GiB that is never in memory as a whole.
+fn huge() -> Response {
+    let piece = Bytes::from_static(&[b'x'; HUGE_PIECE_BYTES]);
+    let pieces = std::iter::repeat_n(piece, HUGE_BYTES / HUGE_PIECE_BYTES);
+    let stream = futures_util::stream::iter(pieces.map(Ok::<_, Infallible>));
+    let headers = [(header::CONTENT_TYPE, "application/json")];
+    (StatusCode::OK, headers, Body::from_stream(stream)).into_response()
 }
 
 async fn hang() -> Response {

@@ -294,6 +294,8 @@ fn words(kind: FaultKind, domain: &str, at: jiff::Timestamp) -> Problem {
         | FaultKind::CutEarly
         | FaultKind::CutReply
         | FaultKind::Nonsense
+        | FaultKind::Redirect
+        | FaultKind::Huge
         | FaultKind::Slow => Problem(status(500), "Internal Server Error".to_owned()),
     }
 }

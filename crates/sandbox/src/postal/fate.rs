@@ -62,6 +62,8 @@ const fn of_kind(kind: FaultKind) -> Option<Fate> {
         | FaultKind::CutEarly
         | FaultKind::CutReply
         | FaultKind::Nonsense
+        | FaultKind::Redirect
+        | FaultKind::Huge
         | FaultKind::Slow => None,
     }
 }

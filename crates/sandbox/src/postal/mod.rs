@@ -273,6 +273,8 @@ fn words(kind: FaultKind) -> Problem {
         | FaultKind::CutEarly
         | FaultKind::CutReply
         | FaultKind::Nonsense
+        | FaultKind::Redirect
+        | FaultKind::Huge
         | FaultKind::Slow => Problem::Http(500),
     }
 }

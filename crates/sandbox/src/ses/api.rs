@@ -320,6 +320,8 @@ fn words(kind: FaultKind) -> Problem {
         | FaultKind::CutEarly
         | FaultKind::CutReply
         | FaultKind::Nonsense
+        | FaultKind::Redirect
+        | FaultKind::Huge
         | FaultKind::Slow => Problem::new(status(500), "InternalFailure", "Internal failure."),
     }
 }

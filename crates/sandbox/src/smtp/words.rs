@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::fault::{Fault, FaultKind, Stage};
 
+/// Octets of a reply line that no client should keep.
+const HUGE_REPLY_BYTES: usize = 1024 * 1024;
+
 /// What is done in place of the usual reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Act {
@@ -33,6 +36,8 @@ pub(crate) fn act(fault: &Fault, stage: Stage) -> Act {
         FaultKind::Cut | FaultKind::CutEarly => Act::Last(String::new()),
         FaultKind::CutReply => Act::Last("25".to_owned()),
         FaultKind::Nonsense => reply("200 It works!"),
+        FaultKind::Redirect => reply("551 5.1.6 User not local; please try <x@elsewhere.example>"),
+        FaultKind::Huge => reply(&format!("250 2.0.0 {}", "x".repeat(HUGE_REPLY_BYTES))),
         FaultKind::Slow => Act::Late(fault.delay()),
     }
 }
@@ -43,9 +48,11 @@ pub(crate) fn stage_of_recipient(fault: &Fault) -> Stage {
         return Stage::End;
     }
     match fault.kind {
-        FaultKind::Status(_) | FaultKind::Bare(_) | FaultKind::Recipient | FaultKind::Partial => {
-            Stage::Rcpt
-        }
+        FaultKind::Status(_)
+        | FaultKind::Bare(_)
+        | FaultKind::Recipient
+        | FaultKind::Partial
+        | FaultKind::Redirect => Stage::Rcpt,
         FaultKind::CutEarly => Stage::Data,
         FaultKind::Quota
         | FaultKind::Suspended
@@ -56,6 +63,7 @@ pub(crate) fn stage_of_recipient(fault: &Fault) -> Stage {
         | FaultKind::Cut
         | FaultKind::CutReply
         | FaultKind::Nonsense
+        | FaultKind::Huge
         | FaultKind::Slow => Stage::End,
     }
 }

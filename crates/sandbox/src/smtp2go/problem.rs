@@ -119,6 +119,8 @@ pub(super) fn words(kind: FaultKind, sender: &str, recipients: &[String]) -> Pro
         | FaultKind::CutEarly
         | FaultKind::CutReply
         | FaultKind::Nonsense
+        | FaultKind::Redirect
+        | FaultKind::Huge
         | FaultKind::Slow => exception(500, "Internal Server Error"),
     }
 }
