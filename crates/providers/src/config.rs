@@ -16,6 +16,7 @@ use crate::elasticemail::ElasticEmailConfig;
 use crate::mailgun::MailgunConfig;
 use crate::mailjet::MailjetConfig;
 use crate::mailtrap::MailtrapConfig;
+use crate::postal::PostalConfig;
 use crate::postmark::PostmarkConfig;
 use crate::sendgrid::SendgridConfig;
 use crate::ses::SesConfig;
@@ -25,7 +26,7 @@ use crate::smtp2go::Smtp2goConfig;
 use crate::sparkpost::SparkpostConfig;
 
 /// The kinds, in the order of [`ProviderConfig`]'s tables.
-pub const KINDS: [&str; 13] = ["ses", "mailgun", "sparkpost", "elasticemail", "postmark", "sendgrid", "mailtrap", "mailjet", "brevo", "resend", "smtp2go", "smtp", "capture"];
+pub const KINDS: [&str; 14] = ["ses", "mailgun", "sparkpost", "elasticemail", "postmark", "sendgrid", "mailtrap", "mailjet", "brevo", "resend", "smtp2go", "postal", "smtp", "capture"];
 
 /// One `[providers.NAME]` table.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -53,6 +54,8 @@ pub struct ProviderConfig {
     pub resend: Option<ResendConfig>,
     /// `[providers.NAME.smtp2go]`: SMTP2GO, by SMTP or its API.
     pub smtp2go: Option<Smtp2goConfig>,
+    /// `[providers.NAME.postal]`: Postal, a mail platform of one's own, raw mail by its API.
+    pub postal: Option<PostalConfig>,
     /// `[providers.NAME.smtp]`: any SMTP server.
     pub smtp: Option<SmtpConfig>,
     /// `[providers.NAME.capture]`: keeps mail in the store, for development.
@@ -162,6 +165,7 @@ impl ProviderConfig {
             self.brevo.is_some(),
             self.resend.is_some(),
             self.smtp2go.is_some(),
+            self.postal.is_some(),
             self.smtp.is_some(),
             self.capture.is_some(),
         ];
@@ -316,12 +320,13 @@ mod tests {
             brevo = { api_key = 'CANARY' }
             resend = { api_key = 'CANARY' }
             smtp2go = { api_key = 'CANARY' }
+            postal = { server_key = 'CANARY' }
             smtp = { host = 'x.test', user = 'u', password = 'CANARY' }
             webhook = { signing_key = 'CANARY' }
         ";
         let config: ProviderConfig = toml::from_str(text).unwrap();
         let shown = format!("{config:?}");
         assert!(!shown.contains("CANARY"), "{shown}");
-        assert_eq!(shown.matches("***").count(), 15, "{shown}");
+        assert_eq!(shown.matches("***").count(), 16, "{shown}");
     }
 }

@@ -16,6 +16,7 @@ mod mailgun;
 mod mailjet;
 mod mailtrap;
 mod parts;
+mod postal;
 mod postmark;
 mod reencode;
 mod resend;
@@ -79,6 +80,8 @@ pub fn build(
         build = resend::build(name, resend, config, clock, faults);
     } else if let Some(smtp2go) = &config.smtp2go {
         build = smtp2go::build(name, smtp2go, config, clock, faults);
+    } else if let Some(postal) = &config.postal {
+        build = postal::build(name, postal, config, clock, faults);
     } else if let Some(smtp) = &config.smtp {
         build = smtp::build(name, smtp, config, clock, faults);
     } else if let Some(capture) = &config.capture {
