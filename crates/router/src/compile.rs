@@ -10,7 +10,7 @@ use malote_core::fault::{ConfigFault, Severity};
 use malote_core::name::{CredentialName, StreamName};
 
 use crate::config::RouterConfig;
-use crate::hint::unknown;
+use crate::hint::{proposal, unknown};
 use crate::mailbox::MailboxTable;
 use crate::router::{Allowed, Router};
 
@@ -76,9 +76,11 @@ fn credentials(
         if let Some(default) = &credential.default_stream
             && !credential.streams.contains(default)
         {
+            let own = credential.streams.iter().map(StreamName::as_str);
+            let near = proposal(default.as_str(), own);
             faults.push(ConfigFault::error(
                 format!("credentials.{name}.default_stream"),
-                format!("\"{default}\" is not one of this credential's streams"),
+                format!("\"{default}\" is not one of this credential's streams{near}"),
             ));
         }
         let default_stream = credential.default_stream.clone();

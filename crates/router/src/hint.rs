@@ -24,6 +24,14 @@ pub(crate) fn unknown<'k>(
     format!("there is no {kind} {wanted:?}: choose one of {names}")
 }
 
+/// Which of `known` was probably meant by `wanted`, as the end of a message; nothing if none is
+/// near.
+pub(crate) fn proposal<'k>(wanted: &str, known: impl IntoIterator<Item = &'k str>) -> String {
+    let known: Vec<&str> = known.into_iter().collect();
+    let near = nearest(wanted, &known);
+    near.map_or_else(String::new, |near| format!(": did you mean {near:?}?"))
+}
+
 /// The known name with the fewest typing errors between, if they are few for its length.
 fn nearest<'k>(wanted: &str, known: &[&'k str]) -> Option<&'k str> {
     let errors_max = (wanted.chars().count() / 3).max(1);

@@ -7,13 +7,14 @@ use std::sync::Arc;
 use malote_core::clock::Clock;
 use malote_core::credential::{Credential, Credentials};
 use malote_core::fault::ConfigFault;
-use malote_core::name::{ProviderName, StreamName};
+use malote_core::name::{CredentialName, ProviderName, StreamName};
 use malote_core::provider::{Capabilities, RecipientSource};
 use malote_core::stream::{Class, Stream};
 use malote_ingress::smtp::SmtpConfig;
 use malote_providers::ProviderConfig;
 use malote_router::{Router, RouterConfig, RouterCredential, RouterProvider, RouterStream};
 
+use super::de::nearest;
 use super::doors::Admin;
 use super::raw::{RawConfig, StreamConfig};
 use super::{Config, ConfiguredProvider, credentials, doors, settings, streams};
@@ -26,14 +27,18 @@ pub(super) struct Tables {
     /// Listeners that lend a credential which is not there.
     dangling: Vec<ConfigFault>,
     streams: BTreeMap<StreamName, Stream>,
+    /// The streams whose class is known; of the others it is wrong.
+    classed: BTreeSet<StreamName>,
     /// `None` for one that could not be built, so that what names it is not blamed.
     providers: BTreeMap<ProviderName, Option<ConfiguredProvider>>,
 }
 
 impl Tables {
-    /// Builds and checks each table by itself.
+    /// Builds and checks each table by itself. The class of streams that are not in `classed`
+    /// means nothing.
     pub(super) fn build(
         raw: RawConfig,
+        classed: BTreeSet<StreamName>,
         clock: &Arc<dyn Clock>,
         faults: &mut Vec<ConfigFault>,
     ) -> Self {
@@ -47,13 +52,20 @@ impl Tables {
         let credentials = Arc::new(Credentials::new(credentials));
         let mut dangling = Vec::new();
         raw.smtp.check("smtp", &credentials, &mut dangling);
+        propose_credentials(&raw, &mut dangling);
         let names_another = |fault: &ConfigFault| fault.path.ends_with(".anonymous.credential");
         faults.extend(dangling.extract_if(.., |fault| !names_another(fault)));
         let stream = |(name, table): (&StreamName, &StreamConfig)| {
-            (name.clone(), streams::build(name, table, faults))
+            let build = if classed.contains(name) {
+                streams::build
+            } else {
+                streams::build_of_any_class
+            };
+            (name.clone(), build(name, table, faults))
         };
         Self {
             streams: raw.streams.iter().map(stream).collect(),
+            classed,
             credentials,
             dangling,
             admin: doors::admin(&raw.admin, faults),
@@ -67,9 +79,11 @@ impl Tables {
     pub(super) fn join(mut self, faults: &mut Vec<ConfigFault>) -> Option<Config> {
         check_presence(&self.raw, faults);
         faults.append(&mut self.dangling);
-        check_sender_domains(&self.credentials, &self.streams, faults);
+        let classed = |(name, _): &(&StreamName, &Stream)| self.classed.contains(*name);
+        let classed = self.streams.iter().filter(classed);
+        check_sender_domains(&self.credentials, &classed.collect(), faults);
         let router_config = router_config(&self);
-        let (router, router_faults) = Router::compile(&router_config);
+        let (router, router_faults) = compile(&router_config, &self.classed);
         faults.extend(router_faults);
         let providers = self.providers.into_iter();
         let providers: Option<_> = providers.map(|(name, p)| Some((name, p?))).collect();
@@ -91,10 +105,45 @@ impl Tables {
     }
 }
 
+/// Compiles the router. Of streams without a known class only that is said which is true of both.
+fn compile(
+    config: &RouterConfig,
+    classed: &BTreeSet<StreamName>,
+) -> (Option<Router>, Vec<ConfigFault>) {
+    let (router, mut faults) = Router::compile(config);
+    let mut others = config.clone();
+    let mut is_same = true;
+    for (name, stream) in &mut others.streams {
+        if !classed.contains(name) {
+            stream.class = streams::other(stream.class);
+            is_same = false;
+        }
+    }
+    if is_same {
+        return (router, faults);
+    }
+    let (_, other_faults) = Router::compile(&others);
+    faults.retain(|fault| other_faults.iter().any(|other| other.path == fault.path));
+    (router, faults)
+}
+
 /// The credentials that a listener lends to clients without login.
 fn lent_credentials(smtp: &SmtpConfig) -> BTreeSet<String> {
     let anonymous = smtp.listeners.iter().filter_map(|l| l.anonymous.as_ref());
     anonymous.map(|lent| lent.credential.to_string()).collect()
+}
+
+/// Adds to what is said of a lent credential that is not there the nearest that is.
+fn propose_credentials(raw: &RawConfig, faults: &mut [ConfigFault]) {
+    let known: Vec<&str> = raw.credentials.keys().map(CredentialName::as_str).collect();
+    for (index, listener) in raw.smtp.listeners.iter().enumerate() {
+        let path = format!("smtp.listeners[{index}].anonymous.credential");
+        let lent = listener.anonymous.as_ref();
+        let near = lent.and_then(|lent| nearest(lent.credential.as_str(), &known));
+        if let (Some(near), Some(fault)) = (near, faults.iter_mut().find(|f| f.path == path)) {
+            fault.message = format!("{}; did you mean {near:?}?", fault.message);
+        }
+    }
 }
 
 fn check_doors(raw: &RawConfig, faults: &mut Vec<ConfigFault>) {
@@ -141,7 +190,7 @@ fn check_presence(raw: &RawConfig, faults: &mut Vec<ConfigFault>) {
 /// resets.
 fn check_sender_domains(
     credentials: &Credentials,
-    streams: &BTreeMap<StreamName, Stream>,
+    streams: &BTreeMap<&StreamName, &Stream>,
     faults: &mut Vec<ConfigFault>,
 ) {
     let mut classes: BTreeMap<&str, BTreeSet<Class>> = BTreeMap::new();

@@ -64,7 +64,8 @@ impl Table<'_> {
         let is_lent = self.lent.contains(self.name.as_str());
         self.check_repeats();
         let from_domains = self.parse_domains();
-        let speaks_smtp = smtp_login.is_some() || is_lent;
+        // A login that is not good is one all the same.
+        let speaks_smtp = smtp_login.is_some() || self.table.smtp_user.is_some() || is_lent;
         Credential {
             name: self.name.clone(),
             on_foreign_from: self.on_foreign_from(speaks_smtp, &from_domains),

@@ -19,6 +19,8 @@ pub(crate) struct UnknownKey {
     pub(crate) place: Place,
     /// The keys that the table knows.
     pub(crate) known: &'static [&'static str],
+    /// The one that was probably meant: one that is not given, if any is near.
+    pub(crate) near: Option<&'static str>,
 }
 
 /// What reading notes by the way.
@@ -76,7 +78,8 @@ fn wanted(expected: &dyn serde::de::Expected) -> String {
         "a sequence" => "a list",
         "a map" => "a table",
         other if other.starts_with("struct ") => "a table",
-        other if other.starts_with("enum ") => "one of its words, as text",
+        "a string" => "a text",
+        other if other == "enum" || other.starts_with("enum ") => "one of its words, as text",
         other => other,
     };
     word.to_owned()
@@ -130,7 +133,7 @@ impl serde::de::Error for Misfit {
     }
 
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        Self::new(unknown_key_message(field, expected))
+        Self::new(unknown_key_message(nearest(field, expected), expected))
     }
 
     fn missing_field(field: &'static str) -> Self {
@@ -140,24 +143,33 @@ impl serde::de::Error for Misfit {
     }
 }
 
-/// The name that a mistyped one was probably meant to be.
+/// The name that a mistyped one was probably meant to be: the one with the fewest typing errors
+/// between, else the one that looks alike.
 pub(crate) fn nearest<'a>(
     name: &str,
     known: impl IntoIterator<Item = &'a &'a str>,
 ) -> Option<&'a str> {
     /// Below this likeness a hint misleads more than it helps.
     const LIKENESS_MIN: f64 = 0.75;
-    known
-        .into_iter()
+    let known: Vec<&str> = known.into_iter().copied().collect();
+    let errors_max = (name.chars().count() / 3).max(1);
+    let by_errors = known
+        .iter()
+        .map(|candidate| (strsim::damerau_levenshtein(name, candidate), *candidate))
+        .filter(|(errors, _)| *errors <= errors_max)
+        .min_by_key(|(errors, _)| *errors);
+    let by_likeness = known
+        .iter()
         .map(|candidate| (strsim::jaro_winkler(name, candidate), *candidate))
         .filter(|(likeness, _)| *likeness >= LIKENESS_MIN)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, candidate)| candidate)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b));
+    let by_errors = by_errors.map(|(_, candidate)| candidate);
+    by_errors.or(by_likeness.map(|(_, candidate)| candidate))
 }
 
-/// What to say of a key that nobody knows.
-pub(crate) fn unknown_key_message(key: &str, known: &'static [&'static str]) -> String {
-    match nearest(key, known) {
+/// What to say of a key that nobody knows; `near` is the one that was probably meant.
+pub(crate) fn unknown_key_message(near: Option<&str>, known: &[&str]) -> String {
+    match near {
         Some(near) => format!("unknown key; did you mean `{near}`?"),
         None if known.is_empty() => "unknown key; there are none here".to_owned(),
         None => format!("unknown key; known here: {}", known.join(", ")),
@@ -195,13 +207,16 @@ impl<'a> NodeReader<'a> {
             return;
         };
         for (key, member) in members {
-            if !known.contains(&key.as_str()) {
-                self.notes.borrow_mut().unknown.push(UnknownKey {
-                    path: self.path.key(key),
-                    place: member.key.clone(),
-                    known,
-                });
+            if known.contains(&key.as_str()) {
+                continue;
             }
+            let absent = known.iter().filter(|known| !members.contains_key(**known));
+            self.notes.borrow_mut().unknown.push(UnknownKey {
+                path: self.path.key(key),
+                place: member.key.clone(),
+                known,
+                near: nearest(key, absent).or_else(|| nearest(key, known)),
+            });
         }
     }
 
@@ -236,6 +251,11 @@ impl<'a> NodeReader<'a> {
             return reader.read(visitor, fields);
         }
         if let Some(fields) = fields {
+            // Its fields by their order would be taken from a list.
+            if matches!(self.node.value, Value::Array(_)) {
+                let misfit: Misfit = serde::de::Error::invalid_type(Unexpected::Seq, &"a table");
+                return Err(misfit.or_at(self.path, self.place));
+            }
             self.note_table(fields);
         }
         let result = match &self.node.value {

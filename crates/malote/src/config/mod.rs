@@ -2,12 +2,14 @@
 //!
 //! `malote check`, start and reload all call [`read`], so that what one accepts the others do too.
 
+mod broken;
 mod check;
 mod credentials;
 mod de;
 mod doors;
 mod raw;
 mod read;
+mod repair;
 mod report;
 mod secrets;
 mod settings;
@@ -148,8 +150,10 @@ pub fn read(
     if let Some(raw) = reading.extract::<raw::RawConfig>() {
         let mut faults = Vec::new();
         secrets::check(reading.tree(), &mut faults);
-        let tables = check::Tables::build(raw, clock, &mut faults);
-        // What names a table that had to be left out would be blamed for naming nothing.
+        let has_class = |name: &&StreamName| !reading.is_broken(&format!("streams.{name}.class"));
+        let classed = raw.streams.keys().filter(has_class).cloned().collect();
+        let tables = check::Tables::build(raw, classed, clock, &mut faults);
+        // What names something in a file that could not be read would be blamed for naming nothing.
         if !reading.is_partial() {
             config = tables.join(&mut faults);
         }

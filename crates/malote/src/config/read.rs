@@ -10,11 +10,13 @@ use std::path::{Path as FilePath, PathBuf};
 use malote_core::fault::{ConfigFault, Severity};
 use serde::de::DeserializeOwned;
 
-use super::de::{Misfit, NodeReader, Notes, UnknownKey, nearest, unknown_key_message};
+use super::broken::{Broken, is_doubtful};
+use super::de::{Misfit, NodeReader, Notes, UnknownKey, unknown_key_message};
+use super::repair::{never, rename, rename_table, stand_in};
 use super::report::{Excerpt, Fault, Location, Report};
 use super::secrets;
 use super::source::{Source, read_file, set_variable, variables};
-use super::tree::{Node, Path, Place, Step};
+use super::tree::{Node, Path, Place, Value};
 
 /// Most faults that are looked for one by one. A file with more is not worth more patience.
 const ROUNDS_MAX: usize = 200;
@@ -27,11 +29,12 @@ pub(crate) struct Reading {
     sources: Vec<Source>,
     tree: Node,
     found: Vec<Found>,
-    /// Values that were taken out because they were wrong: what would be said because they are
-    /// gone is not said.
-    pruned: Vec<Path>,
+    /// Values that are wrong: what would be said only because of that is not said.
+    broken: Broken,
     /// Keys that no table knows.
     unknown: BTreeSet<Path>,
+    /// The values of such keys: they may be secrets.
+    hidden: Vec<Place>,
     is_partial: bool,
     /// How many faults were too many to keep.
     more: usize,
@@ -56,8 +59,9 @@ impl Reading {
             sources: Vec::new(),
             tree: Node::empty(),
             found: Vec::new(),
-            pruned: Vec::new(),
+            broken: Broken::default(),
             unknown: BTreeSet::new(),
+            hidden: Vec::new(),
             is_partial: false,
             more: 0,
         };
@@ -117,8 +121,8 @@ impl Reading {
         }
     }
 
-    /// Whether a whole file, table or list element had to be left out, so that what names it
-    /// cannot be checked.
+    /// Whether a whole file could not be read, so that what names something cannot be checked, or
+    /// there were too many faults to look for all of them.
     pub(crate) fn is_partial(&self) -> bool {
         self.is_partial
     }
@@ -133,19 +137,27 @@ impl Reading {
         &self.tree
     }
 
-    /// Reads the tree as `T`. Every unknown key and every value that does not fit is noted and
-    /// taken out, and reading goes on. `None` if nothing fits at all.
+    /// Whether the value at this path is wrong, so that another stands in its place.
+    pub(crate) fn is_broken(&self, path: &str) -> bool {
+        self.broken.holds(&Path::parse(path))
+    }
+
+    /// Reads the tree as `T`. Every unknown key and every value that does not fit is noted; what
+    /// was probably meant is put in its place, or it is taken out, and reading goes on. `None` if
+    /// nothing fits at all.
     pub(crate) fn extract<T: DeserializeOwned>(&mut self) -> Option<T> {
         for _ in 0..ROUNDS_MAX {
             let notes = RefCell::default();
             let root = Path::default();
             let result = T::deserialize(NodeReader::root(&self.tree, &root, &notes));
             let notes: Notes = notes.into_inner();
+            let mut is_changed = false;
             for key in notes.unknown {
-                self.tree.prune(&key.path);
-                self.note_unknown(key);
+                is_changed |= self.note_unknown(key);
             }
             match result {
+                // What was read lacks what has been put in since, or misses it.
+                Ok(_) | Err(_) if is_changed => {}
                 Ok(value) => return Some(value),
                 Err(misfit) => {
                     if !self.note_misfit(misfit) {
@@ -158,65 +170,104 @@ impl Reading {
         None
     }
 
-    fn note_unknown(&mut self, key: UnknownKey) {
+    /// Notes an unknown key and takes it out; `true` if another reading would find more.
+    fn note_unknown(&mut self, key: UnknownKey) -> bool {
         if !self.unknown.insert(key.path.clone()) {
-            return;
+            return false;
         }
-        let name = key.path.last_key().unwrap_or_default().to_owned();
-        let message = unknown_key_message(&name, key.known);
-        // The key that was meant is not also missing.
-        if let (Some(near), Some(table)) = (nearest(&name, key.known), key.path.parent()) {
-            let meant = table.key(near);
-            self.is_partial |= is_named_elsewhere(&meant);
-            self.pruned.push(meant);
-        }
+        let name = key.path.last_key().unwrap_or_default();
+        let message = unknown_key_message(key.near, key.known);
         self.add(
             Severity::Error,
             key.path.to_string(),
             message,
-            Some(key.place),
+            Some(key.place.clone()),
         );
+        let member = self.tree.take(&key.path);
+        self.hidden
+            .extend(member.as_ref().map(|member| member.node.place.clone()));
+        let meant = key.near.and_then(|near| Some(key.path.parent()?.key(near)));
+        let Some(meant) = meant else {
+            return self.match_nothing(&key.path, &key.place);
+        };
+        let is_table = |node: &Node| matches!(node.value, Value::Table(_));
+        let is_scalar = member.as_ref().is_none_or(|member| !is_table(&member.node));
+        let is_missed = self.tree.find(&meant).is_none();
+        let is_renamed = member.is_some_and(|member| rename(&mut self.tree, name, &meant, member));
+        // What is in a table can be checked; of one value nobody knows for certain what it means.
+        match (is_renamed, is_missed) {
+            (true, _) if is_scalar => self.broken.add_replaced(meant),
+            (false, true) => self.broken.add_gone(meant),
+            (true, _) | (false, false) => {}
+        }
+        is_renamed || self.match_nothing(&key.path, &key.place)
     }
 
-    /// Notes a misfit and takes its value out; `false` if nothing is left to take out.
+    /// Notes a misfit and repairs it or takes its value out; `false` if nothing is left to take out.
     fn note_misfit(&mut self, misfit: Misfit) -> bool {
-        let Some((path, place)) = misfit.at else {
+        let Some((at, place)) = misfit.at else {
             self.add(Severity::Error, String::new(), misfit.message, None);
             return false;
         };
-        let is_known = misfit
-            .missing
-            .is_some_and(|key| self.pruned.contains(&path.key(key)));
-        if !is_known {
-            self.add(
-                Severity::Error,
-                path.to_string(),
-                misfit.message,
-                Some(place),
-            );
+        let wrong = misfit.missing.map_or_else(|| at.clone(), |key| at.key(key));
+        if !self.broken.holds(&wrong) {
+            let place = Some(place.clone());
+            self.add(Severity::Error, at.to_string(), misfit.message, place);
         }
-        self.is_partial |= is_named_elsewhere(&path);
-        if path.0.is_empty() {
-            return false;
+        // What stands in somewhere and still does not fit is given up.
+        if !self.broken.contains(&wrong)
+            && let Some(value) = stand_in(&self.tree, &wrong)
+            && self.tree.put(&wrong, value, &place)
+        {
+            self.match_nothing(&wrong, &place);
+            self.broken.add_replaced(wrong);
+            return true;
         }
-        self.tree.prune(&path);
-        self.pruned.push(path);
-        true
+        if rename_table(&mut self.tree, &at) {
+            self.broken.add_replaced(at);
+            return true;
+        }
+        // In the middle of an environment variable nothing can be taken out, only the whole.
+        let mut gone = Some(at);
+        while let Some(path) = gone.filter(|path| !path.0.is_empty()) {
+            if self.tree.take(&path).is_some() {
+                self.match_nothing(&path, &place);
+                self.broken.add_gone(path);
+                return true;
+            }
+            gone = path.parent();
+        }
+        false
     }
 
-    /// Adds what the checks of the crates found.
-    pub(crate) fn add_faults(&mut self, faults: Vec<ConfigFault>) {
+    /// Lets a rule apply to nothing if one of its conditions, at `path`, is wrong; `true` if it
+    /// would have applied to more.
+    fn match_nothing(&mut self, path: &Path, place: &Place) -> bool {
+        let Some(never) = never(path).filter(|never| self.tree.find(never).is_none()) else {
+            return false;
+        };
+        let Some(nothing) = stand_in(&self.tree, &never) else {
+            return false;
+        };
+        self.broken.add_replaced(never.clone());
+        self.tree.put(&never, nothing, place)
+    }
+
+    /// Adds what the checks of the crates found, less what follows from other faults.
+    pub(crate) fn add_faults(&mut self, mut faults: Vec<ConfigFault>) {
+        // Warnings come last, when every error is known.
+        faults.sort_by_key(|fault| std::cmp::Reverse(fault.severity));
         for fault in faults {
             let (path, place) = self.tree.locate(&Path::parse(&fault.path));
-            let is_consequence = self
-                .pruned
-                .iter()
-                .any(|gone| gone.holds(&path) || gone.parent().as_ref() == Some(&path));
-            let repeats = self
-                .found
-                .iter()
-                .any(|f| f.key == path.to_string() && f.message == fault.message);
-            if !is_consequence && !repeats {
+            let follows = self.broken.explains(&fault, &path, &self.tree);
+            let repeats = |f: &Found| f.key == path.to_string() && f.message == fault.message;
+            let makes_doubtful = |f: &Found| {
+                fault.severity == Severity::Warning
+                    && f.severity == Severity::Error
+                    && is_doubtful(&path, &Path::parse(&f.key))
+            };
+            let is_told = |f: &Found| repeats(f) || makes_doubtful(f);
+            if !follows && !self.found.iter().any(is_told) {
                 self.add(fault.severity, path.to_string(), fault.message, place);
             }
         }
@@ -259,20 +310,12 @@ impl Reading {
                     hidden.push(member.node.place.span.clone());
                 }
             });
+            let unknown = self.hidden.iter().filter(|place| place.source == source);
+            hidden.extend(unknown.map(|place| place.span.clone()));
             hidden.sort_by_key(|span| span.start);
             hidden
         });
         Page::File { path, text, hidden }
-    }
-}
-
-/// Whether what stands at `path` is named by other tables, which would be blamed if it is gone.
-fn is_named_elsewhere(path: &Path) -> bool {
-    const NAMED: [&str; 5] = ["credentials", "streams", "routes", "rules", "providers"];
-    match path.0.as_slice() {
-        [] => true,
-        [Step::Key(table)] | [Step::Key(table), _] => NAMED.contains(&table.as_str()),
-        _ => false,
     }
 }
 

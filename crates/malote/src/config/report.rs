@@ -12,8 +12,8 @@ use serde::{Serialize, Serializer};
 pub struct Report {
     /// The faults.
     pub faults: Vec<Fault>,
-    /// Whether checks were left out because what they need was itself at fault: more may be found
-    /// once these faults are gone.
+    /// Whether checks were left out because a file could not be read, or because there were too
+    /// many faults: more may be found once these are gone.
     pub is_partial: bool,
 }
 

@@ -9,10 +9,16 @@ use malote_core::fault::ConfigFault;
 use super::tree::{Node, Value};
 
 /// The keys whose literal value is a secret.
-const SECRET_KEYS: [&str; 7] = [
+const SECRET_KEYS: [&str; 13] = [
     "api_key",
+    "api_token",
+    "client_secret",
     "password",
+    "refresh_token",
     "secret_access_key",
+    "secret_key",
+    "server_key",
+    "server_token",
     "session_token",
     "signing_key",
     "smtp_password",
@@ -63,4 +69,34 @@ pub(crate) fn spans(root: &Node, source: usize) -> Vec<Range<usize>> {
         }
     });
     spans
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_secrets_of_every_kind_of_provider_are_hidden() {
+        let text = "
+            [providers]
+            ses = { secret_access_key = 'M1', session_token = 'M2' }
+            mailgun = { api_key = 'M3' }
+            postmark = { server_token = 'M4' }
+            postal = { server_key = 'M5' }
+            mailjet = { api_key = 'M6', secret_key = 'M7' }
+            mailtrap = { api_token = 'M8' }
+            [providers.smtp]
+            password = 'M9'
+            oauth2 = { client_secret = 'MA', refresh_token = 'MB' }
+            [providers.webhook]
+            signing_key = 'MC'
+        ";
+        let hidden = spans(&Node::parse(text, 0).unwrap(), 0);
+        let hidden: Vec<&str> = hidden.into_iter().map(|span| &text[span]).collect();
+        for (at, _) in text.match_indices('M') {
+            let marker = &text[at..at + 2];
+            let is_hidden = |shown: &&str| shown.contains(marker);
+            assert!(hidden.iter().any(is_hidden), "{marker} {hidden:?}");
+        }
+    }
 }

@@ -94,6 +94,32 @@ pub(super) fn build(
     stream
 }
 
+/// The class that `class` is not.
+pub(super) const fn other(class: Class) -> Class {
+    match class {
+        Class::Transactional => Class::Campaign,
+        Class::Campaign => Class::Transactional,
+    }
+}
+
+/// A stream whose class means nothing: only what is out of bounds in both classes is noted.
+pub(super) fn build_of_any_class(
+    name: &StreamName,
+    config: &StreamConfig,
+    faults: &mut Vec<ConfigFault>,
+) -> Stream {
+    let (mut noted, mut others) = (Vec::new(), Vec::new());
+    let stream = build(name, config, &mut noted);
+    let config = StreamConfig {
+        class: other(config.class),
+        ..config.clone()
+    };
+    build(name, &config, &mut others);
+    noted.retain(|fault| others.iter().any(|other| other.path == fault.path));
+    faults.append(&mut noted);
+    stream
+}
+
 fn check(stream: &Stream, faults: &mut Vec<ConfigFault>) {
     let at = format!("streams.{}", stream.name);
     let second = Duration::from_secs(1);
@@ -117,7 +143,8 @@ fn check(stream: &Stream, faults: &mut Vec<ConfigFault>) {
     ];
     for (key, value, min, max) in bounds {
         if !(min..=max).contains(&value) {
-            let message = format!("must be from \"{}\" to \"{}\"", Span(min), Span(max));
+            let what = if key == "retry.max" { "`first`, " } else { "" };
+            let message = format!("must be from {what}\"{}\" to \"{}\"", Span(min), Span(max));
             faults.push(ConfigFault::error(format!("{at}.{key}"), message));
         }
     }
@@ -150,6 +177,18 @@ mod tests {
         assert_eq!(campaign.failover.transient_after, Duration::from_secs(300));
         assert_eq!(campaign.reply_wait_max, Duration::from_secs(600));
         assert_eq!(faults, []);
+    }
+
+    #[test]
+    fn of_a_stream_without_a_class_only_what_no_class_allows_is_noted() {
+        let mut faults = Vec::new();
+        let text = "class = 'transactional'\nroute = 'r'\nreply_wait_max = '1ms'\n\
+                    retry = { first = '20m' }";
+        let config: StreamConfig = toml::from_str(text).unwrap();
+        build_of_any_class(&"s".try_into().unwrap(), &config, &mut faults);
+        let keys: Vec<_> = faults.iter().map(|f| f.path.as_str()).collect();
+        assert_eq!(keys, ["streams.s.reply_wait_max"]);
+        assert_eq!(stream(text).1.len(), 2);
     }
 
     #[test]

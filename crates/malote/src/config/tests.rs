@@ -8,6 +8,7 @@ use malote_core::clock::FixedClock;
 use super::*;
 
 mod examples;
+mod together;
 
 /// A small configuration without faults or warnings; cases replace or add lines.
 pub(super) const GOOD: &str = r#"
@@ -388,7 +389,7 @@ fn what_follows_from_a_fault_is_not_told_as_another() {
         ),
         ("path = ", "paht = ", "store.sqlite.paht"),
         ("strategy = ", "stratgy = ", "routes.tx.stratgy"),
-        ("[routes.tx]", "[routes.'Not a name']", "routes.Not a name"),
+        ("[routes.tx]", "[routes.TX]", "routes.TX"),
         (
             "streams = [\"tx\"]",
             "streams = \"tx\"",

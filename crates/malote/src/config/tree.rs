@@ -77,6 +77,29 @@ impl Path {
         longer
     }
 
+    /// The path of these keys.
+    pub(crate) fn of(keys: &[&str]) -> Self {
+        Self(
+            keys.iter()
+                .map(|key| Step::Key((*key).to_owned()))
+                .collect(),
+        )
+    }
+
+    /// Its keys, with `""` for an index: what a path looks like whatever list element it is of.
+    pub(crate) fn keys_and_gaps(&self) -> Vec<&str> {
+        let steps = self.0.iter().map(|step| match step {
+            Step::Key(key) => key.as_str(),
+            Step::Index(_) => "",
+        });
+        steps.collect()
+    }
+
+    /// Its first steps, all of them if there are fewer.
+    pub(crate) fn front(&self, steps: usize) -> &[Step] {
+        &self.0[..steps.min(self.0.len())]
+    }
+
     /// The path of the table or list around; `None` at the root.
     pub(crate) fn parent(&self) -> Option<Self> {
         let (_, around) = self.0.split_last()?;
@@ -169,12 +192,10 @@ impl Node {
     }
 
     /// The node at `path`, by the indices that lists had in their files.
-    #[cfg(test)]
     pub(crate) fn find(&self, path: &Path) -> Option<&Self> {
         path.0.iter().try_fold(self, |node, step| node.child(step))
     }
 
-    #[cfg(test)]
     fn child(&self, step: &Step) -> Option<&Self> {
         match (&self.value, step) {
             (Value::Table(members), Step::Key(key)) => members.get(key).map(|m| &m.node),
@@ -185,28 +206,55 @@ impl Node {
         }
     }
 
-    /// Takes the node at `path` out of the tree.
-    pub(crate) fn prune(&mut self, path: &Path) {
-        let Some((step, rest)) = path.0.split_first() else {
-            return;
-        };
-        let rest = Path(rest.to_vec());
+    fn child_mut(&mut self, step: &Step) -> Option<&mut Self> {
         match (&mut self.value, step) {
-            (Value::Table(members), Step::Key(key)) => {
-                if rest.0.is_empty() {
-                    members.remove(key);
-                } else if let Some(member) = members.get_mut(key) {
-                    member.node.prune(&rest);
-                }
-            }
+            (Value::Table(members), Step::Key(key)) => members.get_mut(key).map(|m| &mut m.node),
+            (Value::Array(elements), Step::Index(index)) => elements
+                .iter_mut()
+                .find_map(|(own, node)| (own == index).then_some(node)),
+            _ => None,
+        }
+    }
+
+    /// The node around `path`, and the last step to it.
+    fn around<'p>(&mut self, path: &'p Path) -> Option<(&mut Self, &'p Step)> {
+        let (last, way) = path.0.split_last()?;
+        let around = way.iter().try_fold(self, Self::child_mut)?;
+        Some((around, last))
+    }
+
+    /// Takes the node at `path` out of the tree. `None` if it is not there; a list element has no
+    /// key, and is said to be set where its value is.
+    pub(crate) fn take(&mut self, path: &Path) -> Option<Member> {
+        let (around, last) = self.around(path)?;
+        match (&mut around.value, last) {
+            (Value::Table(members), Step::Key(key)) => members.remove(key),
             (Value::Array(elements), Step::Index(index)) => {
-                if rest.0.is_empty() {
-                    elements.retain(|(own, _)| own != index);
-                } else if let Some((_, node)) = elements.iter_mut().find(|(own, _)| own == index) {
-                    node.prune(&rest);
-                }
+                let position = elements.iter().position(|(own, _)| own == index)?;
+                let (_, node) = elements.remove(position);
+                let key = node.place.clone();
+                Some(Member { key, node })
             }
-            _ => {}
+            _ => None,
+        }
+    }
+
+    /// Puts a node at `path`, in place of the one that is there; `false` if there is no table or
+    /// list element to put it in.
+    pub(crate) fn set(&mut self, path: &Path, member: Member) -> bool {
+        let Some((around, last)) = self.around(path) else {
+            return false;
+        };
+        match (&mut around.value, last) {
+            (Value::Table(members), Step::Key(key)) => {
+                members.insert(key.clone(), member);
+                true
+            }
+            (Value::Array(_), Step::Index(_)) => {
+                let own = around.child_mut(last);
+                own.map(|own| *own = member.node).is_some()
+            }
+            _ => false,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use malote_core::fault::Severity;
@@ -14,19 +15,21 @@ use super::super::secrets::is_secret;
 use super::super::tree::{Node, Path as Keys, Value};
 use super::*;
 
-const MALOTE_TOML: &str = include_str!("../../../../../config/malote.toml");
+pub(super) const MALOTE_TOML: &str = include_str!("../../../../../config/malote.toml");
 const DEV_TOML: &str = include_str!("../../../../../config/dev.toml");
 
 /// A certificate for `localhost` and its key, as `cert.pem` and `key.pem`.
 pub(super) fn write_certificate(folder: &Path) {
     let pair = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     fs::write(folder.join("cert.pem"), pair.cert.pem()).unwrap();
-    fs::write(folder.join("key.pem"), pair.signing_key.serialize_pem()).unwrap();
+    let key = folder.join("key.pem");
+    fs::write(&key, pair.signing_key.serialize_pem()).unwrap();
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
 }
 
 /// Runs one test of this file again in a process of its own, with variables and a directory:
 /// a process cannot change its own environment without unsafe code.
-fn in_own_process(test: &str, directory: &Path, variables: &[(&str, &str)]) -> bool {
+pub(super) fn in_own_process(test: &str, directory: &Path, variables: &[(&str, &str)]) -> bool {
     const MARK: &str = "MALOTE_TEST_OWN_PROCESS";
     if std::env::var_os(MARK).is_some() {
         return true;
@@ -83,7 +86,7 @@ fn the_contract_loads_word_for_word() {
 }
 
 /// Secrets that `malote.toml` names.
-const VARIABLES: [(&str, &str); 6] = [
+pub(super) const VARIABLES: [(&str, &str); 6] = [
     ("MALOTE_ADMIN_TOKEN", "0123456789abcdef"),
     ("SHOP_API_KEY", "0123456789abcdef"),
     ("MAUTIC_PASSWORD", "0123456789abcdef"),
