@@ -33,6 +33,8 @@ pub enum Kind {
     Sparkpost,
     /// Brevo, `smtp/email`.
     Brevo,
+    /// SendGrid, `mail/send`.
+    Sendgrid,
     /// An SMTP server that keeps what it is sent.
     Smtp,
 }
@@ -49,6 +51,7 @@ const NAMES: &[(Kind, &str)] = &[
     (Kind::Mailjet, "mailjet"),
     (Kind::Sparkpost, "sparkpost"),
     (Kind::Brevo, "brevo"),
+    (Kind::Sendgrid, "sendgrid"),
     (Kind::Smtp, "smtp"),
 ];
 

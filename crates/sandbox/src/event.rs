@@ -14,7 +14,8 @@ use crate::loopback::{PostError, post};
 use crate::mailbox::Taken;
 use crate::sandbox::Sandbox;
 use crate::{
-    brevo, elasticemail, mailgun, mailjet, mailtrap, postal, postmark, ses, smtp2go, sparkpost,
+    brevo, elasticemail, mailgun, mailjet, mailtrap, postal, postmark, sendgrid, ses, smtp2go,
+    sparkpost,
 };
 
 /// What is reported.
@@ -211,6 +212,7 @@ pub(crate) fn webhook(sandbox: &Sandbox, report: &Report) -> Result<Webhook, Emi
         Kind::Mailjet => mailjet::webhook(sandbox, report),
         Kind::Sparkpost => Ok(sparkpost::webhook(sandbox, report)),
         Kind::Brevo => brevo::webhook(sandbox, report),
+        Kind::Sendgrid => sendgrid::webhook(sandbox, report),
         Kind::Smtp => Err(EmitError::NoWebhooks),
     }
 }

@@ -36,6 +36,7 @@ mod postal;
 mod postmark;
 mod reporter;
 mod sandbox;
+mod sendgrid;
 mod ses;
 mod smtp;
 mod smtp2go;

@@ -14,7 +14,7 @@ use crate::fault::{Fault, Faults};
 use crate::mailbox::{Mailbox, Stats, Taken};
 use crate::{
     brevo, control, elasticemail, http, mailgun, mailjet, mailtrap, postal, postmark, reporter,
-    ses, smtp, smtp2go, sparkpost,
+    sendgrid, ses, smtp, smtp2go, sparkpost,
 };
 
 /// A simulator of one service. Clones share their state.
@@ -212,6 +212,10 @@ impl Sandbox {
                     let router = brevo::router(self.clone()).merge(control_router.clone());
                     http::serve(listener, router, shutdown.clone()).await;
                 }
+                Kind::Sendgrid => {
+                    let router = sendgrid::router(self.clone()).merge(control_router.clone());
+                    http::serve(listener, router, shutdown.clone()).await;
+                }
                 Kind::Smtp => smtp::serve(listener, self.clone(), shutdown.clone()).await,
             }
         };
@@ -244,6 +248,7 @@ impl Sandbox {
     pub(crate) fn signer(&self) -> Option<&Signer> {
         let make = || match self.inner.kind {
             Kind::Ses | Kind::Postal => Signer::rsa().ok(),
+            Kind::Sendgrid => Signer::ecdsa().ok(),
             Kind::Mailgun
             | Kind::Elasticemail
             | Kind::Mailtrap

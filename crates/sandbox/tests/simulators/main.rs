@@ -13,6 +13,7 @@ mod mailjet;
 mod mailtrap;
 mod postal;
 mod postmark;
+mod sendgrid;
 mod ses;
 mod smtp;
 mod smtp2go;
