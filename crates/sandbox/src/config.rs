@@ -35,6 +35,8 @@ pub enum Kind {
     Brevo,
     /// SendGrid, `mail/send`.
     Sendgrid,
+    /// Resend, `emails`.
+    Resend,
     /// An SMTP server that keeps what it is sent.
     Smtp,
 }
@@ -52,6 +54,7 @@ const NAMES: &[(Kind, &str)] = &[
     (Kind::Sparkpost, "sparkpost"),
     (Kind::Brevo, "brevo"),
     (Kind::Sendgrid, "sendgrid"),
+    (Kind::Resend, "resend"),
     (Kind::Smtp, "smtp"),
 ];
 

@@ -14,8 +14,8 @@ use crate::loopback::{PostError, post};
 use crate::mailbox::Taken;
 use crate::sandbox::Sandbox;
 use crate::{
-    brevo, elasticemail, mailgun, mailjet, mailtrap, postal, postmark, sendgrid, ses, smtp2go,
-    sparkpost,
+    brevo, elasticemail, mailgun, mailjet, mailtrap, postal, postmark, resend, sendgrid, ses,
+    smtp2go, sparkpost,
 };
 
 /// What is reported.
@@ -213,6 +213,7 @@ pub(crate) fn webhook(sandbox: &Sandbox, report: &Report) -> Result<Webhook, Emi
         Kind::Sparkpost => Ok(sparkpost::webhook(sandbox, report)),
         Kind::Brevo => brevo::webhook(sandbox, report),
         Kind::Sendgrid => sendgrid::webhook(sandbox, report),
+        Kind::Resend => resend::webhook(sandbox, report),
         Kind::Smtp => Err(EmitError::NoWebhooks),
     }
 }

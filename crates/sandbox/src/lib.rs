@@ -35,6 +35,7 @@ mod mailtrap;
 mod postal;
 mod postmark;
 mod reporter;
+mod resend;
 mod sandbox;
 mod sendgrid;
 mod ses;

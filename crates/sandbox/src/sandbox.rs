@@ -14,7 +14,7 @@ use crate::fault::{Fault, Faults};
 use crate::mailbox::{Mailbox, Stats, Taken};
 use crate::{
     brevo, control, elasticemail, http, mailgun, mailjet, mailtrap, postal, postmark, reporter,
-    sendgrid, ses, smtp, smtp2go, sparkpost,
+    resend, sendgrid, ses, smtp, smtp2go, sparkpost,
 };
 
 /// A simulator of one service. Clones share their state.
@@ -216,6 +216,10 @@ impl Sandbox {
                     let router = sendgrid::router(self.clone()).merge(control_router.clone());
                     http::serve(listener, router, shutdown.clone()).await;
                 }
+                Kind::Resend => {
+                    let router = resend::router(self.clone()).merge(control_router.clone());
+                    http::serve(listener, router, shutdown.clone()).await;
+                }
                 Kind::Smtp => smtp::serve(listener, self.clone(), shutdown.clone()).await,
             }
         };
@@ -257,6 +261,7 @@ impl Sandbox {
             | Kind::Mailjet
             | Kind::Sparkpost
             | Kind::Brevo
+            | Kind::Resend
             | Kind::Smtp => None,
         };
         self.inner.signer.get_or_init(make).as_ref()

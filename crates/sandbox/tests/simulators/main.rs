@@ -14,6 +14,7 @@ mod mailtrap;
 mod postal;
 mod postmark;
 mod sendgrid;
+mod resend;
 mod ses;
 mod smtp;
 mod smtp2go;
