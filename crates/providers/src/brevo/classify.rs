@@ -29,6 +29,7 @@ pub(super) fn classify(
     if (200..300).contains(&answer.status) {
         return receipt(answer, document);
     }
+    let is_own_shape = document.code.is_some() || document.message.is_some();
     let code = document.code.unwrap_or_default();
     let text = document.message.unwrap_or_else(|| answer.text());
     let verdict = match answer.status {
@@ -36,7 +37,7 @@ pub(super) fn classify(
         _ => None,
     };
     let verdict = verdict
-        .unwrap_or_else(|| verdict_of_status(answer.status, !code.is_empty(), wait(answer, now)));
+        .unwrap_or_else(|| verdict_of_status(answer.status, is_own_shape, wait(answer, now)));
     let code = (!code.is_empty()).then_some(code);
     Err(SendError::new(
         verdict,

@@ -145,5 +145,11 @@ pub(crate) const DOCUMENTED: &[Documented] = &[
         "transient",
         "How it works, HTTP status codes",
     ),
+    Documented::new(
+        500,
+        r#"{"message":"Internal Server Error"}"#,
+        "transient",
+        "How it works, HTTP status codes",
+    ),
     Documented::new(503, "", "transient", "How it works, HTTP status codes"),
 ];

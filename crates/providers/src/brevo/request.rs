@@ -1,5 +1,6 @@
 //! The JSON of a transactional email, or why it cannot be one.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use base64::Engine;
@@ -43,8 +44,7 @@ struct Email<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reply_to: Option<Person<'a>>,
     subject: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    html_content: Option<&'a str>,
+    html_content: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     text_content: Option<&'a str>,
     headers: BTreeMap<String, String>,
@@ -99,7 +99,7 @@ pub(super) fn json(outgoing: &Outgoing, parts: &Parts) -> Result<Vec<u8>, SendEr
             .map(|shown| person(shown, Encode::Refuse))
             .transpose()?,
         subject: &parts.subject,
-        html_content: parts.html.as_deref(),
+        html_content: html(parts),
         text_content: parts.text.as_deref(),
         headers: headers(outgoing, parts)?,
         attachment: files.collect::<Result<_, _>>()?,
@@ -115,6 +115,18 @@ pub(super) fn json(outgoing: &Outgoing, parts: &Parts) -> Result<Vec<u8>, SendEr
 fn people(list: &[Mailbox]) -> Result<Vec<Person<'_>>, SendError> {
     let people = list.iter().map(|shown| person(shown, Encode::Hard));
     people.collect()
+}
+
+/// The service demands HTML (`htmlContent`). Mail that has only text gets the same words as HTML
+/// beside it; refusing it would keep most plain mail from this service.
+fn html(parts: &Parts) -> Cow<'_, str> {
+    if let Some(html) = &parts.html {
+        return Cow::Borrowed(html);
+    }
+    let text = parts.text.as_deref().unwrap_or_default();
+    let escaped = text.replace('&', "&amp;").replace('<', "&lt;");
+    let style = "white-space: pre-wrap; font-family: inherit";
+    Cow::Owned(format!("<pre style=\"{style}\">{escaped}</pre>"))
 }
 
 /// The service fills these in ("dynamic content") even where no template is named.

@@ -85,10 +85,22 @@ fn a_single_recipient_is_named_in_our_ids_and_empty_places_are_left_out() {
     );
     assert_eq!(json["tags"].as_array().unwrap().len(), 10);
     assert_eq!(json["tags"][0].as_str().unwrap().len(), 128);
-    for absent in ["cc", "bcc", "replyTo", "attachment", "htmlContent"] {
+    for absent in ["cc", "bcc", "replyTo", "attachment"] {
         assert_eq!(json.get(absent), None, "{absent}");
     }
-    assert_eq!(json["textContent"], "hi\r\n");
+}
+
+#[test]
+fn text_alone_gets_the_same_words_as_html_beside_it() {
+    let plain = "From: a@shop.example\nTo: x@dest.example\nSubject: s\n\n1 < 2 & <b>\nx\n";
+    let json = made(&message(&["x@dest.example"], plain)).unwrap();
+    assert_eq!(json["textContent"], "1 < 2 & <b>\r\nx\r\n");
+    let html = json["htmlContent"].as_str().unwrap();
+    assert!(
+        html.starts_with("<pre ") && html.ends_with("</pre>"),
+        "{html}"
+    );
+    assert!(html.contains(">1 &lt; 2 &amp; &lt;b>\r\nx\r\n<"), "{html}");
 }
 
 const HEAD: &str = "From: a@shop.example\nTo: x@dest.example\n";
