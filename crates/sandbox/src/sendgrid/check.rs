@@ -98,7 +98,7 @@ pub(super) fn read(body: &[u8], account: &Account, now: Timestamp) -> Result<Ema
     categories(&mail)?;
     custom_args(mail.get("custom_args"), "custom_args")?;
     send_at(mail.get("send_at"), "send_at", now)?;
-    let pool = pool(&mail, account)?;
+    let pool = pool(&mail)?;
     settings(&mail)?;
     if !account.may_send_from(&from) {
         return Err(Problem::sender());
@@ -422,7 +422,7 @@ fn send_at(given: Option<&Value>, field: &str, now: Timestamp) -> Result<(), Pro
     Ok(())
 }
 
-fn pool(mail: &Map<String, Value>, account: &Account) -> Result<Option<String>, Problem> {
+fn pool(mail: &Map<String, Value>) -> Result<Option<String>, Problem> {
     let field = "ip_pool_name";
     let Some(name) = mail.get(field) else {
         return Ok(None);
@@ -430,10 +430,6 @@ fn pool(mail: &Map<String, Value>, account: &Account) -> Result<Option<String>, 
     let name = string(name, field)?;
     if !POOL_CHARS.contains(&name.chars().count()) {
         let message = "The ip_pool_name must have 2 to 64 characters.";
-        return Err(Problem::of_field(field, message));
-    }
-    if !account.has_pool(name) {
-        let message = format!("The IP Pool name {name} does not exist.");
         return Err(Problem::of_field(field, message));
     }
     Ok(Some(name.to_owned()))

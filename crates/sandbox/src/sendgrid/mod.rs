@@ -26,6 +26,8 @@ use check::Email;
 
 /// The whole request (v3 Mail Send, "Limitations").
 const REQUEST_BYTES_MAX: usize = 30 * 1024 * 1024;
+/// Above the numbers of all messages that are taken.
+const LOST_FROM: u64 = 1 << 40;
 /// What a bad key is told.
 const BAD_GRANT: &str = "The provided authorization grant is invalid, expired, or revoked";
 /// What an unverified sender is told.
@@ -148,10 +150,19 @@ fn read(sandbox: &Sandbox, headers: &HeaderMap, body: &[u8]) -> Result<Email, Pr
     Ok(email)
 }
 
-/// Answers an id in a field and no body. What is sent in sandbox mode is checked and forgotten.
+/// Answers an id in a field and no body. What is sent in sandbox mode is checked and forgotten, and
+/// what names an IP pool that does not exist is never seen again (github.com/sendgrid/sendgrid-python
+/// issue 1121, 2025-12).
 fn accepted(sandbox: &Sandbox, email: Email, body: Bytes, peer: SocketAddr) -> Response {
     if email.is_sandboxed {
         return StatusCode::OK.into_response();
+    }
+    let name = |number: u64| format!("sandbox{number:015}");
+    let account = &sandbox.config().account;
+    if let Some(pool) = email.pool.as_deref().filter(|pool| !account.has_pool(pool)) {
+        tracing::warn!(pool, "lost a message for an IP pool that does not exist");
+        let id = name(sandbox.mailbox().next_serial() + LOST_FROM);
+        return (StatusCode::ACCEPTED, [("x-message-id", id)]).into_response();
     }
     let arrival = Arrival {
         peer,
@@ -163,7 +174,6 @@ fn accepted(sandbox: &Sandbox, email: Email, body: Bytes, peer: SocketAddr) -> R
         fields: Some(email.fields),
     };
     let at = (sandbox.config().clock)();
-    let name = |seq: u64| format!("sandbox{seq:015}");
     let id = sandbox.mailbox().take(arrival, at, name);
     (StatusCode::ACCEPTED, [("x-message-id", id)]).into_response()
 }
