@@ -236,6 +236,20 @@ fn suppressions(gateway: &Gateway) {
     );
     gateway.good(&["suppressions", "remove", "one@x.test"]);
     assert_eq!(gateway.run(&["suppressions", "remove", "one@x.test"]).0, 3);
+    let add = ["suppressions", "add", "four@x.test", "--json"];
+    let kept = document(&gateway.good(&add));
+    assert_eq!(
+        (&kept["address"], &kept["reason"]),
+        (&"four@x.test".into(), &"manual".into())
+    );
+    let remove = ["suppressions", "remove", "four@x.test", "--json"];
+    assert_eq!(document(&gateway.good(&remove))["lifted"], 1);
+    let (code, out, _) = gateway.run(&remove);
+    assert_eq!((code, &document(&out)["lifted"]), (3, &0.into()));
+}
+
+fn document(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"))
 }
 
 fn store(gateway: &mut Gateway, id: &str) {
@@ -262,9 +276,19 @@ fn store(gateway: &mut Gateway, id: &str) {
             "{arguments:?}: {err}"
         );
     }
-    let text = std::fs::read_to_string(gateway.dir.path().join("malote.toml")).unwrap();
-    let text = text.replace("path = 'malote.db'", "path = 'restored.db'");
-    std::fs::write(gateway.dir.path().join("malote.toml"), text).unwrap();
+    let checked = document(&gateway.good(&["store", "check", "--json"]));
+    assert_eq!(checked, serde_json::json!({ "ok": true, "faults": [] }));
+    let file = gateway.dir.path().join("malote.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let store_at = |path: &str| {
+        let text = text.replace("path = 'malote.db'", &format!("path = '{path}'"));
+        std::fs::write(&file, text).unwrap();
+    };
+    store_at("restored-json.db");
+    let restored = document(&gateway.good(&["store", "restore", "backup", "--json"]));
+    assert_eq!(restored["path"], "restored-json.db");
+    assert_eq!(restored["held"], 0);
+    store_at("restored.db");
     assert!(
         gateway
             .good(&["store", "restore", "backup"])

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use malote_store::restore;
+use serde::Serialize;
 
 use super::client::{Client, LONG_ANSWER_MAX};
 use super::exit::{Failure, Outcome};
@@ -40,6 +41,9 @@ pub(super) struct BackupArgs {
 pub(super) struct RestoreArgs {
     /// The backup's directory.
     dir: PathBuf,
+    /// Write JSON.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     place: PlaceArgs,
 }
@@ -47,8 +51,31 @@ pub(super) struct RestoreArgs {
 /// Which store.
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArgs {
+    /// Write JSON.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     place: PlaceArgs,
+}
+
+/// What a restore made.
+#[derive(Debug, Serialize)]
+struct Restored {
+    /// The new store's database.
+    path: PathBuf,
+    /// Bodies that stand in files.
+    body_files: u64,
+    /// Deliveries that were pending, now held until released.
+    held: u64,
+}
+
+/// What a look for damage found.
+#[derive(Debug, Serialize)]
+struct Checked {
+    /// Whether there is none.
+    ok: bool,
+    /// The damage, in SQLite's words.
+    faults: Vec<String>,
 }
 
 /// Runs `malote store`.
@@ -95,13 +122,23 @@ async fn restored(args: RestoreArgs) -> Outcome {
     let place = args.place.place()?;
     let now = place.clock.now();
     let store = place.config()?.store;
-    let path = store.path.display().to_string();
+    let path = store.path.clone();
     let restoring = tokio::task::spawn_blocking(move || restore(&args.dir, &store, now));
     let report = restoring.await?;
     let report = report.map_err(|error| Failure::failed(error.to_string()))?;
+    let restored = Restored {
+        path,
+        body_files: report.body_files,
+        held: report.held,
+    };
+    if args.json {
+        return Ok(out::json(&restored)?);
+    }
     let text = format!(
-        "{path} is restored with {} bodies; {} deliveries are held until they are released",
-        report.body_files, report.held
+        "{} is restored with {} bodies; {} deliveries are held until they are released",
+        restored.path.display(),
+        restored.body_files,
+        restored.held
     );
     Ok(out::text(&text)?)
 }
@@ -111,11 +148,21 @@ async fn check(args: CheckArgs) -> Outcome {
     let clock = place.clock.clone();
     let store = open_store(&place.config()?, &clock)?;
     let faults = store.check_integrity().await?;
-    if faults.is_empty() {
-        return Ok(out::text("no damage found")?);
+    let checked = Checked {
+        ok: faults.is_empty(),
+        faults,
+    };
+    if args.json {
+        out::json(&checked)?;
+    } else if checked.ok {
+        out::text("no damage found")?;
+    } else {
+        for fault in &checked.faults {
+            out::text(fault)?;
+        }
     }
-    for fault in &faults {
-        out::text(fault)?;
+    if checked.ok {
+        return Ok(());
     }
     Err(Failure::failed("the store is damaged: restore a backup"))
 }

@@ -70,6 +70,9 @@ pub(super) struct AddArgs {
     /// For how long, as in 30d [default: for ever].
     #[arg(long, value_name = "SPAN")]
     expires: Option<Span>,
+    /// Write JSON.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     place: PlaceArgs,
 }
@@ -85,6 +88,9 @@ pub(super) struct RemoveArgs {
     /// Only the one that stops every stream.
     #[arg(long)]
     global: bool,
+    /// Write JSON.
+    #[arg(long)]
+    json: bool,
     #[command(flatten)]
     place: PlaceArgs,
 }
@@ -202,6 +208,9 @@ async fn add(args: AddArgs) -> Outcome {
         expires_at: until?,
     };
     let kept: SuppressionBody = client.post("suppressions", &body).await?;
+    if args.json {
+        return Ok(out::json(&kept)?);
+    }
     Ok(out::text(&format!("{} is suppressed", kept.address))?)
 }
 
@@ -213,9 +222,14 @@ async fn remove(args: RemoveArgs) -> Outcome {
     query.extend(args.global.then(|| ("global", "true".to_owned())));
     let request = client.request(Method::DELETE, "suppressions").query(&query);
     let lifted: LiftedBody = Client::read(request).await?;
+    if args.json {
+        out::json(&lifted)?;
+    } else if lifted.lifted > 0 {
+        out::text(&format!("{} lifted", lifted.lifted))?;
+    }
     match lifted.lifted {
         0 => Err(Failure::Nothing("no such suppression".to_owned())),
-        count => Ok(out::text(&format!("{count} lifted"))?),
+        _ => Ok(()),
     }
 }
 
