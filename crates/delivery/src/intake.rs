@@ -1,5 +1,6 @@
 //! From submission to message: classify, check, clean the header, and make it durable.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -57,10 +58,16 @@ struct Way<'a> {
 }
 
 impl Engine {
-    async fn take(&self, submission: Submission) -> Result<Accepted, Refusal> {
+    async fn take(&self, mut submission: Submission) -> Result<Accepted, Refusal> {
+        let policy = self.policy.load_full();
+        // The door took its credential when the message began; after a reload since then the
+        // message would be half of the old configuration and half of the new.
+        if let Some(credential) = policy.credentials.get(&submission.credential.name) {
+            submission.credential = Arc::clone(credential);
+        }
         let prepared = prepare(&submission)?;
         let Some(key) = idempotency::key_of(&submission, &prepared) else {
-            return self.keep(&submission, prepared, None).await;
+            return self.keep(&policy, &submission, prepared, None).await;
         };
         let credential = &submission.credential.name;
         let _in_flight = KeyInFlight::enter(self, credential, &key.key)?;
@@ -71,17 +78,17 @@ impl Engine {
             .map_err(refused)?
         {
             Some(record) => self.replay(&record, key.fingerprint).await,
-            None => self.keep(&submission, prepared, Some(key)).await,
+            None => self.keep(&policy, &submission, prepared, Some(key)).await,
         }
     }
 
     async fn keep(
         &self,
+        policy: &Policy,
         submission: &Submission,
         prepared: Prepared,
         key: Option<IdempotencyKey>,
     ) -> Result<Accepted, Refusal> {
-        let policy = self.policy.load_full();
         let now = self.clock.now();
         let id = MessageId::new(now);
         let facts = self.facts(submission, &prepared, now);
@@ -93,7 +100,7 @@ impl Engine {
         let decision = policy.router.stream(&facts);
         let stream = decision.stream.map_err(|_| Refusal::StreamMissing)?;
         let stream = policy.streams.get(&stream).ok_or(Refusal::StreamMissing)?;
-        self.check_room(&policy, stream.class, prepared.size())?;
+        self.check_room(policy, stream.class, prepared.size())?;
         let due_at = submission.send_at.map_or(now, |at| at.max(now));
         let state = if due_at > now {
             State::Scheduled
@@ -101,7 +108,7 @@ impl Engine {
             State::Queued
         };
         let way = Way {
-            policy: &policy,
+            policy,
             stream,
             facts: &facts,
             now,

@@ -20,7 +20,7 @@ pub struct Policy {
     pub streams: BTreeMap<StreamName, Stream>,
     /// The providers.
     pub providers: BTreeMap<ProviderName, ProviderEntry>,
-    /// The credentials, for who is told of final failures.
+    /// The credentials, as they are in force with the rest.
     pub credentials: Arc<Credentials>,
     /// Bounds of the engine.
     pub bounds: Bounds,
