@@ -13,6 +13,7 @@ mod client_smtplib;
 mod client_swaks;
 mod client_symfony;
 mod command_line;
+mod conformance;
 mod dashboards;
 mod failover;
 mod http_submission;

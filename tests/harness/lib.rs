@@ -4,6 +4,7 @@
 mod config;
 mod gateway;
 mod mail;
+mod rehearsal;
 mod service;
 mod smtp;
 mod tools;
@@ -12,6 +13,7 @@ mod world;
 
 pub use config::{Backends, Config, Doors, LOADTEST_KEY, MAUTIC_KEY, SHOP_KEY};
 pub use gateway::{Gateway, answered};
+pub use rehearsal::provider_tables;
 pub use mail::{HeaderSet, MAUTIC_ROWS, text_message};
 pub use service::Service;
 pub use smtp::{Reply, SmtpClient};

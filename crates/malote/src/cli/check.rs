@@ -1,11 +1,12 @@
 //! `malote check`: everything that is wrong with a configuration, and with the providers' accounts.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use malote_core::clock::{Clock, SystemClock};
-use malote_core::provider::Provider;
+use malote_core::provider::{About, Finding, Provider};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
@@ -37,6 +38,8 @@ struct Online {
     kind: &'static str,
     is_good: bool,
     note: String,
+    /// What mail would fail on, though the credentials are good.
+    findings: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -70,12 +73,8 @@ pub(super) async fn run(args: CheckArgs) -> Outcome {
     if !report.is_good() {
         return Err(Failure::Usage("the configuration is not good".to_owned()));
     }
-    match online
-        .iter()
-        .flatten()
-        .filter(|answer| !answer.is_good)
-        .count()
-    {
+    let is_not_ready = |answer: &&Online| !answer.is_good || !answer.findings.is_empty();
+    match online.iter().flatten().filter(is_not_ready).count() {
         0 => Ok(()),
         1 => Err(Failure::failed("one provider is not ready")),
         several => Err(Failure::failed(format!(
@@ -85,34 +84,70 @@ pub(super) async fn run(args: CheckArgs) -> Outcome {
 }
 
 async fn ask(config: &Config) -> Vec<Online> {
+    let senders: Arc<[String]> = sender_domains(config).into();
     let mut asking = JoinSet::new();
     for (name, provider) in &config.providers {
         let provider = Arc::clone(&provider.adapter.provider);
-        asking.spawn(ask_one(name.to_string(), provider));
+        asking.spawn(ask_one(name.to_string(), provider, Arc::clone(&senders)));
     }
     let mut answers = asking.join_all().await;
     answers.sort_by(|a, b| a.provider.cmp(&b.provider));
     answers
 }
 
-async fn ask_one(name: String, provider: Arc<dyn Provider>) -> Online {
-    let answer = tokio::time::timeout(ANSWER_MAX, provider.check()).await;
-    let (is_good, note) = match answer {
-        Ok(Ok(account)) => (true, account.note),
-        Ok(Err(error)) => (
-            false,
-            format!("{}: {}", error.verdict.as_str(), error.reply),
-        ),
-        Err(_) => (
-            false,
-            format!("no answer within {} s", ANSWER_MAX.as_secs()),
-        ),
-    };
-    Online {
+/// The domains that credentials may send from; every provider should know them, as any may have
+/// to take over.
+fn sender_domains(config: &Config) -> Vec<String> {
+    let credentials = config.credentials.iter();
+    let domains: BTreeSet<String> = credentials
+        .flat_map(|credential| credential.from_domains.iter().cloned())
+        .collect();
+    domains.into_iter().collect()
+}
+
+async fn ask_one(name: String, provider: Arc<dyn Provider>, senders: Arc<[String]>) -> Online {
+    let mut online = Online {
         provider: name,
         kind: provider.kind(),
-        is_good,
-        note,
+        is_good: false,
+        note: String::new(),
+        findings: Vec::new(),
+    };
+    let answer = tokio::time::timeout(ANSWER_MAX, provider.check()).await;
+    match answer {
+        Ok(Ok(account)) => {
+            online.is_good = true;
+            online.note = account.note;
+        }
+        Ok(Err(error)) => {
+            online.note = format!("{}: {}", error.verdict.as_str(), error.reply);
+            return online;
+        }
+        Err(_) => {
+            online.note = format!("no answer within {} s", ANSWER_MAX.as_secs());
+            return online;
+        }
+    }
+    online.findings = match tokio::time::timeout(ANSWER_MAX, provider.inspect(&senders)).await {
+        Ok(Ok(findings)) => findings.iter().map(told).collect(),
+        Ok(Err(error)) => vec![format!(
+            "could not be looked into: {}: {}",
+            error.verdict.as_str(),
+            error.reply
+        )],
+        Err(_) => vec![format!(
+            "could not be looked into within {} s",
+            ANSWER_MAX.as_secs()
+        )],
+    };
+    online
+}
+
+fn told(finding: &Finding) -> String {
+    match &finding.about {
+        About::Account => format!("account: {}", finding.text),
+        About::Pool(pool) => format!("pool {pool}: {}", finding.text),
+        About::Sender(domain) => format!("sender {domain}: {}", finding.text),
     }
 }
 
@@ -121,6 +156,9 @@ fn print(answers: &[Online]) -> std::io::Result<()> {
     for answer in answers {
         let is_good = if answer.is_good { "yes" } else { "no" };
         table.row([&answer.provider, answer.kind, is_good, &answer.note]);
+        for finding in &answer.findings {
+            table.row(["", "", "but", finding]);
+        }
     }
     table.print()
 }

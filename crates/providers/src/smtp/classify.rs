@@ -171,6 +171,12 @@ fn refusal(context: Context, reply: &ServerReply, words: &Words) -> Verdict {
 fn by_stage(context: Context, enhanced: Option<(u16, u16)>, words: &Words) -> Verdict {
     let is_policy = matches!(enhanced, Some((7, _)));
     match context.stage {
+        // Who logged in, unless it speaks of a mailbox: "account disabled" is said of these, too.
+        Stage::MailFrom | Stage::Data | Stage::FinalDot
+            if words.any(ACCOUNT) && !matches!(enhanced, Some((1 | 2, _))) =>
+        {
+            Verdict::ProviderUnusable
+        }
         Stage::MailFrom if words.any(BLOCK) => Verdict::Rejected(Fault::Reputation),
         Stage::MailFrom => Verdict::SenderUnusable,
         Stage::RcptTo => recipient(enhanced, words),
@@ -281,6 +287,16 @@ const NO_RELAY: &[&str] = &[
     "authentication required",
     "authentication is required",
     "must authenticate",
+];
+const ACCOUNT: &[&str] = &[
+    "account suspended",
+    "account is suspended",
+    "account has been suspended",
+    "account disabled",
+    "account is disabled",
+    "account has been disabled",
+    "sending suspended",
+    "sending is suspended",
 ];
 const SENDER: &[&str] = &[
     "sender address",

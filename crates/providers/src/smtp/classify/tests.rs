@@ -303,3 +303,19 @@ fn only_250_after_the_final_dot_is_an_answer() {
     check(Stage::Data, 1, &[("250 ok", Verdict::Transient)]);
     check(Stage::MailFrom, 1, &[("354 go", Verdict::Transient)]);
 }
+
+#[test]
+fn a_suspended_login_is_not_the_messages_fault_and_a_disabled_mailbox_not_the_logins() {
+    for stage in [Stage::MailFrom, Stage::Data, Stage::FinalDot] {
+        check(
+            stage,
+            1,
+            &[
+                ("550 5.7.1 Account suspended", Verdict::ProviderUnusable),
+                ("550 Your account has been disabled", Verdict::ProviderUnusable),
+            ],
+        );
+    }
+    let disabled = "550 5.2.1 The email account is disabled";
+    check(Stage::FinalDot, 1, &[(disabled, RECIPIENT)]);
+}

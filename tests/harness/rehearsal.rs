@@ -1,0 +1,94 @@
+//! Any one service beside a relay: what a configuration needs for its simulator.
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use malote_sandbox::Kind;
+
+use crate::config::{Backends, Config, Doors, SHOP_KEY};
+use crate::tools::free_port;
+
+/// The tables of a provider of this kind at a simulator with the default account. Where the kind
+/// has two transports, this is its API.
+#[must_use]
+pub fn provider_tables(kind: Kind, name: &str, address: SocketAddr) -> String {
+    let keys = match kind {
+        Kind::Ses => {
+            "region = \"us-east-1\"\naccess_key_id = \"AKIAIOSFODNN7EXAMPLE\"\n\
+             secret_access_key = \"wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY\""
+        }
+        Kind::Mailgun => "domain = \"news.example.com\"\napi_key = \"key-sandbox\"",
+        Kind::Sendgrid | Kind::Elasticemail | Kind::Smtp2go => "api_key = \"key-sandbox\"\ntransport = \"api\"",
+        Kind::Postmark => "server_token = \"key-sandbox\"\ntransport = \"api\"",
+        Kind::Sparkpost | Kind::Brevo | Kind::Resend => "api_key = \"key-sandbox\"",
+        Kind::Postal => "server_key = \"key-sandbox\"",
+        Kind::Mailjet => "api_key = \"key-sandbox\"\nsecret_key = \"secret-sandbox\"",
+        Kind::Mailtrap => "api_token = \"key-sandbox\"",
+        Kind::Smtp => {
+            let (host, port) = (address.ip(), address.port());
+            return format!(
+                "[providers.{name}.smtp]\nhost = \"{host}\"\nport = {port}\ntls = \"none\"\n"
+            );
+        }
+    };
+    let kind = kind.as_str();
+    format!("[providers.{name}.{kind}]\n{keys}\nendpoint = \"http://{address}\"\n")
+}
+
+impl Config {
+    /// A gateway with an HTTP door and a plain SMTP door for the credential `shop`, who may use
+    /// one transactional stream on the route `main`; `tables` holds routes, rules and providers.
+    ///
+    /// # Errors
+    /// When no port is free.
+    pub fn rehearsal(tables: &str) -> Result<Self> {
+        let free = || Ok::<_, anyhow::Error>(SocketAddr::from(([127, 0, 0, 1], free_port()?)));
+        let doors = Doors {
+            http: free()?,
+            admin: free()?,
+            submission: free()?,
+            plain: free()?,
+        };
+        let text = format!(
+            r#"
+[http]
+listen = "{http}"
+[admin]
+listen = "{admin}"
+[[smtp.listeners]]
+listen = "{plain}"
+tls = "none"
+trusted_plaintext = true
+anonymous = {{ credential = "shop", allow_from = ["127.0.0.1/32"] }}
+[store.sqlite]
+path = "malote.db"
+[credentials.shop]
+api_key = "{SHOP_KEY}"
+streams = ["transactional"]
+from_domains = ["shop.example"]
+on_foreign_from = "reject"
+[streams.transactional]
+class = "transactional"
+route = "main"
+retry = {{ first = "10s", factor = 2.0, max = "15m", give_up_after = "24h" }}
+on_unknown = "prefer_no_loss"
+reply_wait_max = "5s"
+failover = {{ transient_after = "0s", on_throttle = "next" }}
+{tables}"#,
+            http = doors.http,
+            admin = doors.admin,
+            plain = doors.plain,
+        );
+        let nowhere = SocketAddr::from(([127, 0, 0, 1], 9));
+        Ok(Self {
+            text,
+            environment: Vec::new(),
+            doors,
+            backends: Backends {
+                ses: nowhere,
+                mailgun: nowhere,
+                relay: nowhere,
+            },
+        })
+    }
+}
