@@ -154,7 +154,7 @@ fn fields(outgoing: &Outgoing, parts: &Parts) -> Result<Vec<u8>, SendError> {
         .attachments
         .iter()
         .enumerate()
-        .partition(|(_, attachment)| attachment.is_inline);
+        .partition(|(_, attachment)| shown_as(parts, attachment).is_some());
     let document = Fields {
         sender: parts.from.shown(),
         to: shown(&parts.to),
@@ -164,8 +164,11 @@ fn fields(outgoing: &Outgoing, parts: &Parts) -> Result<Vec<u8>, SendError> {
         text_body: parts.text.as_deref(),
         html_body: parts.html.as_deref(),
         custom_headers,
-        attachments: attachments.into_iter().map(file).collect(),
-        inlines: inlines.into_iter().map(file).collect(),
+        attachments: attachments
+            .into_iter()
+            .map(|one| file(parts, one))
+            .collect(),
+        inlines: inlines.into_iter().map(|one| file(parts, one)).collect(),
     };
     serde_json::to_vec(&document).map_err(|error| refused(&error.to_string()))
 }
@@ -190,11 +193,21 @@ fn shown(mailboxes: &[Mailbox]) -> Vec<String> {
     mailboxes.iter().map(Mailbox::shown).collect()
 }
 
-/// What the text shows in its place is found by its file name, which must be what the HTML says
-/// behind `cid:`.
-fn file((place, attachment): (usize, &Attachment)) -> File<'_> {
-    let content_id = attachment.content_id.clone();
-    let shown_as = content_id.filter(|_| attachment.is_inline);
+/// What the HTML says behind `cid:` where it shows this part, whatever the part says of itself: some
+/// clients call such a part an attachment.
+fn shown_as<'a>(parts: &Parts, attachment: &'a Attachment) -> Option<&'a str> {
+    let id = attachment
+        .content_id
+        .as_deref()
+        .filter(|id| !id.is_empty())?;
+    let html = parts.html.as_deref().unwrap_or_default();
+    let is_shown = attachment.is_inline || html.contains(&format!("cid:{id}"));
+    is_shown.then_some(id)
+}
+
+/// An inline part is found by its file name, which must be what the HTML says.
+fn file<'a>(parts: &Parts, (place, attachment): (usize, &'a Attachment)) -> File<'a> {
+    let shown_as = shown_as(parts, attachment).map(str::to_owned);
     File {
         filename: shown_as.unwrap_or_else(|| attachment.name(place + 1)),
         fileblob: STANDARD.encode(&attachment.content),

@@ -117,6 +117,20 @@ async fn whoever_is_hidden_or_left_out_makes_it_fields() {
 }
 
 #[tokio::test]
+async fn an_image_that_the_html_shows_is_found_by_it_whatever_it_is_called() {
+    let called = MESSAGE.replace("Disposition: inline", "Disposition: attachment");
+    let unseen = called.replace("cid:i@x", "cid:other");
+    for (body, inlines) in [(called, 1), (unseen, 0)] {
+        let peer = Responder::start(vec![answer("200 OK", "", OK)]).await;
+        assert!(provider(&peer.url()).send(&message(&body, &ALL)).await[0].is_ok());
+        let document = json_of(&peer.texts()[0]);
+        let shown = document["inlines"].as_array().map_or(0, Vec::len);
+        let attached = document["attachments"].as_array().map_or(0, Vec::len);
+        assert_eq!((shown, attached), (inlines, 2 - inlines));
+    }
+}
+
+#[tokio::test]
 async fn what_could_name_somebody_else_is_never_sent_raw() {
     for more in [
         "Resent-To: other@dest.example",
