@@ -36,7 +36,7 @@ use malote_core::name::ProviderName;
 use malote_core::provider::Provider;
 use malote_core::webhook::WebhookParser;
 
-pub use documented::Documented;
+pub use documented::{Documented, documented, documented_names};
 
 pub use config::{PoolConfig, ProviderConfig, WebhookConfig};
 

@@ -30,7 +30,8 @@ pub(crate) const DOCUMENTED: &[Documented] = &[
         r#"{"code":"invalid_parameter","message":"email is not valid in replyTo"}"#,
         "rejected_message_here",
         SEND,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         400,
         r#"{"code":"invalid_parameter","message":"Sender is invalid / inactive"}"#,
@@ -48,37 +49,43 @@ pub(crate) const DOCUMENTED: &[Documented] = &[
         r#"{"code":"missing_parameter","message":"subject is missing"}"#,
         "rejected_message_here",
         MODEL,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         400,
         r#"{"code":"invalid_parameter","message":"Unsupported file format in attachment"}"#,
         "rejected_message_here",
         SEND,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         400,
         r#"{"code":"out_of_range","message":"too many recipients"}"#,
         "rejected_message_here",
         MODEL,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         400,
         r#"{"code":"bad_request","message":"Input must be a valid JSON object"}"#,
         "rejected_message_here",
         MODEL,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         400,
         r#"{"code":"duplicate_parameter","message":"duplicate value"}"#,
         "rejected_message_here",
         MODEL,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         400,
         r#"{"code":"duplicate_request","message":"duplicate request"}"#,
         "unknown",
         "error model: what became of the first one is not said",
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         401,
         r#"{"code":"unauthorized","message":"Key not found"}"#,
@@ -96,13 +103,15 @@ pub(crate) const DOCUMENTED: &[Documented] = &[
         r#"{"code":"not_enough_credits","message":"You do not have enough credits"}"#,
         "quota_spent",
         MODEL,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         402,
         r#"{"code":"account_under_validation","message":"Your account is under validation"}"#,
         "provider_unusable",
         "error model: 402, and not a question of credits",
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         403,
         r#"{"code":"permission_denied","message":"Unable to send email. Your SMTP account is not yet activated. Please contact us at contact@sendinblue.com to request activation"}"#,
@@ -114,42 +123,49 @@ pub(crate) const DOCUMENTED: &[Documented] = &[
         r#"{"code":"document_not_found","message":"document not found"}"#,
         "provider_unusable",
         MODEL,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         405,
         r#"{"code":"method_not_allowed","message":"method not allowed"}"#,
         "provider_unusable",
         MODEL,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         406,
         r#"{"code":"not_acceptable","message":"not acceptable"}"#,
         "provider_unusable",
         MODEL,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         413,
         "<html><body>413 Request Entity Too Large</body></html>",
         "rejected_message_here",
         "Add an attachment to a transactional email: 20 MB",
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         429,
         r#"{"code":"too_many_requests","message":"Too many requests"}"#,
         "throttled",
         "Rate limit headers",
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         500,
         r#"{"code":"internal_error","message":"Internal server error"}"#,
         "transient",
         "How it works, HTTP status codes",
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         500,
         r#"{"message":"Internal Server Error"}"#,
         "transient",
         "How it works, HTTP status codes",
-    ),
+    )
+    .in_our_words(),
     Documented::new(503, "", "transient", "How it works, HTTP status codes"),
 ];

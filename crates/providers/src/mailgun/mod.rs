@@ -2,6 +2,7 @@
 
 mod classify;
 mod config;
+mod errors;
 mod events;
 mod form;
 mod send;
@@ -16,6 +17,7 @@ use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
 
 pub(crate) use config::MailgunConfig;
+pub(crate) use errors::DOCUMENTED;
 pub(crate) use form::{SUPPRESSED_HEADERS, TAGS_MAX, ascii_tag, variable_name};
 
 use crate::http::HttpClients;

@@ -10,7 +10,6 @@ const LIMITS: &str = "help centre, sending limits";
 const BY_WORDS: &str = "the service publishes examples only: recognised by its words";
 
 /// One row per answer.
-#[allow(dead_code, reason = "rows of the table test and of the documentation")]
 pub(crate) const DOCUMENTED: &[Documented] = &[
     Documented::new(
         200,
@@ -35,7 +34,8 @@ pub(crate) const DOCUMENTED: &[Documented] = &[
         r#"{"success":false,"errors":["'to' address is invalid"]}"#,
         "rejected_recipient",
         BY_WORDS,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         401,
         r#"{"success":false,"errors":["Unauthorized"]}"#,
@@ -59,7 +59,8 @@ pub(crate) const DOCUMENTED: &[Documented] = &[
         r#"{"success":false,"errors":["Sending from domain shop.example is not allowed"]}"#,
         "sender_unusable",
         "SMTP's sentence for the same refusal",
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         403,
         r#"{"success":false,"errors":["Demo domains can only be used to send emails to account owners. You can only send testing emails to your own email address."]}"#,
@@ -71,25 +72,29 @@ pub(crate) const DOCUMENTED: &[Documented] = &[
         r#"{"success":false,"errors":["Your account is suspended"]}"#,
         "provider_unusable",
         BY_WORDS,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         403,
         r#"{"success":false,"errors":["Domain sending has been suspended"]}"#,
         "sender_unusable",
         "OpenAPI description, compliance_status suspended",
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         400,
         r#"{"success":false,"errors":["Daily limit reached"]}"#,
         "quota_spent",
         LIMITS,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         413,
         r#"{"success":false,"errors":["Message is too large"]}"#,
         "rejected_message_here",
         LIMITS,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         429,
         r#"{"errors":"Rate limit exceeded"}"#,
@@ -101,13 +106,15 @@ pub(crate) const DOCUMENTED: &[Documented] = &[
         r#"{"success":false,"errors":["Monthly limit reached"]}"#,
         "quota_spent",
         LIMITS,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         200,
         r#"{"success":false,"errors":["'to' address is invalid"]}"#,
         "rejected_recipient",
         "a failure inside a success, as api/batch answers",
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         500,
         r#"{"success":false,"errors":["Internal server error"]}"#,

@@ -187,7 +187,11 @@ fn type_of(part: &MessagePart<'_>) -> (String, String) {
         ),
         None => match &part.body {
             PartType::Message(_) => ("message".to_owned(), "rfc822".to_owned()),
-            _ => ("text".to_owned(), "plain".to_owned()),
+            PartType::Text(_)
+            | PartType::Html(_)
+            | PartType::Binary(_)
+            | PartType::InlineBinary(_)
+            | PartType::Multipart(_) => ("text".to_owned(), "plain".to_owned()),
         },
     }
 }

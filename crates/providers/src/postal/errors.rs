@@ -6,7 +6,6 @@ const BASE: &str = "postalserver/postal, app/controllers/legacy_api/base_control
 const SEND: &str = "postalserver/postal, app/controllers/legacy_api/send_controller.rb";
 
 /// One row per answer, to the recipient `a@dest.example`.
-#[allow(dead_code, reason = "rows of the table test and of the documentation")]
 pub(crate) const DOCUMENTED: &[Documented] = &[
     Documented::new(
         200,

@@ -5,6 +5,7 @@ mod certificate;
 mod classify;
 mod config;
 mod credentials;
+mod errors;
 mod events;
 mod metadata;
 mod profile;
@@ -25,6 +26,7 @@ use malote_core::name::ProviderName;
 pub(crate) use certificate::is_public;
 pub(crate) use classify::{Sent, addresses, message_rejected};
 pub(crate) use config::{SesConfig, dns_suffix, is_region};
+pub(crate) use errors::DOCUMENTED;
 pub(crate) use send::email_tags;
 
 use crate::http::HttpClients;

@@ -44,10 +44,6 @@ use crate::{Adapter, ProviderConfig};
 pub(crate) use config::SmtpConfig;
 pub(crate) use native::{Native, build_native};
 pub(crate) use preset::Preset;
-#[allow(
-    unused_imports,
-    reason = "what the pages of docs/providers are made from"
-)]
 pub(crate) use preset::documented;
 
 /// Builds the adapter; see [`crate::build`].

@@ -47,7 +47,6 @@ pub enum Preset {
 
 /// The answers that each preset's service documents, by the preset's name; each begins with what
 /// was asked, as in `RCPT TO: text`.
-#[allow(dead_code, reason = "what the pages of docs/providers are made from")]
 pub(crate) fn documented() -> impl Iterator<Item = (&'static str, &'static [Documented])> {
     let dialects = Preset::ALL.into_iter().map(Preset::dialect);
     dialects.map(|dialect| (dialect.name, dialect.documented))

@@ -14,7 +14,6 @@ const SENDING: &str = "support.smtp2go.com, Common Sending Errors";
 const BY_WORDS: &str = "the service publishes no list of sentences: recognised by its words";
 
 /// One row per answer, to one recipient who does not stand in it.
-#[allow(dead_code, reason = "rows of the table test and of the documentation")]
 pub(crate) const DOCUMENTED: &[Documented] = &[
     Documented::new(
         200,
@@ -51,43 +50,50 @@ pub(crate) const DOCUMENTED: &[Documented] = &[
         r#"{"request_id":"aa253464","data":{"succeeded":0,"failed":1,"failures":["recipient is on the suppression list"],"email_id":""}}"#,
         "suppressed",
         BY_WORDS,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         200,
         r#"{"request_id":"aa253464","data":{"succeeded":0,"failed":1,"failures":["550 no such user here"],"email_id":""}}"#,
         "rejected_recipient",
         BY_WORDS,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         200,
         r#"{"request_id":"aa253464","data":{"succeeded":0,"failed":1,"failures":["API key ratelimit exceeded"],"email_id":""}}"#,
         "throttled",
         LIMITS,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         200,
         r#"{"request_id":"aa253464","data":{"succeeded":0,"failed":1,"failures":["monthly quota exceeded"],"email_id":""}}"#,
         "quota_spent",
         BY_WORDS,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         200,
         r#"{"request_id":"aa253464","data":{"succeeded":0,"failed":1,"failures":["552 message size exceeds maximum permitted"],"email_id":""}}"#,
         "rejected_message_here",
         LIMITS,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         200,
         r#"{"request_id":"aa253464","data":{"succeeded":0,"failed":1,"failures":["550 message contains a virus"],"email_id":""}}"#,
         "rejected_message",
         BY_WORDS,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         200,
         r#"{"request_id":"aa253464","data":{"succeeded":0,"failed":1,"failures":["something new"],"email_id":""}}"#,
         "rejected_message_here",
         "a failure inside a success in words that nobody knows: another provider may take it",
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         400,
         r#"{"request_id":"22e5acba-43bf-11e6-ae42-408d5cce2644","data":{"error_code":"E_ApiResponseCodes.ENDPOINT_PERMISSION_DENIED","error":"You do not have permission to access this API endpoint"}}"#,
@@ -117,7 +123,8 @@ pub(crate) const DOCUMENTED: &[Documented] = &[
         r#"{"request_id":"22e5acba","data":{"error":"Your account has been suspended","error_code":"E_ApiResponseCodes.API_EXCEPTION"}}"#,
         "provider_unusable",
         CODES,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         401,
         r#"{"request_id":"22e5acba","data":{"error":"No valid API key was provided"}}"#,

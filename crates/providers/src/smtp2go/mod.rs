@@ -17,10 +17,6 @@ use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
 
 pub(crate) use config::Smtp2goConfig;
-#[allow(
-    unused_imports,
-    reason = "rows of the table test and of the documentation"
-)]
 pub(crate) use errors::DOCUMENTED;
 
 use crate::api::adapter;

@@ -79,7 +79,8 @@ pub(crate) const DOCUMENTED: &[Documented] = &[
         r#"{"errors":[{"message":"Account is suspended"}]}"#,
         "provider_unusable",
         "API overview, Account Suspension",
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         400,
         r#"{"errors":[{"message":"DKIM key 'marketing' is not verified for sending domain 'example.com'","code":"1100"}]}"#,

@@ -16,10 +16,6 @@ use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
 
 pub(crate) use config::SparkpostConfig;
-#[allow(
-    unused_imports,
-    reason = "rows of the table test and of the documentation"
-)]
 pub(crate) use errors::DOCUMENTED;
 
 use crate::{Adapter, ProviderConfig, api};

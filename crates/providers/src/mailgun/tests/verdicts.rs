@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use malote_core::provider::{Fault, Receipt, SendError, Verdict};
+use malote_core::provider::{Receipt, SendError, Verdict};
 use proptest::prelude::*;
 
 use crate::http::Answer;
+use crate::mailgun::DOCUMENTED;
 use crate::mailgun::classify::{Sent, classify};
 
 fn now() -> Timestamp {
@@ -52,104 +53,24 @@ fn success_is_200_with_an_id_kept_without_brackets() {
     }
 }
 
-const ROWS: &[(u16, &str, Verdict)] = &[
-    (
-        400,
-        "to parameter is not a valid address. please check documentation",
-        Verdict::Rejected(Fault::Recipient),
-    ),
-    (
-        400,
-        "Domain x.mailgun.org is not allowed to send: Sandbox subdomains are for test purposes only. Please add your own domain or add the address to authorized recipients in Account Settings.",
-        Verdict::Rejected(Fault::NotPermitted),
-    ),
-    (
-        400,
-        "Domain x is not allowed to send: Free accounts are for test purposes only. Please upgrade or add the address to authorized recipients.",
-        Verdict::Rejected(Fault::NotPermitted),
-    ),
-    (
-        400,
-        "Domain x is not allowed to send: The domain is unverified and requires DNS configuration.",
-        Verdict::ProviderUnusable,
-    ),
-    (
-        400,
-        "Domain x is not allowed to send: Account is disabled",
-        Verdict::ProviderUnusable,
-    ),
-    (
-        400,
-        "Too many recipients, max is 1000",
-        Verdict::Rejected(Fault::MessageHere),
-    ),
-    (
-        400,
-        "'message' parameter is not a file",
-        Verdict::Rejected(Fault::Message),
-    ),
-    (
-        400,
-        "from parameter is missing",
-        Verdict::Rejected(Fault::Message),
-    ),
-    (401, "Forbidden", Verdict::ProviderUnusable),
-    (402, "Request failed", Verdict::QuotaSpent { until: None }),
-    (
-        403,
-        "Domain x is not allowed to send large batches yet",
-        Verdict::Throttled { after: None },
-    ),
-    (
-        403,
-        "Rejected: IP 192.0.2.1 can't be used to send the message",
-        Verdict::PoolUnusable,
-    ),
-    (403, "Forbidden", Verdict::ProviderUnusable),
-    (404, "Domain not found: x", Verdict::ProviderUnusable),
-    (408, "", Verdict::Transient),
-    (
-        413,
-        "Request Entity Too Large",
-        Verdict::Rejected(Fault::MessageHere),
-    ),
-    (
-        429,
-        "Domain x is not allowed to send: request limit exceeded, try again after 30 seconds",
-        Verdict::Throttled {
-            after: Some(Duration::from_secs(30)),
-        },
-    ),
-    (
-        429,
-        "Domain x is not allowed to send: recipient limit exceeded, try again after Sun, 22 Nov 2026 00:02:00 UTC",
-        Verdict::Throttled {
-            after: Some(Duration::from_secs(120)),
-        },
-    ),
-    (
-        429,
-        "x, try again after Sat, 21 Nov 2026 00:02:00 UTC",
-        Verdict::Throttled {
-            after: Some(Duration::ZERO),
-        },
-    ),
-    (
-        429,
-        "x, try again after a while",
-        Verdict::Throttled { after: None },
-    ),
-    (429, "Too many requests", Verdict::Throttled { after: None }),
-    (500, "Internal Server Error", Verdict::Transient),
-    (502, "Bad Gateway", Verdict::Unknown),
-    (503, "", Verdict::Transient),
-    (504, "", Verdict::Unknown),
-];
-
 #[test]
 fn every_row_of_the_error_table() {
-    for (status, text, expected) in ROWS {
-        assert_eq!(verdict(*status, text), *expected, "{status} {text}");
+    for row in DOCUMENTED {
+        let result = classified(row.status, row.answer, 1);
+        let found = result.map_or_else(|error| error.verdict.as_str(), |_| "accepted");
+        assert_eq!(found, row.verdict, "{} {}", row.status, row.answer);
+    }
+}
+
+#[test]
+fn the_wait_is_read_in_both_forms() {
+    for (text, after) in [
+        ("x, try again after 30 seconds", 30),
+        ("x, try again after Sun, 22 Nov 2026 00:02:00 UTC", 120),
+        ("x, try again after Sat, 21 Nov 2026 00:02:00 UTC", 0),
+    ] {
+        let after = Some(Duration::from_secs(after));
+        assert_eq!(verdict(429, text), Verdict::Throttled { after }, "{text}");
     }
 }
 
