@@ -8,6 +8,7 @@ mod backend_moto;
 mod backend_postfix;
 mod backend_smtp_sink;
 mod canaries;
+mod check_online;
 mod client_nodemailer;
 mod client_smtplib;
 mod client_swaks;

@@ -45,16 +45,16 @@ pub enum Kind {
 const NAMES: &[(Kind, &str)] = &[
     (Kind::Ses, "ses"),
     (Kind::Mailgun, "mailgun"),
+    (Kind::Sendgrid, "sendgrid"),
+    (Kind::Postmark, "postmark"),
+    (Kind::Sparkpost, "sparkpost"),
     (Kind::Elasticemail, "elasticemail"),
-    (Kind::Mailtrap, "mailtrap"),
     (Kind::Smtp2go, "smtp2go"),
     (Kind::Postal, "postal"),
-    (Kind::Postmark, "postmark"),
-    (Kind::Mailjet, "mailjet"),
-    (Kind::Sparkpost, "sparkpost"),
     (Kind::Brevo, "brevo"),
-    (Kind::Sendgrid, "sendgrid"),
     (Kind::Resend, "resend"),
+    (Kind::Mailjet, "mailjet"),
+    (Kind::Mailtrap, "mailtrap"),
     (Kind::Smtp, "smtp"),
 ];
 

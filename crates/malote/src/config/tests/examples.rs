@@ -16,6 +16,7 @@ use super::super::tree::{Node, Path as Keys, Value};
 use super::*;
 
 pub(super) const MALOTE_TOML: &str = include_str!("../../../../../config/malote.toml");
+const EIGHT_TOML: &str = include_str!("../../../../../config/eight.toml");
 const DEV_TOML: &str = include_str!("../../../../../config/dev.toml");
 
 /// A certificate for `localhost` and its key, as `cert.pem` and `key.pem`.
@@ -156,6 +157,16 @@ fn the_full_example_shows_every_key_and_every_shown_value_fits() {
             "not in config/malote.toml: {missing:?} of {known:?}"
         );
     }
+}
+
+#[test]
+fn the_example_of_eight_services_needs_nothing_but_their_simulators() {
+    let outcome = read_texts(&[EIGHT_TOML], &[]);
+    assert_eq!(outcome.report.errors(), 0, "{}", outcome.report);
+    let config = outcome.config.unwrap();
+    let kinds = config.providers.values().map(|p| p.adapter.provider.kind());
+    assert_eq!(kinds.collect::<BTreeSet<_>>().len(), 8);
+    assert_eq!(EIGHT_TOML.matches("http://127.0.0.1:90").count(), 8);
 }
 
 #[test]
