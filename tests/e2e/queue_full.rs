@@ -37,7 +37,10 @@ async fn refused(world: &World, key: &str, bytes: usize) -> Result<()> {
     let answer = post(world, key, "refused@one.example", bytes).await?;
     let retry_after = answer.headers().get("retry-after").cloned();
     let problem = answered(answer, 503).await?;
-    ensure!(problem["type"] == "urn:malote:problem:queue_full", "{problem}");
+    ensure!(
+        problem["type"] == "urn:malote:problem:queue_full",
+        "{problem}"
+    );
     let wait_s: u64 = retry_after.context("no Retry-After")?.to_str()?.parse()?;
     ensure!((1..=3_600).contains(&wait_s), "Retry-After: {wait_s}");
     Ok(())

@@ -13,8 +13,8 @@ mod world;
 
 pub use config::{Backends, Config, Doors, LOADTEST_KEY, MAUTIC_KEY, SHOP_KEY};
 pub use gateway::{Gateway, answered};
-pub use rehearsal::provider_tables;
 pub use mail::{HeaderSet, MAUTIC_ROWS, text_message};
+pub use rehearsal::provider_tables;
 pub use service::Service;
 pub use smtp::{Reply, SmtpClient};
 pub use tools::{Outcome, free_port, repository, run, tool};

@@ -18,7 +18,9 @@ pub fn provider_tables(kind: Kind, name: &str, address: SocketAddr) -> String {
              secret_access_key = \"wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY\""
         }
         Kind::Mailgun => "domain = \"news.example.com\"\napi_key = \"key-sandbox\"",
-        Kind::Sendgrid | Kind::Elasticemail | Kind::Smtp2go => "api_key = \"key-sandbox\"\ntransport = \"api\"",
+        Kind::Sendgrid | Kind::Elasticemail | Kind::Smtp2go => {
+            "api_key = \"key-sandbox\"\ntransport = \"api\""
+        }
         Kind::Postmark => "server_token = \"key-sandbox\"\ntransport = \"api\"",
         Kind::Sparkpost | Kind::Brevo | Kind::Resend => "api_key = \"key-sandbox\"",
         Kind::Postal => "server_key = \"key-sandbox\"",

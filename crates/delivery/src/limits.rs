@@ -16,8 +16,10 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use crate::warmup;
+pub use left::QuotaLeft;
 use rate::Rate;
 
+mod left;
 mod rate;
 
 /// Calls under way at once where the configuration names no number.
@@ -42,19 +44,6 @@ pub enum Admission {
 /// The right to one call under way. Dropping it frees the place.
 pub struct Permit {
     _places: Vec<OwnedSemaphorePermit>,
-}
-
-/// What is left of one quota.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QuotaLeft {
-    /// Whose: `provider`, or `provider/pool`.
-    pub account: String,
-    /// Which: `hour`, `day` or `warmup`.
-    pub window: &'static str,
-    /// Recipients in the window.
-    pub cap: u64,
-    /// Recipients left of them.
-    pub left: u64,
 }
 
 /// Who wants to send how much.
@@ -229,18 +218,6 @@ impl Limiters {
             .map(|account| (account.key.clone(), account.sent.load(Ordering::Relaxed)))
     }
 
-    /// What is left of each quota now.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub async fn quotas(&self, now: Timestamp) -> Result<Vec<QuotaLeft>, StoreError> {
-        let mut left = Vec::new();
-        for account in self.of_all() {
-            account.left(self.shared.as_ref(), now, &mut left).await?;
-        }
-        Ok(left)
-    }
-
     fn of_all(&self) -> impl Iterator<Item = &Account> {
         self.accounts.values().chain(self.pools.values())
     }
@@ -370,37 +347,6 @@ impl Account {
         if let Err(error) = given.await {
             tracing::warn!(account = %self.key, %error, "kept unused units of a quota");
         }
-    }
-
-    async fn left(
-        &self,
-        shared: &dyn Shared,
-        now: Timestamp,
-        all: &mut Vec<QuotaLeft>,
-    ) -> Result<(), StoreError> {
-        let mut windows = named_windows(&self.limits, Class::Transactional, now);
-        if self.warmup.is_some() && !self.is_warm.load(Ordering::Relaxed) {
-            let today = now.to_zoned(TimeZone::UTC).date();
-            let record = shared.warmup(&self.key).await?;
-            if let Some(record) = record.filter(|record| record.day == today) {
-                windows.push(("warmup", day_start(&TimeZone::UTC, now), record.cap));
-            }
-        }
-        if windows.is_empty() {
-            return Ok(());
-        }
-        // Units in hand are booked as used and are not yet.
-        let in_hand: u64 = self.slices.lock().await.values().map(|s| s.units).sum();
-        for (window, since, cap) in windows {
-            let used = shared.quota_used(&self.key, since).await?;
-            all.push(QuotaLeft {
-                account: self.key.clone(),
-                window,
-                cap,
-                left: cap.saturating_sub(used.saturating_sub(in_hand)),
-            });
-        }
-        Ok(())
     }
 
     fn has_quota(&self) -> bool {

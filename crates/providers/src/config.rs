@@ -18,15 +18,30 @@ use crate::mailjet::MailjetConfig;
 use crate::mailtrap::MailtrapConfig;
 use crate::postal::PostalConfig;
 use crate::postmark::PostmarkConfig;
+use crate::resend::ResendConfig;
 use crate::sendgrid::SendgridConfig;
 use crate::ses::SesConfig;
-use crate::resend::ResendConfig;
 use crate::smtp::SmtpConfig;
 use crate::smtp2go::Smtp2goConfig;
 use crate::sparkpost::SparkpostConfig;
 
 /// The kinds, in the order of [`ProviderConfig`]'s tables.
-pub const KINDS: [&str; 14] = ["ses", "mailgun", "sparkpost", "elasticemail", "postmark", "sendgrid", "mailtrap", "mailjet", "brevo", "resend", "smtp2go", "postal", "smtp", "capture"];
+pub const KINDS: [&str; 14] = [
+    "ses",
+    "mailgun",
+    "sparkpost",
+    "elasticemail",
+    "postmark",
+    "sendgrid",
+    "mailtrap",
+    "mailjet",
+    "brevo",
+    "resend",
+    "smtp2go",
+    "postal",
+    "smtp",
+    "capture",
+];
 
 /// One `[providers.NAME]` table.
 #[derive(Debug, Clone, Default, Deserialize)]

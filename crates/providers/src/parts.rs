@@ -262,7 +262,11 @@ pub(crate) fn lists_exactly(outgoing: &Outgoing) -> bool {
             return false;
         }
     }
-    let mut wanted: Vec<String> = outgoing.recipients.iter().map(|r| r.address.key()).collect();
+    let mut wanted: Vec<String> = outgoing
+        .recipients
+        .iter()
+        .map(|r| r.address.key())
+        .collect();
     wanted.sort_unstable();
     listed.sort_unstable();
     listed == wanted

@@ -1,6 +1,6 @@
 //! `malote sandbox`: simulators of the services' send APIs, for rehearsals.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,3 +1,5 @@
+//! Messages and what becomes of them as fields.
+
 use malote_core::provider::Verdict;
 
 use super::*;

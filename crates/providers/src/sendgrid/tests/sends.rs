@@ -143,7 +143,11 @@ fn smtp_is_the_default_and_needs_the_key_only() {
     let (adapter, _) = built("[sendgrid]\napi_key = 'k'\n[pools.a]\nip_pool_name = 'news'\n");
     let provider = adapter.unwrap().provider;
     assert_eq!(provider.kind(), "sendgrid");
-    assert_eq!(provider.account_poll_every(), None, "there is nothing to ask by SMTP");
+    assert_eq!(
+        provider.account_poll_every(),
+        None,
+        "there is nothing to ask by SMTP"
+    );
     let (adapter, faults) =
         built("[sendgrid]\napi_key = 'k'\nregion = 'eu'\nendpoint = 'smtp://127.0.0.1:2525'\n");
     assert!(adapter.is_some(), "{faults:?}");

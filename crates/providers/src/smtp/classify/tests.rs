@@ -312,7 +312,10 @@ fn a_suspended_login_is_not_the_messages_fault_and_a_disabled_mailbox_not_the_lo
             1,
             &[
                 ("550 5.7.1 Account suspended", Verdict::ProviderUnusable),
-                ("550 Your account has been disabled", Verdict::ProviderUnusable),
+                (
+                    "550 Your account has been disabled",
+                    Verdict::ProviderUnusable,
+                ),
             ],
         );
     }
