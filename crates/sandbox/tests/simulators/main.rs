@@ -1,6 +1,10 @@
 //! The simulators through their sockets: what each service checks, and each way to fail.
 
 #![expect(
+    clippy::too_many_lines,
+    reason = "tables of refusals, one row behind the other"
+)]
+#![expect(
     clippy::unwrap_used,
     reason = "a test stops at the first surprise, its helpers too"
 )]
