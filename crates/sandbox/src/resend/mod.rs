@@ -28,6 +28,8 @@ use crate::sandbox::Sandbox;
 
 /// The whole request: "emails can be no larger than 40MB" once attachments are in Base64.
 const REQUEST_BYTES_MAX: usize = 40 * 1024 * 1024;
+/// What is read of a request, so that one that is too large is told so and not cut off.
+const READ_BYTES_MAX: usize = 2 * REQUEST_BYTES_MAX;
 /// Requests a second, as the fields of every answer tell ("Usage limits").
 const RATE: u16 = 2;
 /// What an unknown key is told.
@@ -134,7 +136,8 @@ async fn take(desk: &Desk, request: Request, is_batch: bool) -> Response {
     let Some(Peer(peer)) = head.extensions.get::<Peer>().copied() else {
         return cut();
     };
-    let Ok(body) = to_bytes(body, REQUEST_BYTES_MAX).await else {
+    let body = to_bytes(body, READ_BYTES_MAX).await.ok();
+    let Some(body) = body.filter(|body| body.len() <= REQUEST_BYTES_MAX) else {
         sandbox.mailbox().note_send();
         let message = "The email is larger than 40MB.";
         return Problem::new(413, "validation_error", message).into_response();

@@ -26,6 +26,8 @@ use check::Email;
 
 /// The whole request (v3 Mail Send, "Limitations").
 const REQUEST_BYTES_MAX: usize = 30 * 1024 * 1024;
+/// What is read of a request, so that one that is too large is told so and not cut off.
+const READ_BYTES_MAX: usize = 2 * REQUEST_BYTES_MAX;
 /// Above the numbers of all messages that are taken.
 const LOST_FROM: u64 = 1 << 40;
 /// What a bad key is told.
@@ -113,9 +115,10 @@ async fn send(State(sandbox): State<Sandbox>, request: Request) -> Response {
     let Some(Peer(peer)) = head.extensions.get::<Peer>().copied() else {
         return cut();
     };
-    let read = match to_bytes(body, REQUEST_BYTES_MAX).await {
-        Ok(body) => read(&sandbox, &head.headers, &body).map(|email| (email, body)),
-        Err(_) => Err(Problem::new(413, "content too large")),
+    let body = to_bytes(body, READ_BYTES_MAX).await;
+    let read = match body.ok().filter(|body| body.len() <= REQUEST_BYTES_MAX) {
+        Some(body) => read(&sandbox, &head.headers, &body).map(|email| (email, body)),
+        None => Err(Problem::new(413, "content too large")),
     };
     let (email, body) = match read {
         Ok(read) => read,
