@@ -15,6 +15,7 @@ mod client_swaks;
 mod client_symfony;
 mod command_line;
 mod conformance;
+mod corpus;
 mod dashboards;
 mod failover;
 mod http_submission;

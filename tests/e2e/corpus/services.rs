@@ -1,0 +1,309 @@
+//! The services: the lines that put each into a configuration, and what is in doubt of it.
+
+use malote_sandbox::Kind;
+
+/// One service.
+pub(super) struct Service {
+    /// Its simulator.
+    pub(super) kind: Kind,
+    /// Its name.
+    pub(super) title: &'static str,
+    /// Its own API; none for a server that has only SMTP.
+    pub(super) api: Option<Lines>,
+    /// How its API takes messages, as the run must find it.
+    pub(super) form: &'static str,
+    /// Its SMTP, by its own kind or by a preset.
+    pub(super) smtp: Lines,
+    /// The lines of its webhook, if events come back from it.
+    pub(super) webhook: Option<&'static str>,
+    /// What nobody outside of the service knows for certain.
+    pub(super) doubts: &'static [&'static str],
+}
+
+/// What stands in the configuration for one way to send.
+pub(super) struct Lines {
+    /// The table of the kind, under `[providers.NAME]`, its header line left out.
+    pub(super) table: &'static str,
+    /// Whether it is a table of kind `smtp`.
+    pub(super) is_preset: bool,
+    /// A key of a pool's table and its value.
+    pub(super) pool: Option<(&'static str, &'static str)>,
+    /// Who logs in by SMTP, and with what; by API the simulators' default account.
+    pub(super) login: (&'static str, &'static str),
+}
+
+/// The variables that the lines name, with what the simulators know.
+pub(super) const SECRETS: [(&str, &str); 15] = [
+    ("MAILGUN_KEY", "key-sandbox"),
+    ("SENDGRID_KEY", "key-sandbox"),
+    ("POSTMARK_TOKEN", "key-sandbox"),
+    ("SPARKPOST_KEY", "key-sandbox"),
+    ("ELASTICEMAIL_KEY", "key-sandbox"),
+    ("SMTP2GO_KEY", "key-sandbox"),
+    ("POSTAL_KEY", "key-sandbox"),
+    ("BREVO_KEY", "key-sandbox"),
+    ("MAILJET_KEY", "key-sandbox"),
+    ("MAILTRAP_TOKEN", "key-sandbox"),
+    ("RESEND_KEY", "key-sandbox"),
+    ("MAILJET_SECRET", "secret-sandbox"),
+    ("MAILGUN_SIGNING_KEY", "signing-key-sandbox"),
+    ("SMTP_PASSWORD", "key-sandbox"),
+    ("AWS_SECRET", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
+];
+
+/// The user of services that want one of the account's.
+const USER: &str = "mail@shop.example";
+/// The password behind [`SECRETS`].
+const PASSWORD: &str = "key-sandbox";
+
+const fn api(table: &'static str, pool: Option<(&'static str, &'static str)>) -> Option<Lines> {
+    Some(Lines {
+        table,
+        is_preset: false,
+        pool,
+        login: ("", ""),
+    })
+}
+
+/// The kind's own `transport = "smtp"`.
+const fn own(
+    table: &'static str,
+    pool: Option<(&'static str, &'static str)>,
+    user: &'static str,
+) -> Lines {
+    Lines {
+        table,
+        is_preset: false,
+        pool,
+        login: (user, PASSWORD),
+    }
+}
+
+/// A table of kind `smtp`.
+const fn preset(
+    table: &'static str,
+    pool: Option<(&'static str, &'static str)>,
+    user: &'static str,
+) -> Lines {
+    Lines {
+        is_preset: true,
+        ..own(table, pool, user)
+    }
+}
+
+/// All of them, in the order of their pages.
+pub(super) const SERVICES: &[Service] = &[
+    Service {
+        kind: Kind::Ses,
+        title: "Amazon SES",
+        api: api(
+            "region = \"us-east-1\"\n\
+             access_key_id = \"AKIAIOSFODNN7EXAMPLE\"\n\
+             secret_access_key_env = \"AWS_SECRET\"\n",
+            Some(("configuration_set", "transactional")),
+        ),
+        form: "MIME",
+        smtp: preset(
+            "preset = \"ses\"\n\
+             region = \"us-east-1\"\n\
+             access_key_id = \"AKIAIOSFODNN7EXAMPLE\"\n\
+             secret_access_key_env = \"AWS_SECRET\"   # the password of SMTP is derived from it\n",
+            Some(("configuration_set", "transactional")),
+            "AKIAIOSFODNN7EXAMPLE",
+        ),
+        webhook: Some("topic_arns = [\"arn:aws:sns:us-east-1:123456789012:malote\"]\n"),
+        doubts: &[],
+    },
+    Service {
+        kind: Kind::Mailgun,
+        title: "Mailgun",
+        api: api(
+            "domain = \"news.example.com\"\napi_key_env = \"MAILGUN_KEY\"\n",
+            Some(("sending_ip_pool", "pool-1")),
+        ),
+        form: "MIME",
+        smtp: preset(
+            "preset = \"mailgun\"\nuser = \"mail@shop.example\"\npassword_env = \"SMTP_PASSWORD\"\n",
+            Some(("sending_ip_pool", "pool-1")),
+            USER,
+        ),
+        webhook: Some("signing_key_env = \"MAILGUN_SIGNING_KEY\"\n"),
+        doubts: &[],
+    },
+    Service {
+        kind: Kind::Sendgrid,
+        title: "SendGrid",
+        api: api(
+            "api_key_env = \"SENDGRID_KEY\"\ntransport = \"api\"\n",
+            Some(("ip_pool_name", "news")),
+        ),
+        form: "fields",
+        smtp: own(
+            "api_key_env = \"SENDGRID_KEY\"\n",
+            Some(("ip_pool_name", "news")),
+            "apikey",
+        ),
+        webhook: None,
+        doubts: &[],
+    },
+    Service {
+        kind: Kind::Postmark,
+        title: "Postmark",
+        api: api(
+            "server_token_env = \"POSTMARK_TOKEN\"\ntransport = \"api\"\n",
+            Some(("message_stream", "broadcast")),
+        ),
+        form: "fields",
+        smtp: own(
+            "server_token_env = \"POSTMARK_TOKEN\"\n",
+            Some(("message_stream", "broadcast")),
+            PASSWORD,
+        ),
+        webhook: None,
+        doubts: &[
+            "Whether a header field in UTF-8 that is passed on as it is gets encoded is not documented.",
+        ],
+    },
+    Service {
+        kind: Kind::Sparkpost,
+        title: "SparkPost",
+        api: api(
+            "api_key_env = \"SPARKPOST_KEY\"\n",
+            Some(("ip_pool", "news")),
+        ),
+        form: "MIME",
+        smtp: preset(
+            "preset = \"sparkpost\"\npassword_env = \"SMTP_PASSWORD\"\n",
+            Some(("ip_pool", "news")),
+            "SMTP_Injection",
+        ),
+        webhook: None,
+        doubts: &[],
+    },
+    Service {
+        kind: Kind::Elasticemail,
+        title: "Elastic Email",
+        api: api(
+            "api_key_env = \"ELASTICEMAIL_KEY\"\ntransport = \"api\"\n",
+            Some(("pool_name", "news")),
+        ),
+        form: "fields",
+        smtp: own(
+            "api_key_env = \"ELASTICEMAIL_KEY\"\nuser = \"mail@shop.example\"\n",
+            Some(("channel", "news")),
+            USER,
+        ),
+        webhook: None,
+        doubts: &[
+            "Whether a header field in UTF-8 that is passed on as it is gets encoded is not documented.",
+            "Whether its API takes `Date` and `Message-ID` from a client is not documented, so neither is passed on.",
+        ],
+    },
+    Service {
+        kind: Kind::Smtp2go,
+        title: "SMTP2GO",
+        api: api("api_key_env = \"SMTP2GO_KEY\"\n", None),
+        form: "MIME or fields",
+        smtp: own(
+            "api_key_env = \"SMTP_PASSWORD\"   # the SMTP user's password\n\
+             user = \"mail@shop.example\"\n\
+             transport = \"smtp\"\n",
+            None,
+            USER,
+        ),
+        webhook: None,
+        doubts: &["Whether `email/mime` keeps the octets of a message is not documented."],
+    },
+    Service {
+        kind: Kind::Postal,
+        title: "Postal",
+        api: api(
+            "endpoint = \"https://postal.shop.example\"\nserver_key_env = \"POSTAL_KEY\"\n",
+            None,
+        ),
+        form: "MIME",
+        smtp: preset(
+            "preset = \"postal\"\nhost = \"postal.shop.example\"\npassword_env = \"SMTP_PASSWORD\"\n",
+            None,
+            "malote",
+        ),
+        webhook: None,
+        doubts: &[],
+    },
+    Service {
+        kind: Kind::Brevo,
+        title: "Brevo",
+        api: api("api_key_env = \"BREVO_KEY\"\n", None),
+        form: "fields",
+        smtp: preset(
+            "preset = \"brevo\"\nuser = \"mail@shop.example\"\npassword_env = \"SMTP_PASSWORD\"\n",
+            None,
+            USER,
+        ),
+        webhook: None,
+        doubts: &[
+            "A sender that is not verified is mostly accepted, and an event tells later that nothing was sent.",
+        ],
+    },
+    Service {
+        kind: Kind::Mailjet,
+        title: "Mailjet",
+        api: api(
+            "api_key_env = \"MAILJET_KEY\"\nsecret_key_env = \"MAILJET_SECRET\"\n",
+            None,
+        ),
+        form: "fields",
+        smtp: preset(
+            "preset = \"mailjet\"\nuser = \"mail@shop.example\"\npassword_env = \"SMTP_PASSWORD\"\n",
+            None,
+            USER,
+        ),
+        webhook: None,
+        doubts: &[
+            "Whether a header field in UTF-8 that is passed on as it is gets encoded is not documented.",
+        ],
+    },
+    Service {
+        kind: Kind::Mailtrap,
+        title: "Mailtrap",
+        api: api("api_token_env = \"MAILTRAP_TOKEN\"\n", None),
+        form: "fields",
+        smtp: preset(
+            "preset = \"mailtrap\"\npassword_env = \"SMTP_PASSWORD\"\n",
+            None,
+            "api",
+        ),
+        webhook: None,
+        doubts: &[
+            "Whether its API takes `Date` and `Message-ID` from a client is not documented, so neither is passed on.",
+        ],
+    },
+    Service {
+        kind: Kind::Resend,
+        title: "Resend",
+        api: api("api_key_env = \"RESEND_KEY\"\n", None),
+        form: "fields",
+        smtp: preset(
+            "preset = \"resend\"\npassword_env = \"SMTP_PASSWORD\"\n",
+            None,
+            "resend",
+        ),
+        webhook: None,
+        doubts: &[
+            "Whether a header field in UTF-8 that is passed on as it is gets encoded is not documented.",
+        ],
+    },
+    Service {
+        kind: Kind::Smtp,
+        title: "SMTP servers",
+        api: None,
+        form: "",
+        smtp: preset(
+            "host = \"mail.example.com\"\nuser = \"mail@shop.example\"\npassword_env = \"SMTP_PASSWORD\"\n",
+            None,
+            USER,
+        ),
+        webhook: None,
+        doubts: &[],
+    },
+];
