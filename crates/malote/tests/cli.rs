@@ -124,6 +124,22 @@ fn a_command_line_that_is_not_good_ends_with_2() {
 }
 
 #[test]
+fn what_a_services_answers_mean_is_told_without_a_gateway() {
+    let (code, out, _) = run(&["providers", "--kind", "sendgrid"]);
+    assert_eq!(code, 0);
+    let credits = out.find("Maximum credits exceeded").unwrap();
+    assert!(out[..credits].ends_with("api 401 quota_spent\n    {\"errors\":[{\"message\":\""));
+    assert!(out.contains("smtp 4"), "{out}");
+    let told = json(&["providers", "--kind", "elasticemail", "--json"]);
+    let answers = told["answers"].as_array().unwrap();
+    let is_ours = |answer: &&Value| answer["is_quoted"] == false;
+    assert!(answers.iter().any(|answer| is_ours(&answer)), "{told}");
+    let (code, _, err) = run(&["providers", "--kind", "pigeon"]);
+    assert_eq!(code, 2);
+    assert!(err.contains("mailgun") && err.contains("postfix"), "{err}");
+}
+
+#[test]
 fn check_lists_every_fault_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let file = config(dir.path());
