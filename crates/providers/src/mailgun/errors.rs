@@ -3,7 +3,8 @@
 use crate::Documented;
 
 const SEND: &str = "API reference, Send an email in MIME format";
-const CODES: &str = "API reference, Error codes";
+const CODES: &str =
+    "quick start guide, API Response Codes, and the help centre's list of error messages";
 const LIMITS: &str = "user manual, Rate limits";
 
 /// Its answers to a message for one recipient by a pool, at midnight of 22 November 2026.
@@ -37,13 +38,15 @@ pub(crate) const DOCUMENTED: &[Documented] = &[
         r#"{"message":"Domain x is not allowed to send: The domain is unverified and requires DNS configuration."}"#,
         "provider_unusable",
         SEND,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         400,
         r#"{"message":"Domain x is not allowed to send: Account is disabled"}"#,
         "provider_unusable",
         SEND,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         400,
         r#"{"message":"Too many recipients, max is 1000"}"#,
@@ -99,18 +102,6 @@ pub(crate) const DOCUMENTED: &[Documented] = &[
     Documented::new(
         429,
         r#"{"message":"Domain x is not allowed to send: recipient limit exceeded, try again after Sun, 22 Nov 2026 00:02:00 UTC"}"#,
-        "throttled",
-        LIMITS,
-    ),
-    Documented::new(
-        429,
-        r#"{"message":"x, try again after Sat, 21 Nov 2026 00:02:00 UTC"}"#,
-        "throttled",
-        LIMITS,
-    ),
-    Documented::new(
-        429,
-        r#"{"message":"x, try again after a while"}"#,
         "throttled",
         LIMITS,
     ),

@@ -52,7 +52,8 @@ pub(crate) const DOCUMENTED: &[Documented] = &[
         r#"{"__type":"AccountSuspendedException","message":"permanently restricted"}"#,
         "provider_unusable",
         SEND,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         400,
         r#"{"__type":"SendingPausedException","message":"Account is paused"}"#,
@@ -76,13 +77,15 @@ pub(crate) const DOCUMENTED: &[Documented] = &[
         r#"{"__type":"NotFoundException","message":"Tenant t does not exist"}"#,
         "provider_unusable",
         SEND,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         404,
         r#"{"message":"no route"}"#,
         "provider_unusable",
         "RFC 9110 15: the status alone",
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         400,
         r#"{"__type":"MailFromDomainNotVerifiedException","message":""}"#,
@@ -94,7 +97,8 @@ pub(crate) const DOCUMENTED: &[Documented] = &[
         r#"{"__type":"MessageRejected","message":"Transaction failed: invalid content"}"#,
         "rejected_message",
         SEND,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         403,
         r#"{"__type":"MessageRejected","message":"Email address is not verified. The following identities failed the check in region US-EAST-1: news@shop.example"}"#,
@@ -184,7 +188,8 @@ pub(crate) const DOCUMENTED: &[Documented] = &[
         r#"{"__type":"InvalidSignatureException","message":"Signature expired: 2026"}"#,
         "provider_unusable",
         COMMON,
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         403,
         r#"{"__type":"UnrecognizedClientException","message":""}"#,
@@ -239,7 +244,8 @@ pub(crate) const DOCUMENTED: &[Documented] = &[
         r#"{"__type":"SomethingNewException","message":""}"#,
         "transient",
         "no documented code: the status decides",
-    ),
+    )
+    .in_our_words(),
     Documented::new(
         503,
         r#"{"__type":"ServiceUnavailable","message":""}"#,

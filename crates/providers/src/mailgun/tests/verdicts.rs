@@ -72,6 +72,8 @@ fn the_wait_is_read_in_both_forms() {
         let after = Some(Duration::from_secs(after));
         assert_eq!(verdict(429, text), Verdict::Throttled { after }, "{text}");
     }
+    let untold = verdict(429, "x, try again after a while");
+    assert_eq!(untold, Verdict::Throttled { after: None });
 }
 
 #[test]
