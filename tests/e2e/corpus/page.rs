@@ -337,7 +337,7 @@ fn add_doubts(page: &mut String, service: &Service, answers: &[Value]) -> Result
     if !has_ours && service.doubts.is_empty() {
         return Ok(());
     }
-    writeln!(page, "## In doubt\n")?;
+    writeln!(page, "## What no test shows\n")?;
     if has_ours {
         writeln!(
             page,

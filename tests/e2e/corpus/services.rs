@@ -112,7 +112,10 @@ pub(super) const SERVICES: &[Service] = &[
             "AKIAIOSFODNN7EXAMPLE",
         ),
         webhook: Some("topic_arns = [\"arn:aws:sns:us-east-1:123456789012:malote\"]\n"),
-        doubts: &[],
+        doubts: &[
+            "The service puts a Message-ID of its own in place of the message's.",
+            "A part that had to be encoded breaks a signature of the client; the service's own is made behind that.",
+        ],
     },
     Service {
         kind: Kind::Mailgun,
