@@ -1,7 +1,8 @@
 //! One folder per provider: send, classify, webhook.
 //!
-//! To add one: a folder with `config.rs`, `send.rs`, `classify.rs` and `webhook.rs`, and three
-//! lines here and in [`config`] (the module, the table, the entry in `KINDS`).
+//! To add one: a folder, its module and branch here, its table and its entry in `KINDS` in
+//! [`config`], and its answers in `documented`. A service with one HTTP call a message implements
+//! `api::Service`; `docs/ARCHITECTURE.md`, "To add a provider", has the rest.
 
 mod api;
 mod bounce;
