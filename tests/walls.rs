@@ -49,6 +49,11 @@ const WALLS: &[Wall] = &[
         never: &["reqwest", "rusqlite"],
     },
     Wall {
+        package: "malote-feedback",
+        ours: &["malote-core"],
+        never: &["axum", "hyper", "rusqlite"],
+    },
+    Wall {
         package: "malote-delivery",
         ours: &["malote-core", "malote-router", "malote-store"],
         never: &["axum", "hyper", "reqwest", "rusqlite"],
@@ -66,6 +71,7 @@ const WALLS: &[Wall] = &[
             "malote-store",
             "malote-providers",
             "malote-ingress",
+            "malote-feedback",
             "malote-delivery",
             "malote-sandbox",
         ],

@@ -1,5 +1,6 @@
 //! Events: normalised facts about a delivery, in one language across all providers.
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -119,6 +120,8 @@ pub enum EventKind {
     Complained,
     /// The recipient wants no more of it.
     Unsubscribed,
+    /// The recipient wants it again.
+    Resubscribed,
     /// Opened, as far as an image tells.
     Opened,
     /// A link was followed.
@@ -158,6 +161,7 @@ impl EventKind {
             Self::Bounced => "bounced",
             Self::Complained => "complained",
             Self::Unsubscribed => "unsubscribed",
+            Self::Resubscribed => "resubscribed",
             Self::Opened => "opened",
             Self::Clicked => "clicked",
             Self::Suppressed => "suppressed",
@@ -186,7 +190,7 @@ impl EventKind {
     /// The kind of this word; a word that is none of ours is [`EventKind::Other`].
     #[must_use]
     pub fn from_word(word: &str) -> Self {
-        const OURS: [EventKind; 19] = [
+        const OURS: [EventKind; 20] = [
             EventKind::Accepted,
             EventKind::Sent,
             EventKind::Delivered,
@@ -195,6 +199,7 @@ impl EventKind {
             EventKind::Bounced,
             EventKind::Complained,
             EventKind::Unsubscribed,
+            EventKind::Resubscribed,
             EventKind::Opened,
             EventKind::Clicked,
             EventKind::Suppressed,
@@ -212,7 +217,8 @@ impl EventKind {
     }
 }
 
-/// Whose fault a bounce is. Only [`Blame::Recipient`] suppresses at once.
+/// By whose fault mail did not arrive: `class` in answers. Only [`Blame::Recipient`] suppresses an
+/// address at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Blame {
@@ -220,43 +226,56 @@ pub enum Blame {
     Recipient,
     /// The mailbox is full.
     MailboxFull,
-    /// Content, size or syntax.
-    Message,
-    /// IP or domain block, policy, authentication of the sender's domain.
+    /// Content, size or syntax of the message.
+    Content,
+    /// The sender's domain does not prove itself: SPF, DKIM, DMARC, a missing PTR.
+    SenderAuth,
+    /// The sending address or domain is blocked or mistrusted.
     Reputation,
-    /// The service itself: configuration, account, outage.
-    Provider,
-    /// The service does not say.
-    Unclear,
+    /// Too much mail at a time.
+    Rate,
+    /// Somebody's machines: an outage, a full disk, a broken route, our account at the service.
+    Infrastructure,
+    /// A rule of the receiver that is neither about content nor about reputation.
+    Policy,
+    /// Nobody says.
+    Unknown,
 }
 
 impl Blame {
+    /// Every blame, for metrics and schemas.
+    pub const ALL: [Self; 9] = [
+        Self::Recipient,
+        Self::MailboxFull,
+        Self::Content,
+        Self::SenderAuth,
+        Self::Reputation,
+        Self::Rate,
+        Self::Infrastructure,
+        Self::Policy,
+        Self::Unknown,
+    ];
+
     /// The word used in answers, metrics and the store.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Recipient => "recipient",
             Self::MailboxFull => "mailbox_full",
-            Self::Message => "message",
+            Self::Content => "content",
+            Self::SenderAuth => "sender_auth",
             Self::Reputation => "reputation",
-            Self::Provider => "provider",
-            Self::Unclear => "unclear",
+            Self::Rate => "rate",
+            Self::Infrastructure => "infrastructure",
+            Self::Policy => "policy",
+            Self::Unknown => "unknown",
         }
     }
 
     /// The blame of this word.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
-        [
-            Self::Recipient,
-            Self::MailboxFull,
-            Self::Message,
-            Self::Reputation,
-            Self::Provider,
-            Self::Unclear,
-        ]
-        .into_iter()
-        .find(|blame| blame.as_str() == word)
+        Self::ALL.into_iter().find(|blame| blame.as_str() == word)
     }
 }
 
@@ -280,4 +299,19 @@ pub struct ProviderEvent {
     /// The service's or the remote server's words, bounded by
     /// [`crate::provider::REPLY_TEXT_BYTES_MAX`].
     pub detail: String,
+    /// The event as the service told it, kept beside ours; at most [`RAW_EVENT_BYTES_MAX`], empty
+    /// if it is longer.
+    pub raw: Bytes,
+}
+
+/// Longest raw event kept, in octets.
+pub const RAW_EVENT_BYTES_MAX: usize = 16 << 10;
+
+/// A raw event as it is kept: whole, or empty if it is longer than [`RAW_EVENT_BYTES_MAX`].
+#[must_use]
+pub fn raw_event(octets: &[u8]) -> Bytes {
+    if octets.len() > RAW_EVENT_BYTES_MAX {
+        return Bytes::new();
+    }
+    Bytes::copy_from_slice(octets)
 }

@@ -2,19 +2,21 @@
 //!
 //! Nothing here opens a socket, a file or a database, and nothing reads the clock but
 //! [`clock::SystemClock`]. Crates that never name each other meet through the ports in
-//! [`intake`], [`ledger`], [`provider`] and [`webhook`].
+//! [`intake`], [`ledger`], [`provider`], [`webhook`] and [`outlet`].
 
 pub mod address;
 pub mod clock;
 pub mod credential;
 pub mod event;
 pub mod fault;
+pub mod feed;
 pub mod id;
 pub mod intake;
 pub mod ledger;
 pub mod limits;
 pub mod message;
 pub mod name;
+pub mod outlet;
 pub mod provider;
 pub mod secret;
 pub mod stream;

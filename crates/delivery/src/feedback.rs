@@ -311,6 +311,7 @@ fn consequence(policy: &Policy, event: &ProviderEvent, stream: &StreamName) -> C
             | EventKind::Delivered
             | EventKind::Deferred
             | EventKind::FailedOver
+            | EventKind::Resubscribed
             | EventKind::Opened
             | EventKind::Clicked
             | EventKind::Suppressed

@@ -200,7 +200,7 @@ fn no_target(
         .collect();
     let detail = bounded(&reasons.join("; "), TEXT_BYTES_MAX);
     if plan.fits_nowhere() {
-        return outcome::bounced_unsendable(delivery, (Blame::Message, &detail), now);
+        return outcome::bounced_unsendable(delivery, (Blame::Content, &detail), now);
     }
     let can_come_back = plan.excluded.iter().any(|(_, why)| !why.is_by_capability());
     if let Some((_, verdict)) = progress.refused_by.last()
@@ -210,7 +210,7 @@ fn no_target(
         let blame = if *verdict == Verdict::Rejected(Fault::Reputation).as_str() {
             Blame::Reputation
         } else {
-            Blame::Message
+            Blame::Content
         };
         let why = format!("every target that could carry it has refused it: {verdict}");
         return outcome::bounced_unsendable(delivery, (blame, &why), now);

@@ -200,9 +200,9 @@ fn transient(situation: &Situation<'_>, progress: &mut Progress) -> Step {
 fn rejected(situation: &Situation<'_>, progress: &mut Progress, fault: Fault, word: &str) -> Step {
     let blame = match fault {
         Fault::Recipient => Blame::Recipient,
-        Fault::Message | Fault::MessageHere => Blame::Message,
+        Fault::Message | Fault::MessageHere => Blame::Content,
         Fault::Reputation => Blame::Reputation,
-        Fault::NotPermitted => Blame::Provider,
+        Fault::NotPermitted => Blame::Infrastructure,
     };
     let may_go_elsewhere = matches!(fault, Fault::MessageHere | Fault::Reputation);
     if may_go_elsewhere && situation.others_left > 0 {

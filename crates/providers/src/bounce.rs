@@ -89,7 +89,7 @@ fn blame_of_status(status: &str) -> Option<Blame> {
         (1, 1 | 2 | 3 | 6 | 10) | (2, 1) => Some(Blame::Recipient),
         (1, 7 | 8) | (7, _) => Some(Blame::Reputation),
         (2, 2) => Some(Blame::MailboxFull),
-        (2, 3) | (3, 4) | (6, _) => Some(Blame::Message),
+        (2, 3) | (3, 4) | (6, _) => Some(Blame::Content),
         _ => None,
     }
 }
@@ -132,8 +132,8 @@ mod tests {
             (552, Some("5.2.2"), "", Some(Blame::MailboxFull)),
             (552, None, "Quota violated", Some(Blame::MailboxFull)),
             (452, None, "mailbox full", Some(Blame::MailboxFull)),
-            (552, Some("5.3.4"), "too big", Some(Blame::Message)),
-            (554, Some("5.6.0"), "bad MIME", Some(Blame::Message)),
+            (552, Some("5.3.4"), "too big", Some(Blame::Content)),
+            (554, Some("5.6.0"), "bad MIME", Some(Blame::Content)),
             (
                 550,
                 Some("5.4.1"),

@@ -135,8 +135,8 @@ fn the_last_target_of_a_pass_is_followed_by_back_off_and_a_new_pass() {
 fn only_the_recipients_own_fault_suppresses() {
     for (verdict, blame, suppress) in [
         (Verdict::Rejected(Fault::Recipient), Blame::Recipient, true),
-        (Verdict::Rejected(Fault::Message), Blame::Message, false),
-        (Verdict::Rejected(Fault::MessageHere), Blame::Message, false),
+        (Verdict::Rejected(Fault::Message), Blame::Content, false),
+        (Verdict::Rejected(Fault::MessageHere), Blame::Content, false),
         (
             Verdict::Rejected(Fault::Reputation),
             Blame::Reputation,
@@ -144,7 +144,7 @@ fn only_the_recipients_own_fault_suppresses() {
         ),
         (
             Verdict::Rejected(Fault::NotPermitted),
-            Blame::Provider,
+            Blame::Infrastructure,
             false,
         ),
     ] {

@@ -168,6 +168,7 @@ async fn an_unsubscribe_from_a_campaign_does_not_stop_transactional_mail() {
         provider_message_id: None,
         recipient: None,
         detail: String::new(),
+        raw: bytes::Bytes::new(),
     };
     let webhook = Webhook {
         events: vec![event],

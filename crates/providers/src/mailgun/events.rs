@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use malote_core::address::EmailAddress;
-use malote_core::event::{Blame, EventKind, ProviderEvent};
+use malote_core::event::{Blame, EventKind, ProviderEvent, raw_event};
 use malote_core::id::DeliveryId;
 use malote_core::provider::{REPLY_TEXT_BYTES_MAX, bounded};
 use malote_core::webhook::{Webhook, WebhookRefusal};
@@ -83,6 +83,7 @@ pub(crate) fn read(body: &[u8], token: &str) -> Result<Webhook, WebhookRefusal> 
             .map(str::to_owned),
         recipient,
         detail: bounded(&detail(&data), REPLY_TEXT_BYTES_MAX),
+        raw: raw_event(body),
     };
     Ok(Webhook {
         events: vec![event],
@@ -132,7 +133,7 @@ fn kind(data: &EventData) -> (EventKind, Option<Blame>) {
         "accepted" => (EventKind::Sent, None),
         "delivered" => (EventKind::Delivered, None),
         "failed" => failed(data),
-        "rejected" => (EventKind::Rejected, Some(Blame::Message)),
+        "rejected" => (EventKind::Rejected, Some(Blame::Content)),
         "opened" => (EventKind::Opened, None),
         "clicked" => (EventKind::Clicked, None),
         "unsubscribed" => (EventKind::Unsubscribed, None),
@@ -163,7 +164,7 @@ fn failed(data: &EventData) -> (EventKind, Option<Blame>) {
         Some(blame) => blame,
         // The service's own finding that the receiver blocks the sender.
         None if reason == "espblock" => Blame::Reputation,
-        None => Blame::Unclear,
+        None => Blame::Unknown,
     };
     (EventKind::Bounced, Some(blame))
 }

@@ -1,8 +1,9 @@
 //! SES's events (event publishing and identity feedback alike) as events of ours.
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use malote_core::address::EmailAddress;
-use malote_core::event::{Blame, EventKind, ProviderEvent};
+use malote_core::event::{Blame, EventKind, ProviderEvent, raw_event};
 use malote_core::id::DeliveryId;
 use malote_core::provider::{REPLY_TEXT_BYTES_MAX, bounded};
 use malote_core::webhook::Webhook;
@@ -67,6 +68,7 @@ pub(crate) fn read(message: &str, message_id: &str) -> Webhook {
         match provider_event(&event, fact, at) {
             Ok(mut made) => {
                 made.dedup_key = format!("{message_id}#{n}");
+                made.raw = raw_event(message.as_bytes());
                 webhook.events.push(made);
             }
             Err(why) => webhook.unreadable.push(format!("ses: {why}")),
@@ -93,6 +95,7 @@ fn provider_event(
         provider_message_id: event["mail"]["messageId"].as_str().and_then(plain_id),
         recipient,
         detail: bounded(&fact.detail, REPLY_TEXT_BYTES_MAX),
+        raw: Bytes::new(),
     })
 }
 
@@ -136,7 +139,7 @@ fn facts<'a>(word: &str, event: &'a Value) -> (Vec<Fact<'a>>, &'a Value) {
         "Bounce" => bounced(&event["bounce"]),
         "Complaint" => complained(&event["complaint"]),
         "Reject" => {
-            let mut facts = of_all(mail, &EventKind::Rejected, Some(Blame::Message));
+            let mut facts = of_all(mail, &EventKind::Rejected, Some(Blame::Content));
             for fact in &mut facts {
                 fact.detail = text(&event["reject"]["reason"]);
             }
@@ -265,14 +268,17 @@ fn blame_of(kind: &str, sub_kind: &str, recipient: &Value) -> (EventKind, Option
         },
         ("Transient", "MailboxFull") => Blame::MailboxFull,
         ("Transient", "MessageTooLarge" | "ContentRejected" | "AttachmentRejected") => {
-            Blame::Message
+            Blame::Content
         }
         // A mailbox that SES does not call gone is not called gone here.
         (_, _) => match said {
             Some(Blame::MailboxFull) => Blame::MailboxFull,
             Some(Blame::Reputation) => Blame::Reputation,
-            Some(Blame::Message) => Blame::Message,
-            Some(Blame::Recipient | Blame::Provider | Blame::Unclear) | None => Blame::Unclear,
+            Some(Blame::Content) => Blame::Content,
+            Some(blame @ (Blame::SenderAuth | Blame::Rate | Blame::Policy)) => blame,
+            Some(Blame::Recipient | Blame::Infrastructure | Blame::Unknown) | None => {
+                Blame::Unknown
+            }
         },
     };
     (EventKind::Bounced, Some(found))

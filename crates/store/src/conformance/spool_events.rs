@@ -26,6 +26,7 @@ fn told(key: &str, kind: EventKind) -> ProviderEvent {
         provider_message_id: None,
         recipient: None,
         detail: "told by the provider".into(),
+        raw: bytes::Bytes::new(),
     }
 }
 

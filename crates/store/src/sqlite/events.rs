@@ -104,6 +104,7 @@ const fn next_state(now: State, kind: &EventKind) -> Option<State> {
         | EventKind::Bounced
         | EventKind::Complained
         | EventKind::Unsubscribed
+        | EventKind::Resubscribed
         | EventKind::Opened
         | EventKind::Clicked
         | EventKind::Suppressed

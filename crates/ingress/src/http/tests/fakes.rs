@@ -254,6 +254,7 @@ impl WebhookParser for FakeParser {
             provider_message_id: None,
             recipient: EmailAddress::parse("ana@dest.example").ok(),
             detail: String::new(),
+            raw: bytes::Bytes::new(),
         });
         Ok(Webhook {
             events: events.collect(),

@@ -185,7 +185,7 @@ fn every_kind_of_event_has_its_word() {
     let rejected = json!({ "event": "rejected", "reject": { "reason": "virus" } });
     assert_eq!(
         kind_of(&rejected),
-        (EventKind::Rejected, Some(Blame::Message))
+        (EventKind::Rejected, Some(Blame::Content))
     );
 }
 
@@ -224,17 +224,17 @@ fn a_failure_is_blamed_by_severity_reason_and_code() {
             status(550, "5.1.1", "your network is blocked"),
             Blame::Reputation,
         ),
-        ("old", status(602, "", "Too old"), Blame::Unclear),
-        ("bounce", Value::Null, Blame::Unclear),
+        ("old", status(602, "", "Too old"), Blame::Unknown),
+        ("bounce", Value::Null, Blame::Unknown),
         (
             "bounce",
             json!({ "code": "550", "message": ["x"] }),
-            Blame::Unclear,
+            Blame::Unknown,
         ),
         (
             "bounce",
             json!({ "code": 99999999, "enhanced-code": 5 }),
-            Blame::Unclear,
+            Blame::Unknown,
         ),
     ] {
         let found = failed("permanent", reason, status);

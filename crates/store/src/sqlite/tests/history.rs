@@ -96,6 +96,7 @@ impl Player {
             provider_message_id: None,
             recipient: None,
             detail: String::new(),
+            raw: bytes::Bytes::new(),
         };
         let ses = "ses".parse().unwrap();
         let applied = self.store.apply_events(&ses, vec![event], at(self.now));
