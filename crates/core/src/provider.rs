@@ -59,23 +59,12 @@ pub struct Capabilities {
     pub message_bytes_max: u64,
     /// Most recipients in one call.
     pub recipients_max: u16,
-    /// Where the service takes the recipients from.
-    pub recipients: RecipientSource,
     /// Whether MAIL FROM is ours to choose.
     pub envelope_sender: bool,
     /// Whether UTF-8 local parts can be carried (RFC 6531). `false` excludes such deliveries.
     pub smtputf8: bool,
     /// Whether 8-bit body lines are kept as they are.
     pub eight_bit: bool,
-}
-
-/// Where a service takes a message's recipients from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RecipientSource {
-    /// From the call: any part of a message's deliveries may go in one call.
-    Envelope,
-    /// From To and Cc: a message goes only when all its recipients go in one call.
-    Headers,
 }
 
 /// One message on its way to one or more recipients through one target.

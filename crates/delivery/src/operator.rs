@@ -359,7 +359,6 @@ impl Hypothesis {
             campaign: facts.message.campaign(),
             size_bytes: self.size_bytes,
             recipients_in_call: 1,
-            has_all_recipients: false,
             needs_smtputf8: facts.recipient.needs_smtputf8(),
         };
         let plan = route

@@ -102,7 +102,6 @@ impl Engine {
             campaign: carriage.record.campaign.as_deref(),
             size_bytes: carriage.record.size_bytes,
             recipients_in_call: 1,
-            has_all_recipients: false,
             needs_smtputf8: delivery.recipient.needs_smtputf8(),
         };
         let on_throttle = carriage.stream.failover.on_throttle;

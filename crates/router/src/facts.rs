@@ -99,9 +99,6 @@ pub struct PlanFacts<'a> {
     pub size_bytes: u64,
     /// Recipients that must go in one call; 1 where a group may be split.
     pub recipients_in_call: u32,
-    /// Whether those are exactly the addresses in To and Cc, so that a service which reads the
-    /// recipients from there sends to them and to nobody else.
-    pub has_all_recipients: bool,
     /// Whether an address of the envelope needs SMTPUTF8 (RFC 6531).
     pub needs_smtputf8: bool,
 }

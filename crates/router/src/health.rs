@@ -55,8 +55,6 @@ pub enum Exclusion {
     },
     /// The provider cannot carry UTF-8 local parts (RFC 6531).
     NoSmtpUtf8,
-    /// The provider reads recipients from To and Cc, and this call has not all of them.
-    HeadersNeedAllRecipients,
     /// More recipients must go in one call than the provider takes.
     TooManyRecipients {
         /// The provider's most.
@@ -80,7 +78,6 @@ impl Exclusion {
             | Self::SenderOut
             | Self::TooLarge { .. }
             | Self::NoSmtpUtf8
-            | Self::HeadersNeedAllRecipients
             | Self::TooManyRecipients { .. } => None,
         }
     }
@@ -89,10 +86,7 @@ impl Exclusion {
     #[must_use]
     pub const fn is_by_capability(&self) -> bool {
         match self {
-            Self::TooLarge { .. }
-            | Self::NoSmtpUtf8
-            | Self::HeadersNeedAllRecipients
-            | Self::TooManyRecipients { .. } => true,
+            Self::TooLarge { .. } | Self::NoSmtpUtf8 | Self::TooManyRecipients { .. } => true,
             Self::ProviderOut { .. }
             | Self::PoolOut { .. }
             | Self::Paused
@@ -120,7 +114,6 @@ impl Exclusion {
             Self::ReputationOpen { .. } => "reputation_open",
             Self::TooLarge { .. } => "too_large",
             Self::NoSmtpUtf8 => "no_smtputf8",
-            Self::HeadersNeedAllRecipients => "headers_need_all_recipients",
             Self::TooManyRecipients { .. } => "too_many_recipients",
         }
     }
@@ -157,9 +150,6 @@ impl fmt::Display for Exclusion {
                 write!(f, "the message is larger than its {}", ByteSize(*max))
             }
             Self::NoSmtpUtf8 => f.write_str("it cannot carry UTF-8 addresses"),
-            Self::HeadersNeedAllRecipients => f.write_str(
-                "it reads recipients from To and Cc, which are not exactly those of this call",
-            ),
             Self::TooManyRecipients { max } => {
                 write!(f, "more recipients than its {max} in one call")
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use malote_core::name::{RouteName, StreamName, TargetName};
-use malote_core::provider::{Capabilities, RecipientSource};
+use malote_core::provider::Capabilities;
 use serde::{Deserialize, Serialize};
 
 use crate::config::Strategy;
@@ -151,17 +151,10 @@ fn cannot_carry(able: &Capabilities, facts: &PlanFacts<'_>) -> Option<Exclusion>
     if facts.needs_smtputf8 && !able.smtputf8 {
         return Some(Exclusion::NoSmtpUtf8);
     }
-    if facts.recipients_in_call > u32::from(able.recipients_max) {
-        return Some(Exclusion::TooManyRecipients {
-            max: able.recipients_max,
-        });
-    }
-    match able.recipients {
-        RecipientSource::Headers if !facts.has_all_recipients => {
-            Some(Exclusion::HeadersNeedAllRecipients)
-        }
-        RecipientSource::Headers | RecipientSource::Envelope => None,
-    }
+    let has_too_many = facts.recipients_in_call > u32::from(able.recipients_max);
+    has_too_many.then_some(Exclusion::TooManyRecipients {
+        max: able.recipients_max,
+    })
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use malote_core::provider::{
-    Account, Capabilities, Outgoing, Provider, Receipt, RecipientSource, Reply, SendError,
-    SendReport, Verdict, report_for_all,
+    Account, Capabilities, Outgoing, Provider, Receipt, Reply, SendError, SendReport, Verdict,
+    report_for_all,
 };
 
 /// What a call comes to.
@@ -52,7 +52,6 @@ impl Scripted {
             capabilities: Capabilities {
                 message_bytes_max: 1 << 20,
                 recipients_max,
-                recipients: RecipientSource::Envelope,
                 envelope_sender: true,
                 smtputf8: true,
                 eight_bit: true,

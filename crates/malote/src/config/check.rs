@@ -8,7 +8,7 @@ use malote_core::clock::Clock;
 use malote_core::credential::{Credential, Credentials};
 use malote_core::fault::ConfigFault;
 use malote_core::name::{CredentialName, ProviderName, StreamName};
-use malote_core::provider::{Capabilities, RecipientSource};
+use malote_core::provider::Capabilities;
 use malote_core::stream::{Class, Stream};
 use malote_ingress::smtp::SmtpConfig;
 use malote_providers::ProviderConfig;
@@ -241,7 +241,6 @@ fn build_providers(
 const UNKNOWN_CAPABILITIES: Capabilities = Capabilities {
     message_bytes_max: u64::MAX,
     recipients_max: u16::MAX,
-    recipients: RecipientSource::Envelope,
     envelope_sender: true,
     smtputf8: true,
     eight_bit: true,

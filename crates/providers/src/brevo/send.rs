@@ -5,8 +5,7 @@ use http::Method;
 use http::header::{HeaderMap, HeaderName};
 use jiff::Timestamp;
 use malote_core::provider::{
-    About, Account, Capabilities, Finding, Outgoing, RecipientSource, SendError, SendReport,
-    report_for_all,
+    About, Account, Capabilities, Finding, Outgoing, SendError, SendReport, report_for_all,
 };
 
 use super::config::Settings;
@@ -31,7 +30,6 @@ impl Brevo {
         let capabilities = Capabilities {
             message_bytes_max: MESSAGE_BYTES_MAX,
             recipients_max: RECIPIENTS_MAX,
-            recipients: RecipientSource::Envelope,
             envelope_sender: false,
             // Such recipients vanish from To and Cc (django-anymail, Brevo, "EAI").
             smtputf8: false,

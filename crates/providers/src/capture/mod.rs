@@ -8,8 +8,7 @@ use malote_core::clock::Clock;
 use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
 use malote_core::provider::{
-    Account, Capabilities, Outgoing, Provider, Receipt, RecipientSource, Reply, SendError,
-    SendReport,
+    Account, Capabilities, Outgoing, Provider, Receipt, Reply, SendError, SendReport,
 };
 use malote_core::units::Span;
 use serde::Deserialize;
@@ -61,7 +60,6 @@ struct CaptureProvider {
 const CAPABILITIES: Capabilities = Capabilities {
     message_bytes_max: u64::MAX,
     recipients_max: 1000,
-    recipients: RecipientSource::Envelope,
     envelope_sender: true,
     smtputf8: true,
     eight_bit: true,

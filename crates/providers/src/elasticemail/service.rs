@@ -5,8 +5,8 @@ use http::Method;
 use http::header::{HeaderMap, HeaderName};
 use jiff::Timestamp;
 use malote_core::provider::{
-    About, Account, Capabilities, Finding, Outgoing, RecipientSource, Reply, SendError, SendReport,
-    Verdict, bounded, report_for_all,
+    About, Account, Capabilities, Finding, Outgoing, Reply, SendError, SendReport, Verdict,
+    bounded, report_for_all,
 };
 use serde::Deserialize;
 
@@ -69,7 +69,6 @@ impl ElasticEmail {
             capabilities: Capabilities {
                 message_bytes_max: MESSAGE_BYTES_MAX,
                 recipients_max: RECIPIENTS_MAX,
-                recipients: RecipientSource::Envelope,
                 // It takes an envelope sender of the account's bounce domain only.
                 envelope_sender: false,
                 smtputf8: false,

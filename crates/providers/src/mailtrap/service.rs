@@ -5,8 +5,7 @@ use http::Method;
 use http::header::{AUTHORIZATION, HeaderMap};
 use jiff::Timestamp;
 use malote_core::provider::{
-    About, Account, Capabilities, Finding, Outgoing, RecipientSource, Reply, SendError, SendReport,
-    Verdict, bounded,
+    About, Account, Capabilities, Finding, Outgoing, Reply, SendError, SendReport, Verdict, bounded,
 };
 use reqwest::Url;
 use serde::Deserialize;
@@ -81,7 +80,6 @@ impl Mailtrap {
             capabilities: Capabilities {
                 message_bytes_max: MESSAGE_BYTES_MAX,
                 recipients_max: RECIPIENTS_MAX,
-                recipients: RecipientSource::Envelope,
                 envelope_sender: false,
                 smtputf8: false,
                 eight_bit: true,

@@ -5,8 +5,7 @@ use http::Method;
 use http::header::{HeaderMap, HeaderName};
 use jiff::Timestamp;
 use malote_core::provider::{
-    About, Account, Capabilities, Finding, Outgoing, RecipientSource, SendError, SendReport,
-    Verdict, bounded,
+    About, Account, Capabilities, Finding, Outgoing, SendError, SendReport, Verdict, bounded,
 };
 
 use super::classify::{self, Outcome};
@@ -39,7 +38,6 @@ impl Postal {
             capabilities: Capabilities {
                 message_bytes_max: MESSAGE_BYTES_MAX,
                 recipients_max: RECIPIENTS_MAX,
-                recipients: RecipientSource::Envelope,
                 // It is kept with the message, and a return path of Postal's own leaves.
                 envelope_sender: false,
                 smtputf8: false,

@@ -17,9 +17,7 @@ use jiff::Timestamp;
 use malote_core::clock::Clock;
 use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
-use malote_core::provider::{
-    Account, Capabilities, Finding, Outgoing, RecipientSource, SendError, SendReport,
-};
+use malote_core::provider::{Account, Capabilities, Finding, Outgoing, SendError, SendReport};
 
 pub(crate) use config::PostmarkConfig;
 pub(crate) use errors::DOCUMENTED;
@@ -82,7 +80,6 @@ const fn capabilities() -> Capabilities {
     Capabilities {
         message_bytes_max: MESSAGE_BYTES_MAX,
         recipients_max: RECIPIENTS_MAX,
-        recipients: RecipientSource::Envelope,
         envelope_sender: false,
         smtputf8: false,
         eight_bit: true,

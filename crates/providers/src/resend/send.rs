@@ -7,8 +7,7 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use http::{HeaderValue, Method};
 use jiff::Timestamp;
 use malote_core::provider::{
-    Account, Capabilities, Finding, Outgoing, RecipientSource, SendError, SendReport,
-    report_for_all,
+    Account, Capabilities, Finding, Outgoing, SendError, SendReport, report_for_all,
 };
 use sha2::{Digest, Sha256};
 
@@ -37,7 +36,6 @@ impl Resend {
             capabilities: Capabilities {
                 message_bytes_max: REQUEST_BYTES_MAX as u64,
                 recipients_max: RECIPIENTS_MAX,
-                recipients: RecipientSource::Envelope,
                 envelope_sender: false,
                 smtputf8: false,
                 eight_bit: true,

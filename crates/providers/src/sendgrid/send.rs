@@ -7,8 +7,7 @@ use http::Method;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use jiff::Timestamp;
 use malote_core::provider::{
-    Account, Capabilities, Finding, Outgoing, RecipientSource, SendError, SendReport,
-    report_for_all,
+    Account, Capabilities, Finding, Outgoing, SendError, SendReport, report_for_all,
 };
 
 use super::account;
@@ -39,7 +38,6 @@ impl Sendgrid {
             capabilities: Capabilities {
                 message_bytes_max: MESSAGE_BYTES_MAX,
                 recipients_max: RECIPIENTS_MAX,
-                recipients: RecipientSource::Envelope,
                 envelope_sender: false,
                 smtputf8: false,
                 eight_bit: true,

@@ -13,8 +13,8 @@ use jiff::{SignedDuration, Timestamp};
 use malote_core::clock::Clock;
 use malote_core::name::ProviderName;
 use malote_core::provider::{
-    Account, Capabilities, Outgoing, Provider, Receipt, RecipientSource, Reply, SendError,
-    SendReport, Verdict, report_for_all,
+    Account, Capabilities, Outgoing, Provider, Receipt, Reply, SendError, SendReport, Verdict,
+    report_for_all,
 };
 use malote_core::stream::Class;
 use serde::Serialize;
@@ -68,7 +68,6 @@ pub(super) const fn capabilities() -> Capabilities {
     Capabilities {
         message_bytes_max: MESSAGE_BYTES_MAX,
         recipients_max: RECIPIENTS_MAX,
-        recipients: RecipientSource::Envelope,
         envelope_sender: false,
         smtputf8: false,
         eight_bit: true,

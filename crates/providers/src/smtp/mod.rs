@@ -31,8 +31,8 @@ use malote_core::fault::ConfigFault;
 use malote_core::message::has_bare_cr_lf;
 use malote_core::name::ProviderName;
 use malote_core::provider::{
-    Account, Capabilities, Fault, Outgoing, Provider, RecipientSource, Reply, SendError,
-    SendReport, Verdict, report_for_all,
+    Account, Capabilities, Fault, Outgoing, Provider, Reply, SendError, SendReport, Verdict,
+    report_for_all,
 };
 
 use self::config::Settings;
@@ -86,7 +86,6 @@ impl SmtpProvider {
             capabilities: Capabilities {
                 message_bytes_max: settings.message_bytes_max,
                 recipients_max: settings.recipients_max,
-                recipients: RecipientSource::Envelope,
                 envelope_sender: settings.endpoint.dialect.keeps_mail_from,
                 // Whether the server can is known only when it has answered EHLO.
                 smtputf8: true,

@@ -4,9 +4,7 @@ use async_trait::async_trait;
 use http::Method;
 use http::header::{HeaderMap, HeaderName};
 use jiff::Timestamp;
-use malote_core::provider::{
-    Account, Capabilities, Finding, Outgoing, RecipientSource, SendError, SendReport,
-};
+use malote_core::provider::{Account, Capabilities, Finding, Outgoing, SendError, SendReport};
 use serde_json::{Value, json};
 
 use super::account::{self, Cycle, Domains, Keys, SingleSenders, Told};
@@ -29,7 +27,6 @@ impl Smtp2go {
             capabilities: Capabilities {
                 message_bytes_max: MESSAGE_BYTES_MAX,
                 recipients_max: RECIPIENTS_MAX,
-                recipients: RecipientSource::Envelope,
                 envelope_sender: false,
                 smtputf8: false,
                 eight_bit: true,

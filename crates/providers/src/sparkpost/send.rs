@@ -7,8 +7,7 @@ use http::Method;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use malote_core::provider::{
-    About, Account, Capabilities, Finding, Outgoing, RecipientSource, Reply, SendError, SendReport,
-    Verdict,
+    About, Account, Capabilities, Finding, Outgoing, Reply, SendError, SendReport, Verdict,
 };
 
 use super::account::{self, Told};
@@ -36,7 +35,6 @@ impl Sparkpost {
         let capabilities = Capabilities {
             message_bytes_max: MESSAGE_BYTES_MAX,
             recipients_max: RECIPIENTS_MAX,
-            recipients: RecipientSource::Envelope,
             // `return_path` needs a domain of its own and loses its local part.
             envelope_sender: false,
             smtputf8: false,

@@ -1,6 +1,6 @@
 //! Every fault of a configuration, with its path and its message.
 
-use malote_core::provider::{Capabilities, RecipientSource};
+use malote_core::provider::Capabilities;
 use malote_core::stream::Class;
 use serde::Deserialize;
 
@@ -15,7 +15,6 @@ pub(crate) fn able() -> Capabilities {
     Capabilities {
         message_bytes_max: 10 << 20,
         recipients_max: 50,
-        recipients: RecipientSource::Envelope,
         envelope_sender: true,
         smtputf8: true,
         eight_bit: true,

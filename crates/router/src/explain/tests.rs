@@ -42,7 +42,6 @@ fn explained(router: &Router) -> Explanation {
         campaign: message.campaign(),
         size_bytes: message.size_bytes,
         recipients_in_call: 1,
-        has_all_recipients: true,
         needs_smtputf8: false,
     };
     let plan = router.plan(

@@ -25,7 +25,6 @@ fn able() -> Capabilities {
     Capabilities {
         message_bytes_max: 1_000,
         recipients_max: 10,
-        recipients: RecipientSource::Envelope,
         envelope_sender: true,
         smtputf8: true,
         eight_bit: true,
@@ -96,7 +95,6 @@ impl Mail {
             campaign: self.campaign.as_deref(),
             size_bytes: 1_000,
             recipients_in_call: 1,
-            has_all_recipients: false,
             needs_smtputf8: false,
         }
     }
@@ -291,26 +289,21 @@ fn a_route_that_is_gone_is_replaced_by_the_streams() {
     assert!(!plan.fits_nowhere(), "another configuration may carry it");
 }
 
-/// Providers `env` (takes the envelope), `hdr` (reads To and Cc) and `ascii` (no SMTPUTF8).
-fn router_of_three_abilities() -> Router {
+/// Providers `any` and `ascii` (no SMTPUTF8).
+fn router_of_two_abilities() -> Router {
     let provider = |capabilities| RouterProvider {
         pools: BTreeSet::new(),
         capabilities,
         cost_per_thousand: None,
-    };
-    let by_headers = Capabilities {
-        recipients: RecipientSource::Headers,
-        ..able()
     };
     let ascii_only = Capabilities {
         smtputf8: false,
         ..able()
     };
     compiled(
-        "main = { strategy = 'failover', targets = [{provider='env'}, {provider='hdr'}, {provider='ascii'}] }",
+        "main = { strategy = 'failover', targets = [{provider='any'}, {provider='ascii'}] }",
         [
-            ("env".try_into().unwrap(), provider(able())),
-            ("hdr".try_into().unwrap(), provider(by_headers)),
+            ("any".try_into().unwrap(), provider(able())),
             ("ascii".try_into().unwrap(), provider(ascii_only)),
         ]
         .into(),
@@ -319,7 +312,7 @@ fn router_of_three_abilities() -> Router {
 
 #[test]
 fn a_target_that_cannot_carry_the_message_is_excluded_with_the_reason() {
-    let router = router_of_three_abilities();
+    let router = router_of_two_abilities();
     let mail = Mail::to("joao@dest.example");
     let excluded = |facts: &PlanFacts<'_>| {
         let plan = router.plan(&main_route(), facts, &Health::new(), Draw::default());
@@ -330,17 +323,13 @@ fn a_target_that_cannot_carry_the_message_is_excluded_with_the_reason() {
             .collect();
         (words, plan.fits_nowhere())
     };
-    let whole = PlanFacts {
-        has_all_recipients: true,
-        ..mail.facts()
-    };
+    let fits = mail.facts();
     let cases = [
-        (whole, "", false),
-        (mail.facts(), "hdr headers_need_all_recipients", false),
+        (fits, "", false),
         (
             PlanFacts {
                 needs_smtputf8: true,
-                ..whole
+                ..fits
             },
             "ascii no_smtputf8",
             false,
@@ -348,17 +337,17 @@ fn a_target_that_cannot_carry_the_message_is_excluded_with_the_reason() {
         (
             PlanFacts {
                 size_bytes: 1_001,
-                ..whole
+                ..fits
             },
-            "ascii too_large, env too_large, hdr too_large",
+            "any too_large, ascii too_large",
             true,
         ),
         (
             PlanFacts {
                 recipients_in_call: 11,
-                ..whole
+                ..fits
             },
-            "ascii too_many_recipients, env too_many_recipients, hdr too_many_recipients",
+            "any too_many_recipients, ascii too_many_recipients",
             true,
         ),
     ];
