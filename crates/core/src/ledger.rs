@@ -1,12 +1,14 @@
 //! The port through which a message's life is read, and a message taken back.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 use crate::address::EmailAddress;
 use crate::event::{Blame, EventKind, State};
+use crate::feed::{EventId, FeedPage, FeedQuery};
 use crate::id::{DeliveryId, MessageId};
 use crate::name::{CredentialName, MailboxProvider, PoolName, ProviderName, RouteName, StreamName};
 use crate::provider::Reply;
@@ -41,6 +43,28 @@ pub trait Ledger: Send + Sync {
         id: MessageId,
         owner: Option<&CredentialName>,
     ) -> Result<Cancelled, LedgerFault>;
+
+    /// Events in the order in which they became durable.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    async fn feed(&self, query: &FeedQuery) -> Result<FeedPage, LedgerFault>;
+
+    /// What services told of the message's events, as they told it: for the operator. Empty for
+    /// a message that is not there.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    async fn raw_events(&self, id: MessageId) -> Result<Vec<RawEvent>, LedgerFault>;
+}
+
+/// What a service told of one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawEvent {
+    /// Which event.
+    pub id: EventId,
+    /// The service's own octets: JSON, a form, or a report's text.
+    pub raw: Bytes,
 }
 
 /// Why the ledger could not answer.

@@ -375,6 +375,7 @@ fn record(
         message_id_header: prepared.message_id(id, &way.policy.bounds.hostname),
         campaign: way.facts.campaign().map(str::to_owned),
         tracking_hash: prepared.tracking_hash.clone(),
+        one_click: prepared.one_click.clone(),
         tags: submission.tags.clone(),
         metadata: submission.metadata.clone(),
         dsn: submission.dsn.clone(),

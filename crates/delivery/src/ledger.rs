@@ -2,8 +2,11 @@
 
 use async_trait::async_trait;
 use malote_core::event::State;
+use malote_core::feed::{FeedPage, FeedQuery};
 use malote_core::id::MessageId;
-use malote_core::ledger::{Cancelled, Ledger, LedgerFault, MessageView, Search, SearchPage};
+use malote_core::ledger::{
+    Cancelled, Ledger, LedgerFault, MessageView, RawEvent, Search, SearchPage,
+};
 use malote_core::name::CredentialName;
 use malote_store::{QueueFilter, StoreError};
 
@@ -49,6 +52,14 @@ impl Ledger for Engine {
             cancelled: count(moved.len()),
             too_late: count(too_late),
         })
+    }
+
+    async fn feed(&self, query: &FeedQuery) -> Result<FeedPage, LedgerFault> {
+        self.spool.feed(query).await.map_err(fault)
+    }
+
+    async fn raw_events(&self, id: MessageId) -> Result<Vec<RawEvent>, LedgerFault> {
+        self.spool.raw_events(id).await.map_err(fault)
     }
 }
 

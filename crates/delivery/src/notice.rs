@@ -142,6 +142,7 @@ fn notice_record(
         message_id_header: notice.message_id.clone(),
         campaign: None,
         tracking_hash: None,
+        one_click: None,
         tags: Vec::new(),
         metadata: BTreeMap::new(),
         dsn: DsnParameters::default(),

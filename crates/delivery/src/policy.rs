@@ -7,6 +7,7 @@ use std::time::Duration;
 use malote_core::credential::Credentials;
 use malote_core::limits::{Limits, Warmup};
 use malote_core::name::{PoolName, ProviderName, StreamName, TargetName};
+use malote_core::outlet::Outlet;
 use malote_core::provider::Provider;
 use malote_core::stream::{Class, Stream};
 use malote_router::Router;
@@ -22,6 +23,8 @@ pub struct Policy {
     pub providers: BTreeMap<ProviderName, ProviderEntry>,
     /// The credentials, as they are in force with the rest.
     pub credentials: Arc<Credentials>,
+    /// Who is told of events, besides those who ask.
+    pub outlets: Vec<Arc<dyn Outlet>>,
     /// Bounds of the engine.
     pub bounds: Bounds,
 }

@@ -14,6 +14,9 @@ use crate::intake::is_internal;
 /// RFC 5321 6.3 asks for a limit of at least 100.
 const RECEIVED_FIELDS_MAX: usize = 100;
 
+/// Longest one-click address kept, in octets.
+const ONE_CLICK_BYTES_MAX: usize = 2_048;
+
 /// A submission whose header has been read and judged.
 pub(crate) struct Prepared {
     /// The address that From will hold.
@@ -22,6 +25,8 @@ pub(crate) struct Prepared {
     pub(crate) headers: Vec<(String, String)>,
     /// Mautic's tracking hash.
     pub(crate) tracking_hash: Option<String>,
+    /// Where List-Unsubscribe takes one-click posts.
+    pub(crate) one_click: Option<String>,
     /// The client's `X-Malote-Idempotency-Key`.
     pub(crate) idempotency_key: Option<String>,
     header: Header,
@@ -82,6 +87,7 @@ pub(crate) fn prepare(submission: &Submission) -> Result<Prepared, Refusal> {
     Ok(Prepared {
         from,
         tracking_hash: tracking_hash(submission, &header),
+        one_click: one_click(&header),
         idempotency_key: idempotency_key.filter(|key| !key.is_empty()),
         headers,
         given_message_id: given_message_id.filter(|id| !id.is_empty()),
@@ -127,6 +133,27 @@ fn tracking_hash(submission: &Submission, header: &Header) -> Option<String> {
     of_field
         .or_else(|| mail_from.and_then(header::mautic_hash))
         .map(str::to_owned)
+}
+
+/// The first https address of List-Unsubscribe (RFC 2369 3.2), if List-Unsubscribe-Post says that it
+/// takes one-click posts (RFC 8058 3.1).
+fn one_click(header: &Header) -> Option<String> {
+    let post = header.first("List-Unsubscribe-Post")?;
+    if !post
+        .trim()
+        .eq_ignore_ascii_case("List-Unsubscribe=One-Click")
+    {
+        return None;
+    }
+    let list = header.first("List-Unsubscribe")?;
+    // A long address may be folded: within the brackets white space means nothing.
+    let address = |part: &str| {
+        let inside = part.split_once('>')?.0;
+        let url: String = inside.split_ascii_whitespace().collect();
+        let is_https = url.get(..8)?.eq_ignore_ascii_case("https://");
+        (is_https && url.len() <= ONE_CLICK_BYTES_MAX).then_some(url)
+    };
+    list.split('<').skip(1).find_map(address)
 }
 
 /// The trace field that SMTP ingress has put in front.
@@ -247,6 +274,45 @@ mod tests {
         }
         for there in ["X-EMAIL-ID: 7", "Date: ", "Message-ID: <", "\r\n\r\nhi\r\n"] {
             assert!(text.contains(there), "{there} not in {text}");
+        }
+    }
+
+    #[test]
+    fn a_one_click_address_is_kept_only_where_both_fields_say_so() {
+        let post = "List-Unsubscribe-Post: List-Unsubscribe=One-Click\n";
+        let long = format!(
+            "List-Unsubscribe: <https://m.example/{}>\n",
+            "u".repeat(2_048)
+        );
+        for (fields, wanted) in [
+            (
+                format!("List-Unsubscribe: <mailto:u@m.example>, <https://m.example/u/1>\n{post}"),
+                Some("https://m.example/u/1"),
+            ),
+            (
+                format!("{post}List-Unsubscribe: <HTTPS://m.example/u/\n 1?a,b>\n"),
+                Some("HTTPS://m.example/u/1?a,b"),
+            ),
+            ("List-Unsubscribe: <https://m.example/u/1>\n".into(), None),
+            (
+                format!("List-Unsubscribe: <http://m.example/u/1>\n{post}"),
+                None,
+            ),
+            (
+                format!("List-Unsubscribe: https://m.example/u/1\n{post}"),
+                None,
+            ),
+            (
+                "List-Unsubscribe-Post: yes\nList-Unsubscribe: <https://m.example/1>\n".into(),
+                None,
+            ),
+            (format!("{long}{post}"), None),
+            (post.into(), None),
+        ] {
+            let body = format!("From: a@own.example\n{fields}\nhi\n");
+            let submission = submission(&body, smtp(), OnForeignFrom::Reject);
+            let prepared = prepare(&submission).unwrap_or_else(|refusal| panic!("{refusal}"));
+            assert_eq!(prepared.one_click.as_deref(), wanted, "{fields}");
         }
     }
 

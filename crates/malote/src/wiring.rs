@@ -39,6 +39,7 @@ pub(crate) fn in_force(config: Config) -> InForce {
             .collect(),
         router: config.router,
         credentials: Arc::clone(&credentials),
+        outlets: config.outlets,
         bounds,
     };
     InForce {

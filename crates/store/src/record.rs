@@ -85,6 +85,9 @@ pub struct MessageRecord {
     pub campaign: Option<String>,
     /// Mautic's tracking hash, read from Return-Path or MAIL FROM.
     pub tracking_hash: Option<String>,
+    /// The https address of List-Unsubscribe, if List-Unsubscribe-Post says that it takes one-click
+    /// posts (RFC 8058); at most 2,048 octets.
+    pub one_click: Option<String>,
     /// Tags.
     pub tags: Vec<String>,
     /// Metadata.

@@ -4,8 +4,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 use malote_core::event::{ProviderEvent, State};
+use malote_core::feed::{FeedPage, FeedQuery};
 use malote_core::id::{DeliveryId, MessageId};
-use malote_core::ledger::{MessageView, Search, SearchPage};
+use malote_core::ledger::{MessageView, RawEvent, Search, SearchPage};
 use malote_core::name::{CredentialName, ProviderName};
 
 use crate::record::{
@@ -161,6 +162,23 @@ pub trait Spool: Send + Sync {
     /// # Errors
     /// If the store cannot be read.
     async fn view(&self, id: MessageId) -> Result<Option<MessageView>, StoreError>;
+
+    /// Events in the order in which they became durable. Every event of a timeline is in the feed
+    /// from the commit that wrote it until its message goes, but for those of mail that the
+    /// gateway itself made. A call looks at a bounded number of events; a reader that goes on from
+    /// [`FeedPage::next`] misses nothing and sees nothing twice, whatever is written meanwhile.
+    /// Places given out before a restore from a backup are never given out again.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    async fn feed(&self, query: &FeedQuery) -> Result<FeedPage, StoreError>;
+
+    /// What services told of a message's events, as they told it: where
+    /// [`ProviderEvent::raw`] was not empty.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    async fn raw_events(&self, id: MessageId) -> Result<Vec<RawEvent>, StoreError>;
 
     /// Deliveries, newest message first.
     ///

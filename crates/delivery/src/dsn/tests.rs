@@ -28,6 +28,7 @@ fn record(mail_from: Option<&str>) -> MessageRecord {
         message_id_header: "<orig@shop.example>".into(),
         campaign: None,
         tracking_hash: None,
+        one_click: None,
         tags: Vec::new(),
         metadata: BTreeMap::new(),
         dsn: DsnParameters::default(),

@@ -115,6 +115,7 @@ impl Setup {
                 .map(|(name, p)| (name, self.entry(p)))
                 .collect(),
             credentials: Arc::new(Credentials::new([credential()])),
+            outlets: Vec::new(),
             bounds: self.bounds.clone(),
         }
     }

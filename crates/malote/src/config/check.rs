@@ -98,6 +98,7 @@ impl Tables {
             router: router?,
             router_config,
             providers: providers?,
+            outlets: Vec::new(),
             delivery: raw.delivery,
             retention: raw.retention,
             log: raw.log,

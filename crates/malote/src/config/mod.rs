@@ -30,6 +30,7 @@ use malote_core::clock::Clock;
 use malote_core::credential::Credentials;
 use malote_core::limits::{Limits, Warmup};
 use malote_core::name::{PoolName, ProviderName, StreamName};
+use malote_core::outlet::Outlet;
 use malote_core::stream::Stream;
 use malote_delivery::{Bounds, ProviderEntry};
 use malote_ingress::http::HttpConfig;
@@ -62,6 +63,8 @@ pub struct Config {
     pub router_config: RouterConfig,
     /// `[providers.NAME]`, ready for use. Nothing has been connected to.
     pub providers: BTreeMap<ProviderName, ConfiguredProvider>,
+    /// Who is told of events: the outlets of every credential.
+    pub outlets: Vec<Arc<dyn Outlet>>,
     /// `[delivery]`.
     pub delivery: DeliveryConfig,
     /// `[retention]`.

@@ -73,6 +73,7 @@ pub fn message(lane: LaneId, now: Timestamp, recipients: &[&str]) -> NewMessage 
         message_id_header: "<1@shop.test>".into(),
         campaign: None,
         tracking_hash: None,
+        one_click: None,
         tags: Vec::new(),
         metadata: BTreeMap::new(),
         dsn: DsnParameters::default(),

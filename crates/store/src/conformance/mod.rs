@@ -9,6 +9,7 @@ pub mod mail;
 pub mod shared;
 pub mod spool_accept;
 pub mod spool_events;
+pub mod spool_feed;
 pub mod spool_moves;
 pub mod spool_queue;
 pub mod spool_read;
@@ -42,6 +43,15 @@ macro_rules! conformance_spool {
             a_provider_s_id_finds_the_recipient_it_is_about,
             an_event_that_overtakes_its_settlement_is_kept,
             unreadable_parts_are_kept,
+        );
+        $crate::conformance_tests!($new, spool_feed:
+            every_event_of_a_timeline_is_in_the_feed_in_the_order_of_commits,
+            an_event_of_the_feed_tells_its_message_and_attempt,
+            a_feed_is_filtered_by_every_condition,
+            a_reader_that_goes_on_misses_nothing_and_sees_nothing_twice,
+            the_gateway_s_own_mail_is_not_in_the_feed,
+            retention_takes_events_out_of_the_feed_and_never_gives_a_place_twice,
+            what_a_service_told_is_kept_beside_the_event,
         );
         $crate::conformance_tests!($new, spool_moves:
             an_operator_cancels_holds_and_releases,

@@ -127,9 +127,9 @@ fn insert_message(tx: &mut Tx<'_>, pk: i64, one: &Prepared) -> Result<(), Fault>
             "INSERT INTO messages (pk, id, credential, channel, stream, class, stream_reason,
                 mail_from, from_address, message_id_header, campaign, tracking_hash, extra,
                 size_bytes, accepted_at, expires_at, check_at, deliveries, unsettled, settled_at,
-                body_place, body_sum)
+                body_place, body_sum, one_click)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?16,
-                ?17, ?18, ?19, ?20, ?21)",
+                ?17, ?18, ?19, ?20, ?21, ?22)",
         )?
         .execute(params![
             pk,
@@ -153,6 +153,7 @@ fn insert_message(tx: &mut Tx<'_>, pk: i64, one: &Prepared) -> Result<(), Fault>
             settled_at,
             one.place.number(),
             one.sum,
+            record.one_click,
         ])?;
     Ok(())
 }
@@ -184,7 +185,7 @@ fn insert_delivery(
         ])?;
     tx.memory.count(delivery.lane.0, delivery.state, 1);
     for event in &delivery.events {
-        timeline::write_event(tx.conn, pk, event)?;
+        timeline::write_event(tx, pk, event)?;
     }
     Ok(())
 }

@@ -12,10 +12,15 @@ use crate::StoreError;
 use crate::config::SqliteConfig;
 use crate::sqlite::body::{entries, sync_dir, write_synced};
 use crate::sqlite::fault::{Fault, of_io};
+use crate::sqlite::writer::{self, NEXT_FEED};
 use crate::sqlite::{SqliteStore, columns, key, prepare_files, schema};
 
 /// The database's name in a backup's directory; the rest stands beside it as it does in a store.
 const NAME: &str = "malote.db";
+
+/// Places of the feed that a restore leaves out: more than can have been given out since the
+/// backup, so that who went on from one of them misses nothing that comes now.
+const FEED_LEAP: i64 = 1 << 40;
 
 /// What a backup holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,14 +119,25 @@ fn restore_files(
 fn hold_pending(conn: &mut Connection, now: Timestamp) -> Result<u64, Fault> {
     let tx = conn.transaction()?;
     let pending = "state IN (0, 1, 2, 5)";
+    let next = writer::next_id(&tx, "SELECT max(id) FROM feed", NEXT_FEED)? + FEED_LEAP;
+    tx.execute(
+        "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2",
+        params![NEXT_FEED, next],
+    )?;
     tx.execute(
         &format!(
-            "INSERT INTO events (delivery, seq, at, kind, detail)
-             SELECT d.id, coalesce((SELECT max(seq) FROM events WHERE delivery = d.id), 0) + 1,
-                ?1, 'held', 'restored from a backup: it may have been sent since'
+            "INSERT INTO feed (id, delivery, seq, at)
+             SELECT ?2 + row_number() OVER (ORDER BY d.id), d.id,
+                coalesce((SELECT max(seq) FROM events WHERE delivery = d.id), 0) + 1, ?1
              FROM deliveries d WHERE {pending}"
         ),
-        params![columns::micros(now)],
+        params![columns::micros(now), next],
+    )?;
+    tx.execute(
+        "INSERT INTO events (delivery, seq, at, kind, detail, feed)
+         SELECT delivery, seq, at, 'held', 'restored from a backup: it may have been sent since', id
+         FROM feed WHERE id > ?1",
+        [next],
     )?;
     let held = tx.execute(
         &format!(

@@ -65,12 +65,14 @@ fn apply_one(
     }
     let line = Line {
         at: event.at,
+        durable_at: now,
         kind: &event.kind,
         blame: event.blame,
         provider: Some(provider),
         detail: &event.detail,
+        raw: &event.raw,
     };
-    timeline::write(tx.conn, pk, &line)?;
+    timeline::write(tx, pk, &line)?;
     Ok(Some(before))
 }
 

@@ -323,7 +323,7 @@ pub(crate) fn set_aside(
         provider: None,
         detail: reason,
     };
-    timeline::write_event(tx.conn, pk, &event)
+    timeline::write_event(tx, pk, &event)
 }
 
 /// A lease read back: what can be sent, and what cannot even be read, with the reason.

@@ -9,6 +9,7 @@ mod body;
 mod columns;
 mod events;
 mod fault;
+mod feed;
 mod filter;
 mod key;
 mod lease;

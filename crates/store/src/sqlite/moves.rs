@@ -229,12 +229,14 @@ fn move_one(tx: &mut Tx<'_>, row: &DeliveryRow, action: &Move) -> Result<bool, F
     timeline::moved(tx, row.pk, from, to, action.now)?;
     let line = Line {
         at: action.now,
+        durable_at: action.now,
         kind: &action.event()?,
         blame: None,
         provider: None,
         detail: &action.reason,
+        raw: &[],
     };
-    timeline::write(tx.conn, row.pk, &line)?;
+    timeline::write(tx, row.pk, &line)?;
     Ok(true)
 }
 

@@ -109,12 +109,14 @@ fn expire_delivery(tx: &mut Tx<'_>, pk: i64, now: Timestamp) -> Result<Option<Le
     timeline::moved(tx, pk, from, to, now)?;
     let line = Line {
         at: now,
+        durable_at: now,
         kind: &EventKind::Expired,
         blame: None,
         provider: None,
         detail: "waited longer than its stream allows",
+        raw: &[],
     };
-    timeline::write(tx.conn, pk, &line)?;
+    timeline::write(tx, pk, &line)?;
     Ok(Some(before))
 }
 
@@ -191,7 +193,15 @@ fn drop_message(conn: &Connection, pk: i64) -> Result<(), Fault> {
         conn.prepare_cached("UPDATE counters SET n = n - 1 WHERE lane = ?1 AND state = ?2")?
             .execute([lane, state])?;
     }
+    // Places in the feed are never given out twice either.
     for sql in [
+        "DELETE FROM raw_events WHERE feed IN
+            (SELECT feed FROM events WHERE delivery BETWEEN ?1 AND ?2)",
+        "DELETE FROM feed WHERE id IN
+            (SELECT feed FROM events WHERE delivery BETWEEN ?1 AND ?2)",
+        "INSERT INTO meta (key, value) SELECT 'next_feed', coalesce(max(feed), 0) + 1
+            FROM events WHERE delivery BETWEEN ?1 AND ?2
+         ON CONFLICT (key) DO UPDATE SET value = max(value, excluded.value)",
         "DELETE FROM attempts WHERE delivery BETWEEN ?1 AND ?2",
         "DELETE FROM events WHERE delivery BETWEEN ?1 AND ?2",
     ] {

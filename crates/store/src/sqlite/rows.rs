@@ -62,7 +62,7 @@ pub(crate) fn tags(conn: &Connection, pk: i64) -> Result<Vec<String>, Fault> {
 
 const MESSAGE: &str = "SELECT pk, id, credential, channel, stream, class, stream_reason, mail_from,
         from_address, message_id_header, campaign, tracking_hash, extra, size_bytes, accepted_at,
-        expires_at, deliveries, body_place, body_sum
+        expires_at, deliveries, body_place, body_sum, one_click
      FROM messages WHERE ";
 
 /// A message's row.
@@ -125,6 +125,7 @@ fn message_row(row: &Row<'_>) -> Result<MessageRow, Fault> {
         message_id_header: row.get(9)?,
         campaign: row.get(10)?,
         tracking_hash: row.get(11)?,
+        one_click: row.get(19)?,
         tags: extra.tags,
         metadata: extra.metadata,
         dsn: extra.dsn,

@@ -82,7 +82,7 @@ fn settle_one(
         write_outcome(tx.conn, row.pk, attempt)?;
     }
     for event in &one.events {
-        timeline::write_event(tx.conn, row.pk, event)?;
+        timeline::write_event(tx, row.pk, event)?;
     }
     Ok(())
 }

@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 use malote_core::event::{ProviderEvent, State};
+use malote_core::feed::{FeedPage, FeedQuery};
 use malote_core::id::{DeliveryId, MessageId};
-use malote_core::ledger::{MessageView, Search, SearchPage};
+use malote_core::ledger::{MessageView, RawEvent, Search, SearchPage};
 use malote_core::name::{CredentialName, ProviderName};
 use rusqlite::{OptionalExtension, params};
 
@@ -19,7 +20,7 @@ use crate::sqlite::moves::{self, Move};
 use crate::sqlite::queue::{Operation, Queue, Queued, Urgency};
 use crate::sqlite::settle::SETTLEMENT_BYTES;
 use crate::sqlite::writer::Tx;
-use crate::sqlite::{Load, SqliteStore, columns, events, retain, rows, search, settle, view};
+use crate::sqlite::{Load, SqliteStore, columns, events, feed, retain, rows, search, settle, view};
 use crate::{
     AcceptOutcome, AttemptStart, IdempotencyRecord, Lane, LaneDepth, LaneId, Leased, LeasedMessage,
     MessageRecord, NewMessage, NodeSession, PendingAttempt, QueueFilter, QueueStats, Settlement,
@@ -212,6 +213,15 @@ impl Spool for SqliteStore {
         let (query, key) = (query.clone(), self.inner.key.clone());
         self.read(move |conn| search::search(conn, &key, &query))
             .await
+    }
+
+    async fn feed(&self, query: &FeedQuery) -> Result<FeedPage, StoreError> {
+        let (query, key) = (query.clone(), self.inner.key.clone());
+        self.read(move |conn| feed::read(conn, &key, &query)).await
+    }
+
+    async fn raw_events(&self, id: MessageId) -> Result<Vec<RawEvent>, StoreError> {
+        self.read(move |conn| feed::raw(conn, id)).await
     }
 
     async fn move_deliveries(

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use malote_core::event::{Blame, EventKind, State};
 use malote_core::name::ProviderName;
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
 use crate::EventRecord;
 use crate::sqlite::columns::{message_pk, micros};
@@ -64,49 +64,70 @@ pub(crate) fn moved(
     Ok(())
 }
 
-/// Writes an event behind the ones that the delivery has.
+/// Writes an event behind the ones that the delivery has, and behind all others in the feed.
 pub(crate) fn write_event(
-    conn: &Connection,
+    tx: &mut Tx<'_>,
     delivery_pk: i64,
     event: &EventRecord,
 ) -> Result<(), Fault> {
     write(
-        conn,
+        tx,
         delivery_pk,
         &Line {
             at: event.at,
+            durable_at: event.at,
             kind: &event.kind,
             blame: event.blame,
             provider: event.provider.as_ref(),
             detail: &event.detail,
+            raw: &[],
         },
     )
 }
 
 /// An event, borrowed.
 pub(crate) struct Line<'a> {
+    /// By the clock of who told.
     pub(crate) at: Timestamp,
+    /// By ours.
+    pub(crate) durable_at: Timestamp,
     pub(crate) kind: &'a EventKind,
     pub(crate) blame: Option<Blame>,
     pub(crate) provider: Option<&'a ProviderName>,
     pub(crate) detail: &'a str,
+    /// What a service told, as it told it; empty if nothing is kept of it.
+    pub(crate) raw: &'a [u8],
 }
 
-/// Writes an event behind the ones that the delivery has.
-pub(crate) fn write(conn: &Connection, delivery_pk: i64, line: &Line<'_>) -> Result<(), Fault> {
+/// Writes an event behind the ones that the delivery has, and behind all others in the feed.
+pub(crate) fn write(tx: &mut Tx<'_>, delivery_pk: i64, line: &Line<'_>) -> Result<(), Fault> {
+    let feed = tx.memory.next_feed();
     // Not INSERT from SELECT, which makes SQLite build a temporary table: it reads and writes one.
-    conn.prepare_cached(
-        "INSERT INTO events (delivery, seq, at, kind, blame, provider, detail)
-         VALUES (?1, (SELECT coalesce(max(seq), 0) + 1 FROM events WHERE delivery = ?1),
-            ?2, ?3, ?4, ?5, ?6)",
-    )?
-    .execute(params![
-        delivery_pk,
-        micros(line.at),
-        line.kind.as_str(),
-        line.blame.map(Blame::as_str),
-        line.provider.map(ProviderName::as_str),
-        line.detail,
-    ])?;
+    tx.conn
+        .prepare_cached(
+            "INSERT INTO events (delivery, seq, at, kind, blame, provider, detail, feed)
+             VALUES (?1, (SELECT coalesce(max(seq), 0) + 1 FROM events WHERE delivery = ?1),
+                ?2, ?3, ?4, ?5, ?6, ?7)",
+        )?
+        .execute(params![
+            delivery_pk,
+            micros(line.at),
+            line.kind.as_str(),
+            line.blame.map(Blame::as_str),
+            line.provider.map(ProviderName::as_str),
+            line.detail,
+            feed,
+        ])?;
+    tx.conn
+        .prepare_cached(
+            "INSERT INTO feed (id, delivery, seq, at)
+             VALUES (?1, ?2, (SELECT max(seq) FROM events WHERE delivery = ?2), ?3)",
+        )?
+        .execute([feed, delivery_pk, micros(line.durable_at)])?;
+    if !line.raw.is_empty() {
+        tx.conn
+            .prepare_cached("INSERT INTO raw_events (feed, raw) VALUES (?1, ?2)")?
+            .execute(params![feed, line.raw])?;
+    }
     Ok(())
 }

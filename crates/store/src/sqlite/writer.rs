@@ -36,6 +36,8 @@ pub(crate) struct Tx<'a> {
 pub(crate) struct Memory {
     /// The row id of the next message.
     next_message: i64,
+    /// The next place in the feed.
+    next_feed: i64,
     /// Counts leases, to let new mail and backlog begin in turn.
     pub(crate) leases: u64,
     /// Changes of the counters by lane and state, written before the commit.
@@ -46,18 +48,9 @@ pub(crate) struct Memory {
 
 impl Memory {
     pub(crate) fn load(conn: &Connection) -> rusqlite::Result<Self> {
-        let last = conn.query_row("SELECT max(pk) FROM messages", [], |row| {
-            row.get::<_, Option<i64>>(0)
-        })?;
-        let kept = conn
-            .query_row(
-                "SELECT value FROM meta WHERE key = 'next_message'",
-                [],
-                |row| row.get::<_, i64>(0),
-            )
-            .optional()?;
         Ok(Self {
-            next_message: kept.unwrap_or(1).max(last.unwrap_or(0) + 1),
+            next_message: next_id(conn, "SELECT max(pk) FROM messages", "next_message")?,
+            next_feed: next_id(conn, "SELECT max(id) FROM feed", NEXT_FEED)?,
             ..Self::default()
         })
     }
@@ -67,6 +60,13 @@ impl Memory {
         let pk = self.next_message;
         self.next_message += 1;
         pk
+    }
+
+    /// A place in the feed that no event had before.
+    pub(crate) fn next_feed(&mut self) -> i64 {
+        let place = self.next_feed;
+        self.next_feed += 1;
+        place
     }
 
     /// Notes that deliveries appeared in, or left, a state of a lane.
@@ -100,6 +100,20 @@ impl Memory {
         self.body_bytes = 0;
         Ok(())
     }
+}
+
+/// Under which the next place in the feed is kept where the last ones are gone.
+pub(crate) const NEXT_FEED: &str = "next_feed";
+
+/// A row id above every one that is there, and every one that retention took.
+pub(crate) fn next_id(conn: &Connection, last: &str, kept: &str) -> rusqlite::Result<i64> {
+    let last = conn.query_row(last, [], |row| row.get::<_, Option<i64>>(0))?;
+    let kept = conn
+        .query_row("SELECT value FROM meta WHERE key = ?1", [kept], |row| {
+            row.get::<_, i64>(0)
+        })
+        .optional()?;
+    Ok(kept.unwrap_or(1).max(last.unwrap_or(0) + 1))
 }
 
 /// The writing thread's own.

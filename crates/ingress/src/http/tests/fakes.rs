@@ -13,12 +13,13 @@ use malote_core::clock::FixedClock;
 use malote_core::credential::{
     BadRecipients, Credential, Credentials, OnFinalFailure, OnForeignFrom, ReceivedDetail,
 };
-use malote_core::event::{EventKind, ProviderEvent, State};
+use malote_core::event::{Blame, EventKind, ProviderEvent, State};
+use malote_core::feed::{EventId, FeedCursor, FeedEvent, FeedPage, FeedQuery};
 use malote_core::id::{DeliveryId, MessageId};
 use malote_core::intake::{Accepted, AcceptedRecipient, Intake, Refusal};
 use malote_core::ledger::{
-    AttemptView, Cancelled, DeliveryView, EventView, Ledger, LedgerFault, MessageView, Search,
-    SearchPage, SearchRow,
+    AttemptView, Cancelled, DeliveryView, EventView, Ledger, LedgerFault, MessageView, RawEvent,
+    Search, SearchPage, SearchRow,
 };
 use malote_core::message::Submission;
 use malote_core::name::{CredentialName, ProviderName};
@@ -118,6 +119,7 @@ impl Intake for FakeIntake {
 pub(crate) struct FakeLedger {
     pub(crate) known: MessageId,
     pub(crate) searches: Mutex<Vec<Search>>,
+    pub(crate) feeds: Mutex<Vec<FeedQuery>>,
 }
 
 impl FakeLedger {
@@ -221,6 +223,42 @@ impl Ledger for FakeLedger {
             cancelled: 1,
             too_late: 2,
         })
+    }
+
+    async fn feed(&self, query: &FeedQuery) -> Result<FeedPage, LedgerFault> {
+        self.feeds.lock().unwrap().push(query.clone());
+        let event = FeedEvent {
+            cursor: FeedCursor(7),
+            id: EventId {
+                delivery: self.delivery().id,
+                seq: 2,
+            },
+            kind: EventKind::Bounced,
+            blame: Some(Blame::MailboxFull),
+            at: NOW.parse().unwrap(),
+            credential: "shop".try_into().unwrap(),
+            stream: "transactional".try_into().unwrap(),
+            recipient: "ana@dest.example".into(),
+            mail_from: None,
+            provider: Some("ses".try_into().unwrap()),
+            pool: None,
+            provider_message_id: None,
+            reply: "552 full".into(),
+            tags: Vec::new(),
+            metadata: BTreeMap::new(),
+            campaign: None,
+            tracking_hash: None,
+            one_click: None,
+        };
+        Ok(FeedPage {
+            events: vec![event],
+            next: FeedCursor(7),
+            is_end: true,
+        })
+    }
+
+    async fn raw_events(&self, _: MessageId) -> Result<Vec<RawEvent>, LedgerFault> {
+        Err(LedgerFault::Unavailable)
     }
 }
 
@@ -329,6 +367,7 @@ impl Gateway {
         let ledger = Arc::new(FakeLedger {
             known: MessageId::new(NOW.parse().unwrap()),
             searches: Mutex::default(),
+            feeds: Mutex::default(),
         });
         let (parser, sink) = (
             Arc::new(FakeParser::default()),
