@@ -23,6 +23,17 @@ pub struct Limits {
     pub transactional_reserve: Option<f64>,
 }
 
+/// Calls under way at once where [`Limits::concurrency`] is not given.
+pub const CONCURRENCY_DEFAULT: u32 = 32;
+
+impl Limits {
+    /// Calls under way at once.
+    #[must_use]
+    pub fn calls_max(&self) -> u32 {
+        self.concurrency.unwrap_or(CONCURRENCY_DEFAULT)
+    }
+}
+
 /// Where the day of a daily quota begins.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

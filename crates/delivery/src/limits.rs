@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use malote_core::limits::{DayRule, Limits, Warmup};
+use malote_core::limits::{CONCURRENCY_DEFAULT, DayRule, Limits, Warmup};
 use malote_core::name::{ProviderName, TargetName};
 use malote_core::stream::Class;
 use malote_store::{QuotaRequest, Shared, StoreError};
@@ -22,8 +22,6 @@ use rate::Rate;
 mod left;
 mod rate;
 
-/// Calls under way at once where the configuration names no number.
-pub const CONCURRENCY_DEFAULT: u32 = 32;
 /// Share of an account's calls that campaign streams leave free where both classes use it.
 const TRANSACTIONAL_CALLS_SHARE: f64 = 0.25;
 /// Largest slice of a quota taken ahead of sends; what a crash loses of a quota at most.
@@ -225,7 +223,7 @@ impl Limiters {
 
 impl Account {
     fn new(key: String, limits: &Limits, is_shared: bool) -> Self {
-        let calls = limits.concurrency.unwrap_or(CONCURRENCY_DEFAULT);
+        let calls = limits.calls_max();
         let reserve = limits.transactional_reserve.unwrap_or(0.0);
         let kept_free = if is_shared {
             reserve.max(TRANSACTIONAL_CALLS_SHARE)

@@ -18,7 +18,7 @@ use malote_core::provider::{
 use malote_core::stream::Class;
 use reqwest::Url;
 
-use crate::http::{Answer, Call, HttpClients, Patience, exchange};
+use crate::http::{Answer, Call, HttpClients, Patience};
 use crate::settings::join;
 use crate::{Adapter, ProviderConfig};
 
@@ -72,9 +72,11 @@ pub(crate) struct Line<'a> {
 impl Line<'_> {
     /// Asks. Nothing about mail is in doubt, so no answer is only a service out of reach.
     pub(crate) async fn ask(&self, call: Call) -> Result<Answer, SendError> {
-        let client = self.clients.of(Class::Transactional);
-        let answer = exchange(client, call, Patience::SHORT).await;
-        answer.map_err(|lost| SendError::new(Verdict::Transient, Reply::none(&lost.to_string())))
+        let clients = self.clients;
+        let answer = clients.exchange(Class::Transactional, call, Patience::SHORT);
+        answer
+            .await
+            .map_err(|lost| SendError::new(Verdict::Transient, Reply::none(&lost.to_string())))
     }
 }
 
@@ -98,7 +100,7 @@ pub(crate) fn adapter<S: Service>(
         faults.push(ConfigFault::error(format!("{at}.webhook"), message));
         return None;
     }
-    let clients = match HttpClients::new() {
+    let clients = match HttpClients::new(config.speech(), &config.limits) {
         Ok(clients) => clients,
         Err(error) => {
             let message = format!("TLS cannot be set up: {error}");
@@ -122,8 +124,8 @@ impl<S: Service> HttpApi<S> {
         let call = self.service.request(outgoing).await?;
         let bytes: usize = call.body.iter().map(Bytes::len).sum();
         let patience = Patience::for_message(bytes as u64, outgoing.reply_wait_max);
-        let client = self.clients.of(outgoing.class);
-        Ok(exchange(client, call, patience).await?)
+        let answer = self.clients.exchange(outgoing.class, call, patience);
+        Ok(answer.await?)
     }
 
     fn line(&self) -> Line<'_> {

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use crate::brevo::BrevoConfig;
 use crate::capture::CaptureConfig;
 use crate::elasticemail::ElasticEmailConfig;
+use crate::http::Speech;
 use crate::mailgun::MailgunConfig;
 use crate::mailjet::MailjetConfig;
 use crate::mailtrap::MailtrapConfig;
@@ -81,6 +82,9 @@ pub struct ProviderConfig {
     pub limits: Limits,
     /// `[providers.NAME.webhook]`: how the service proves that its events are its own.
     pub webhook: Option<WebhookConfig>,
+    /// Kinds with an HTTP API: whether calls go by HTTP/2 where the service offers it; default
+    /// false. Many calls then share a connection, and if it breaks, the outcome of each is unknown.
+    pub http2: Option<bool>,
     /// What a thousand recipients cost, any currency, the same for all providers; `least_cost`
     /// routes compare it. Default 0.
     pub cost_per_thousand: Option<f64>,
@@ -190,6 +194,14 @@ impl ProviderConfig {
             .collect()
     }
 
+    /// Which HTTP the calls go by.
+    pub(crate) fn speech(&self) -> Speech {
+        match self.http2 {
+            Some(true) => Speech::Http2,
+            Some(false) | None => Speech::Http1,
+        }
+    }
+
     /// What no adapter needs to know: exactly one kind, no keys of other kinds, limits in range.
     pub(crate) fn check_shape(&self, name: &ProviderName, faults: &mut Vec<ConfigFault>) {
         let at = format!("providers.{name}");
@@ -220,6 +232,10 @@ impl ProviderConfig {
         let keys = self.webhook.iter().flat_map(WebhookConfig::owned_keys);
         faults.extend(keys.filter_map(|key| key.fault(&webhook_at, kind)));
         check_limits(&format!("{at}.limits"), &self.limits, faults);
+        if self.http2.is_some() && matches!(*kind, "smtp" | "capture") {
+            let message = format!("is for kinds with an HTTP API, this provider is {kind}");
+            faults.push(ConfigFault::error(format!("{at}.http2"), message));
+        }
         if self
             .cost_per_thousand
             .is_some_and(|cost| !(0.0..=1e6).contains(&cost))

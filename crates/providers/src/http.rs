@@ -1,6 +1,7 @@
 //! One HTTP exchange with a service, bounded in time and size, that can tell whether the request
 //! may have arrived.
 
+mod clients;
 #[cfg(test)]
 pub(crate) mod responder;
 #[cfg(test)]
@@ -22,18 +23,12 @@ use http_body::{Frame, SizeHint};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
 use malote_core::provider::{Fault, RETRY_AFTER_MAX, Reply, SendError, Verdict};
-use malote_core::stream::Class;
-use reqwest::{Client, ClientBuilder, Response, Url};
+use reqwest::{Client, Response, Url};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// Longest wait for a connection, TLS included.
-const CONNECT_WAIT_MAX: Duration = Duration::from_secs(10);
-/// Idle connections are dropped before common servers and balancers drop them (20 s and more), so
-/// that a request is rarely written into a connection that is being closed: that ends as unknown.
-const IDLE_MAX: Duration = Duration::from_secs(15);
-/// Idle connections kept per host; busy ones are bounded by the provider's `concurrency`.
-const IDLE_CONNECTIONS_MAX: usize = 64;
+pub(crate) use clients::{HttpClients, Speech, client_builder};
+
 /// Largest answer that is read. Answers are never decompressed, so this bounds memory too.
 pub(crate) const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Longest time for reading an answer's body once its header is there.
@@ -47,54 +42,8 @@ const BUFFERED_BYTES_MAX: u64 = 1024 * 1024;
 /// Octets handed to the connection at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// A client with what all our calls have in common: no redirect is followed (it would carry the
-/// credentials elsewhere), no proxy is taken from the environment, nothing is sent twice on the
-/// library's own account. HTTP/1.1 only: one exchange per connection, so that a broken connection
-/// leaves one outcome in doubt and not dozens.
-pub(crate) fn client_builder() -> ClientBuilder {
-    Client::builder()
-        .user_agent(concat!("malote/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .no_proxy()
-        .http1_only()
-        .connect_timeout(CONNECT_WAIT_MAX)
-        .pool_idle_timeout(IDLE_MAX)
-        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
-        .tcp_nodelay(true)
-        .tcp_keepalive(Duration::from_secs(30))
-}
-
-/// The connections to one service: a set for each class, since classes never share a connection.
-#[derive(Debug, Clone)]
-pub(crate) struct HttpClients {
-    transactional: Client,
-    campaign: Client,
-}
-
-impl HttpClients {
-    /// Two sets without connections yet.
-    ///
-    /// # Errors
-    /// If TLS cannot be set up on this machine.
-    pub(crate) fn new() -> Result<Self, reqwest::Error> {
-        Ok(Self {
-            transactional: client_builder().build()?,
-            campaign: client_builder().build()?,
-        })
-    }
-
-    /// The connections of this class.
-    pub(crate) const fn of(&self, class: Class) -> &Client {
-        match class {
-            Class::Transactional => &self.transactional,
-            Class::Campaign => &self.campaign,
-        }
-    }
-}
-
 /// A request, ready to be written.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Call {
     /// The method.
     pub method: Method,
@@ -182,6 +131,10 @@ pub(crate) enum Lost {
     /// The end of the request was never handed to the connection: the service cannot have it.
     #[error("not sent: {0}")]
     NotSent(String),
+    /// The service says that it has not begun with it (HTTP/2: REFUSED_STREAM, or a GOAWAY that
+    /// leaves it out; RFC 9113 8.7).
+    #[error("not taken up: {0}")]
+    Refused(String),
     /// The whole request may have arrived, and nobody knows.
     #[error("outcome unknown: {0}")]
     Unclear(String),
@@ -190,18 +143,21 @@ pub(crate) enum Lost {
 impl From<Lost> for SendError {
     fn from(lost: Lost) -> Self {
         let verdict = match &lost {
-            Lost::NotSent(_) => Verdict::Transient,
+            Lost::NotSent(_) | Lost::Refused(_) => Verdict::Transient,
             Lost::Unclear(_) => Verdict::Unknown,
         };
         Self::new(verdict, Reply::none(&lost.to_string()))
     }
 }
 
-/// Writes a request and reads the answer. Dropping the future closes the connection.
+/// Writes a request and reads the answer. Dropping the future closes the connection, or with HTTP/2
+/// the stream.
 ///
 /// The library's own errors do not say how much was written. The body does: as long as its last
 /// part has not been asked for, the service has at most a request without its end, which no
-/// service acts upon. That covers name resolution, connecting and TLS as well.
+/// service acts upon. That covers name resolution, connecting and TLS as well. With HTTP/2 the
+/// service may also say that it has not begun with what it was sent; of all else that is under way
+/// when a connection breaks nobody knows.
 ///
 /// # Errors
 /// [`Lost`], if there is no answer.
@@ -228,7 +184,14 @@ pub(crate) async fn exchange(
             .map_err(|_| handed_over.lost("no answer in time".to_owned()))?,
         Err(_) => return Err(handed_over.lost("the request took too long".to_owned())),
     };
-    let mut response = response.map_err(|error| handed_over.lost(innermost(&error)))?;
+    let mut response = response.map_err(|error| {
+        let what = innermost(&error);
+        if is_refused(&error) {
+            Lost::Refused(what)
+        } else {
+            handed_over.lost(what)
+        }
+    })?;
     let (body, is_whole) = read_bounded(&mut response, ANSWER_BYTES_MAX).await;
     Ok(Answer {
         status: response.status().as_u16(),
@@ -282,6 +245,21 @@ fn innermost(error: &reqwest::Error) -> String {
         return "timed out".to_owned();
     }
     cause.to_string()
+}
+
+/// Whether the service says that it has not begun with the request. A GOAWAY reaches only those
+/// streams that are above the last one that it may have processed; the others go on, and if the
+/// connection breaks under them they see that.
+fn is_refused(error: &reqwest::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(told) = inner.downcast_ref::<h2::Error>() {
+            let is_reset = told.is_reset() && told.reason() == Some(h2::Reason::REFUSED_STREAM);
+            return told.is_remote() && (told.is_go_away() || is_reset);
+        }
+        cause = inner.source();
+    }
+    false
 }
 
 /// Whether the end of a request's body has been handed to its connection.

@@ -40,7 +40,7 @@ pub(crate) fn build(
         (Some(settings), Some(Some(webhook))) => (settings, Some(webhook)),
         (None, _) | (_, Some(None)) => return None,
     };
-    let clients = match HttpClients::new() {
+    let clients = match HttpClients::new(config.speech(), &config.limits) {
         Ok(clients) => clients,
         Err(error) => {
             faults.push(ConfigFault::error(

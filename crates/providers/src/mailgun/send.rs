@@ -19,7 +19,7 @@ use serde::Deserialize;
 use super::classify::{Sent, classify};
 use super::config::Settings;
 use super::form::form;
-use crate::http::{Answer, Call, HttpClients, Lost, Patience, exchange, sensitive};
+use crate::http::{Answer, Call, HttpClients, Lost, Patience, sensitive};
 use crate::reencode::{self, EightBit};
 use crate::settings::join;
 
@@ -152,8 +152,8 @@ impl Mailgun {
         let body_bytes: usize = form.body.iter().map(Bytes::len).sum();
         let patience = Patience::for_message(body_bytes as u64, outgoing.reply_wait_max);
         let call = self.form_call(&form.content_type, form.body);
-        let client = self.clients.of(outgoing.class);
-        let answer = exchange(client, call, patience).await?;
+        let answer = self.clients.exchange(outgoing.class, call, patience);
+        let answer = answer.await?;
         let sent = Sent {
             recipients: outgoing.recipients.len(),
             names_pool: pool.is_some(),
@@ -179,9 +179,9 @@ impl Mailgun {
 
     /// Sends no mail, so nothing about it is in doubt.
     async fn ask(&self, call: Call) -> Result<Answer, SendError> {
-        let client = self.clients.of(Class::Transactional);
-        let answer = exchange(client, call, Patience::SHORT).await;
-        answer.map_err(|lost: Lost| {
+        let clients = &self.clients;
+        let answer = clients.exchange(Class::Transactional, call, Patience::SHORT);
+        answer.await.map_err(|lost: Lost| {
             SendError::new(Verdict::Transient, Reply::none(&lost.to_string()))
         })
     }

@@ -50,7 +50,7 @@ pub(crate) fn build(
         (None, _) | (_, Some(None)) => return None,
     };
     let environment = credentials::Environment::read(|name| std::env::var(name).ok());
-    let clients = HttpClients::new();
+    let clients = HttpClients::new(config.speech(), &config.limits);
     let credentials = credentials::Credentials::new(table, &settings, &environment);
     let (clients, credentials) = match (clients, credentials) {
         (Ok(clients), Ok(credentials)) => (clients, credentials),

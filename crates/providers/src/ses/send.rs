@@ -25,7 +25,7 @@ use super::config::Settings;
 use super::credentials::{Credentials, NoKeys};
 use super::sign::{Signable, sha256_hex, sign};
 use crate::correlation;
-use crate::http::{Answer, Call, HttpClients, Lost, Patience, exchange};
+use crate::http::{Answer, Call, HttpClients, Lost, Patience};
 use crate::reencode::{self, EightBit};
 use crate::settings::join;
 
@@ -220,7 +220,8 @@ impl Ses {
             headers,
             body: vec![request.body.clone()],
         };
-        exchange(self.clients.of(class), call, patience)
+        self.clients
+            .exchange(class, call, patience)
             .await
             .map_err(CallFault::Lost)
     }

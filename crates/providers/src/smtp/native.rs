@@ -59,6 +59,13 @@ pub(crate) fn build_native(
             Err(message) => faults.push(ConfigFault::error(format!("{at}.endpoint"), message)),
         }
     }
+    if config.http2.is_some() {
+        let message = "is for transport = \"api\"; remove it";
+        faults.push(ConfigFault::error(
+            format!("providers.{name}.http2"),
+            message,
+        ));
+    }
     let user = table.user_for(&native.password);
     if user.is_none() {
         let message = "is missing: who logs in to the service's SMTP";
