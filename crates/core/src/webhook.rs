@@ -7,12 +7,16 @@ use bytes::Bytes;
 
 use crate::event::ProviderEvent;
 use crate::name::ProviderName;
+use crate::secret::Secret;
 
-/// One request to `/v1/webhooks/{provider}`, untouched.
+/// One request to `/v1/webhooks/{provider}` or `/v1/webhooks/{provider}/{secret}`, untouched.
 #[derive(Debug, Clone)]
 pub struct WebhookRequest {
     /// `GET` or `POST`.
     pub method: String,
+    /// What stands in the path behind the provider's name: the shared secret of a service that can
+    /// be told a URL and nothing else.
+    pub path_secret: Option<Secret>,
     /// Header names in lower case, with values; fields with non-ASCII values are left out.
     pub headers: Vec<(String, String)>,
     /// The query string without `?`.

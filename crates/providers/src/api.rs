@@ -86,7 +86,7 @@ struct HttpApi<S> {
     clock: Arc<dyn Clock>,
 }
 
-/// The adapter of a service whose table was good. A `webhook` table is refused: the kind has none.
+/// The adapter of a service whose table was good.
 pub(crate) fn adapter<S: Service>(
     name: &ProviderName,
     service: S,
@@ -95,11 +95,6 @@ pub(crate) fn adapter<S: Service>(
     faults: &mut Vec<ConfigFault>,
 ) -> Option<Adapter> {
     let at = format!("providers.{name}");
-    if config.webhook.is_some() {
-        let message = format!("kind {} has no webhooks", service.kind());
-        faults.push(ConfigFault::error(format!("{at}.webhook"), message));
-        return None;
-    }
     let clients = match HttpClients::new(config.speech(), &config.limits) {
         Ok(clients) => clients,
         Err(error) => {

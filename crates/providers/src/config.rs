@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use malote_core::fault::ConfigFault;
 use malote_core::limits::{Limits, Warmup};
 use malote_core::name::{PoolName, ProviderName};
-use malote_core::secret::Secret;
+use malote_core::secret::{Secret, SecretSource};
 use serde::Deserialize;
 
 use crate::brevo::BrevoConfig;
@@ -137,7 +137,24 @@ pub struct WebhookConfig {
     pub signing_key_env: Option<String>,
     /// Mailgun: the file that holds the signing key.
     pub signing_key_file: Option<PathBuf>,
+    /// SendGrid: the public key with which events are verified, SubjectPublicKeyInfo in Base64 as
+    /// the console shows it, or in PEM.
+    pub public_key: Option<String>,
+    /// SendGrid: the environment variable that holds the public key.
+    pub public_key_env: Option<String>,
+    /// SendGrid: the file that holds the public key.
+    pub public_key_file: Option<PathBuf>,
+    /// Services that sign nothing (Postmark, SparkPost, Elastic Email, SMTP2GO): the secret that
+    /// their requests must carry, at least 16 characters.
+    pub secret: Option<Secret>,
+    /// The environment variable that holds the secret.
+    pub secret_env: Option<String>,
+    /// The file that holds the secret.
+    pub secret_file: Option<PathBuf>,
 }
+
+/// The services that sign nothing, so that a shared secret must do.
+const WITH_SECRET: [&str; 4] = ["postmark", "sparkpost", "elasticemail", "smtp2go"];
 
 /// A key of [`PoolConfig`] or [`WebhookConfig`] and the kinds that know it.
 struct OwnedKey {
@@ -202,6 +219,16 @@ impl ProviderConfig {
         }
     }
 
+    /// Whose service it is: the kind, or the preset of kind `smtp`. `None` unless there is exactly
+    /// one kind.
+    pub(crate) fn service(&self) -> Option<&'static str> {
+        match (self.kinds().as_slice(), &self.smtp) {
+            ([_], Some(smtp)) => Some(smtp.preset.map_or("smtp", |preset| preset.dialect().name)),
+            ([kind], None) => Some(kind),
+            (_, _) => None,
+        }
+    }
+
     /// What no adapter needs to know: exactly one kind, no keys of other kinds, limits in range.
     pub(crate) fn check_shape(&self, name: &ProviderName, faults: &mut Vec<ConfigFault>) {
         let at = format!("providers.{name}");
@@ -228,9 +255,11 @@ impl ProviderConfig {
                 check_warmup(&format!("{at}.pools.{pool}.warmup"), warmup, faults);
             }
         }
+        // A service's events are the same whichever way its mail went.
         let webhook_at = format!("{at}.webhook");
+        let service = self.service().unwrap_or(kind);
         let keys = self.webhook.iter().flat_map(WebhookConfig::owned_keys);
-        faults.extend(keys.filter_map(|key| key.fault(&webhook_at, kind)));
+        faults.extend(keys.filter_map(|key| key.fault(&webhook_at, service)));
         check_limits(&format!("{at}.limits"), &self.limits, faults);
         if self.http2.is_some() && matches!(*kind, "smtp" | "capture") {
             let message = format!("is for kinds with an HTTP API, this provider is {kind}");
@@ -268,9 +297,9 @@ impl PoolConfig {
 
 impl WebhookConfig {
     fn owned_keys(&self) -> Vec<OwnedKey> {
-        let has_signing_key = self.signing_key.is_some()
-            || self.signing_key_env.is_some()
-            || self.signing_key_file.is_some();
+        let is_given = |source: SecretSource<'_>| {
+            source.literal.is_some() || source.env.is_some() || source.file.is_some()
+        };
         vec![
             OwnedKey::new("topic_arns", &["ses"], !self.topic_arns.is_empty()),
             OwnedKey::new("allow_sha1", &["ses"], self.allow_sha1.is_some()),
@@ -279,8 +308,40 @@ impl WebhookConfig {
                 &["ses"],
                 self.certificate_file.is_some(),
             ),
-            OwnedKey::new("signing_key", &["mailgun"], has_signing_key),
+            OwnedKey::new("signing_key", &["mailgun"], is_given(self.signing_key())),
+            OwnedKey::new("public_key", &["sendgrid"], is_given(self.public_key())),
+            OwnedKey::new("secret", &WITH_SECRET, is_given(self.secret())),
         ]
+    }
+
+    /// Where the signing key is.
+    pub(crate) fn signing_key(&self) -> SecretSource<'_> {
+        SecretSource {
+            field: "signing_key",
+            literal: self.signing_key.as_ref().map(Secret::expose),
+            env: self.signing_key_env.as_deref(),
+            file: self.signing_key_file.as_deref(),
+        }
+    }
+
+    /// Where the public key is.
+    pub(crate) fn public_key(&self) -> SecretSource<'_> {
+        SecretSource {
+            field: "public_key",
+            literal: self.public_key.as_deref(),
+            env: self.public_key_env.as_deref(),
+            file: self.public_key_file.as_deref(),
+        }
+    }
+
+    /// Where the shared secret is.
+    pub(crate) fn secret(&self) -> SecretSource<'_> {
+        SecretSource {
+            field: "secret",
+            literal: self.secret.as_ref().map(Secret::expose),
+            env: self.secret_env.as_deref(),
+            file: self.secret_file.as_deref(),
+        }
     }
 }
 
@@ -353,11 +414,11 @@ mod tests {
             smtp2go = { api_key = 'CANARY' }
             postal = { server_key = 'CANARY' }
             smtp = { host = 'x.test', user = 'u', password = 'CANARY' }
-            webhook = { signing_key = 'CANARY' }
+            webhook = { signing_key = 'CANARY', secret = 'CANARY' }
         ";
         let config: ProviderConfig = toml::from_str(text).unwrap();
         let shown = format!("{config:?}");
         assert!(!shown.contains("CANARY"), "{shown}");
-        assert_eq!(shown.matches("***").count(), 16, "{shown}");
+        assert_eq!(shown.matches("***").count(), 17, "{shown}");
     }
 }

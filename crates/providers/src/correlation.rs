@@ -8,6 +8,7 @@
 use malote_core::address::EmailAddress;
 use malote_core::id::{DeliveryId, MessageId};
 use malote_core::provider::Outgoing;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// The name under which the message's id travels: 32 hex digits.
@@ -69,6 +70,24 @@ pub(crate) fn as_one(outgoing: &Outgoing, readers: Readers, bytes_max: usize) ->
         }
         _ => message,
     }
+}
+
+/// The delivery of metadata that came back as it was sent: the members [`MESSAGE`] and those whose
+/// names begin with [`RECIPIENTS`]. Others do not matter.
+pub(crate) fn of_members(members: &Value, address: Option<&EmailAddress>) -> Option<DeliveryId> {
+    let members = members.as_object()?;
+    let message = members.get(MESSAGE)?.as_str()?;
+    let ours = members
+        .iter()
+        .filter(|(name, _)| name.starts_with(RECIPIENTS))
+        .filter_map(|(_, value)| value.as_str());
+    delivery(message, ours, address)
+}
+
+/// The delivery of one value as [`as_one`] writes it. `None` if it names no recipients.
+pub(crate) fn of_one(value: &str, address: Option<&EmailAddress>) -> Option<DeliveryId> {
+    let (message, recipients) = value.trim().split_once('.')?;
+    delivery(message, [recipients].into_iter(), address)
 }
 
 /// The delivery that an event is about. Without an address it must be the only one of its call.
@@ -192,6 +211,28 @@ pub(crate) mod tests {
         };
         assert_eq!(find(None).map(|d| d.index), Some(0));
         assert_eq!(find(Some(&"z@x.test".parse().unwrap())), None);
+    }
+
+    #[test]
+    fn what_was_sent_as_one_value_or_as_members_is_read_back() {
+        let sent = outgoing(&["a@x.test", "b@x.test"]);
+        let b = "b@x.test".parse().unwrap();
+        let expected = DeliveryId {
+            message: sent.message,
+            index: 1,
+        };
+        let one = as_one(&sent, Readers::Service, 255);
+        assert_eq!(of_one(&one, Some(&b)), Some(expected));
+        let unnamed = as_one(&sent, Readers::Recipients, 255);
+        assert_eq!(of_one(&unnamed, Some(&b)), None);
+        let members = serde_json::json!({
+            MESSAGE: sent.message.simple(),
+            "malote-to-0": recipients(&sent, 20)[0],
+            "malote-to-1": recipients(&sent, 20)[1],
+            "order": 42,
+        });
+        assert_eq!(of_members(&members, Some(&b)), Some(expected));
+        assert_eq!(of_members(&Value::Null, Some(&b)), None);
     }
 
     #[test]

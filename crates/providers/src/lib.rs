@@ -28,6 +28,7 @@ mod single_flight;
 mod smtp;
 mod smtp2go;
 mod sparkpost;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -45,7 +46,8 @@ pub use config::{PoolConfig, ProviderConfig, WebhookConfig};
 pub struct Adapter {
     /// Sends.
     pub provider: Arc<dyn Provider>,
-    /// Reads the service's webhooks, if the kind has any and `[providers.X.webhook]` is given.
+    /// Reads the service's webhooks, if it has any and `[providers.X.webhook]` is given. It belongs
+    /// to the service, not to the way mail goes there: [`build`] adds it, no kind does.
     pub webhook: Option<Arc<dyn WebhookParser>>,
 }
 
@@ -58,6 +60,20 @@ pub fn build(
     faults: &mut Vec<ConfigFault>,
 ) -> Option<Adapter> {
     config.check_shape(name, faults);
+    let webhook = webhook::build(name, config, clock, faults);
+    let adapter = build_kind(name, config, clock, faults)?;
+    Some(Adapter {
+        webhook: webhook.ok()?,
+        ..adapter
+    })
+}
+
+fn build_kind(
+    name: &ProviderName,
+    config: &ProviderConfig,
+    clock: &Arc<dyn Clock>,
+    faults: &mut Vec<ConfigFault>,
+) -> Option<Adapter> {
     let mut build = None;
     if let Some(ses) = &config.ses {
         build = ses::build(name, ses, config, clock, faults);

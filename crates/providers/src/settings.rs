@@ -14,20 +14,28 @@ pub(crate) fn secret(
     source: &SecretSource<'_>,
     faults: &mut Vec<ConfigFault>,
 ) -> Option<Secret> {
+    let secret = open(at, source, faults)?;
+    if source.literal.is_some() {
+        let field = source.field;
+        let message = format!("a secret in the file: better {field}_env or {field}_file");
+        faults.push(ConfigFault::warning(format!("{at}.{field}"), message));
+    }
+    Some(secret)
+}
+
+/// [`secret`] of what may stand in the configuration itself: a public key.
+pub(crate) fn open(
+    at: &str,
+    source: &SecretSource<'_>,
+    faults: &mut Vec<ConfigFault>,
+) -> Option<Secret> {
     let field = source.field;
     match source.resolve() {
         Ok(Some(secret)) if secret.expose().is_empty() => {
             faults.push(ConfigFault::error(format!("{at}.{field}"), "is empty"));
             None
         }
-        Ok(Some(secret)) => {
-            if source.literal.is_some() {
-                let message = format!("a secret in the file: better {field}_env or {field}_file");
-                faults.push(ConfigFault::warning(format!("{at}.{field}"), message));
-            }
-            Some(secret)
-        }
-        Ok(None) => None,
+        Ok(found) => found,
         Err(fault) => {
             let suffix = match &fault {
                 SecretFault::Ambiguous { .. } => "",
@@ -47,13 +55,20 @@ pub(crate) fn required_secret(
     source: &SecretSource<'_>,
     faults: &mut Vec<ConfigFault>,
 ) -> Option<Secret> {
+    is_given(at, source, faults)
+        .then(|| secret(at, source, faults))
+        .flatten()
+}
+
+/// Whether there is such a key; a fault if there is not.
+pub(crate) fn is_given(at: &str, source: &SecretSource<'_>, faults: &mut Vec<ConfigFault>) -> bool {
     let field = source.field;
-    if source.literal.is_none() && source.env.is_none() && source.file.is_none() {
+    let is_given = source.literal.is_some() || source.env.is_some() || source.file.is_some();
+    if !is_given {
         let message = format!("is missing: give {field}, {field}_env or {field}_file");
         faults.push(ConfigFault::error(format!("{at}.{field}"), message));
-        return None;
     }
-    secret(at, source, faults)
+    is_given
 }
 
 /// How a service without a call for raw MIME is sent to.

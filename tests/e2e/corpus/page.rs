@@ -106,12 +106,13 @@ fn add_lines(page: &mut String, service: &Service) -> Result<()> {
         let tables = provider_tables(service, lines, kind);
         writeln!(page, "{title}:\n\n```toml\n{tables}```\n")?;
     }
-    if let Some(webhook) = service.webhook {
-        let at = format!("[providers.{kind}.webhook]");
+    if let Some(webhook) = &service.webhook {
+        let lines = format!("[providers.{kind}.webhook]\n{}", webhook.table);
         writeln!(
             page,
-            "Its events, by API only:\n\n```toml\n{at}\n{webhook}```\n"
+            "Its events, whichever way mail goes:\n\n```toml\n{lines}```\n"
         )?;
+        writeln!(page, "In its console: {}\n", webhook.console)?;
     }
     Ok(())
 }
@@ -156,7 +157,6 @@ fn add_carried(page: &mut String, service: &Service, told: &[&Value]) -> Result<
             text.to_owned()
         };
         let pool = lines.pool.map(|(key, _)| format!("`{key}`"));
-        let has_events = name == "api" && service.webhook.is_some();
         let cells = [
             title.to_owned(),
             "---".to_owned(),
@@ -165,7 +165,7 @@ fn add_carried(page: &mut String, service: &Service, told: &[&Value]) -> Result<
             said(&carries["envelope_sender"], "as given", "the service's own"),
             said(&carries["smtputf8"], "if the server says so", "no"),
             pool.unwrap_or_else(|| "none".to_owned()),
-            if has_events { "yes" } else { "no" }.to_owned(),
+            service.webhook.as_ref().map_or("no", |_| "yes").to_owned(),
         ];
         for (row, cell) in rows.iter_mut().zip(cells) {
             row.push(cell);

@@ -52,25 +52,23 @@ pub(super) async fn check_lines(service: &Service, gateway: &Gateway) -> Result<
         let outcome = check(gateway, &tables).await?;
         outcome.success().with_context(|| tables.clone())?;
     }
-    let Some(api) = &service.api else {
-        return Ok(());
-    };
-    let webhook = service.webhook.unwrap_or_default();
-    let tables = provider_tables(service, api, "service");
-    let tables = format!("{tables}[providers.service.webhook]\n{webhook}");
-    let outcome = check(gateway, &tables).await?;
-    match service.webhook {
-        Some(_) => outcome.success().map(drop).with_context(|| tables),
-        None => {
-            let says_so = outcome.stderr.contains("has no webhooks")
-                || outcome.stdout.contains("has no webhooks");
-            ensure!(
-                says_so,
-                "its page does not know of its webhooks: {outcome:?}"
-            );
-            Ok(())
+    for lines in service.api.iter().chain([&service.smtp]) {
+        let webhook = service.webhook.as_ref().map_or("", |webhook| webhook.table);
+        let tables = provider_tables(service, lines, "service");
+        let tables = format!("{tables}[providers.service.webhook]\n{webhook}");
+        let outcome = check(gateway, &tables).await?;
+        if service.webhook.is_some() {
+            outcome.success().with_context(|| tables)?;
+            continue;
         }
+        let says_so =
+            outcome.stderr.contains("no webhooks") || outcome.stdout.contains("no webhooks");
+        ensure!(
+            says_so,
+            "its page does not know of its webhooks: {outcome:?}"
+        );
     }
+    Ok(())
 }
 
 async fn check(gateway: &Gateway, tables: &str) -> Result<Outcome> {

@@ -14,10 +14,18 @@ pub(super) struct Service {
     pub(super) form: &'static str,
     /// Its SMTP, by its own kind or by a preset.
     pub(super) smtp: Lines,
-    /// The lines of its webhook, if events come back from it.
-    pub(super) webhook: Option<&'static str>,
+    /// Its webhook, if events come back from it.
+    pub(super) webhook: Option<Webhook>,
     /// What nobody outside of the service knows for certain.
     pub(super) doubts: &'static [&'static str],
+}
+
+/// How events come back.
+pub(super) struct Webhook {
+    /// What stands in its table.
+    pub(super) table: &'static str,
+    /// What is typed into the service's console.
+    pub(super) console: &'static str,
 }
 
 /// What stands in the configuration for one way to send.
@@ -111,7 +119,10 @@ pub(super) const SERVICES: &[Service] = &[
             Some(("configuration_set", "transactional")),
             "AKIAIOSFODNN7EXAMPLE",
         ),
-        webhook: Some("topic_arns = [\"arn:aws:sns:us-east-1:123456789012:malote\"]\n"),
+        webhook: Some(Webhook {
+            table: "topic_arns = [\"arn:aws:sns:us-east-1:123456789012:malote\"]\n",
+            console: "An SNS topic, an event destination of the configuration set that publishes to it, and an HTTPS subscription of the topic to `https://GATEWAY/v1/webhooks/ses`, which confirms itself.",
+        }),
         doubts: &[
             "The service puts a Message-ID of its own in place of the message's.",
             "A part that had to be encoded breaks a signature of the client; the service's own is made behind that.",
@@ -130,7 +141,10 @@ pub(super) const SERVICES: &[Service] = &[
             Some(("sending_ip_pool", "pool-1")),
             USER,
         ),
-        webhook: Some("signing_key_env = \"MAILGUN_SIGNING_KEY\"\n"),
+        webhook: Some(Webhook {
+            table: "signing_key_env = \"MAILGUN_SIGNING_KEY\"\n",
+            console: "Send, Webhooks: `https://GATEWAY/v1/webhooks/mailgun` for each kind of event. The signing key stands on the same page.",
+        }),
         doubts: &[],
     },
     Service {
@@ -146,7 +160,10 @@ pub(super) const SERVICES: &[Service] = &[
             Some(("ip_pool_name", "news")),
             "apikey",
         ),
-        webhook: None,
+        webhook: Some(Webhook {
+            table: "public_key = \"MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE83T4O/n84iotIvIW4mdBgQ/7dAfSmpqIM8kF9mN1flpVKS3GRqe62gw+2fNNRaINXvVpiglSI8eNEc6wEA3F+g==\"\n",
+            console: "Settings, Mail Settings, Event Webhook: `https://GATEWAY/v1/webhooks/sendgrid`, all events, signature verification on; the key is shown then.",
+        }),
         doubts: &[],
     },
     Service {
@@ -162,7 +179,10 @@ pub(super) const SERVICES: &[Service] = &[
             Some(("message_stream", "broadcast")),
             PASSWORD,
         ),
-        webhook: None,
+        webhook: Some(Webhook {
+            table: "secret_env = \"POSTMARK_WEBHOOK_SECRET\"\n",
+            console: "Server, Message Stream, Webhooks: `https://GATEWAY/v1/webhooks/postmark`, Basic auth with any user and the secret as the password, for delivery, bounce, spam complaint and subscription change; one webhook for each stream.",
+        }),
         doubts: &[
             "Whether a header field in UTF-8 that is passed on as it is gets encoded is not documented.",
         ],
@@ -180,7 +200,10 @@ pub(super) const SERVICES: &[Service] = &[
             Some(("ip_pool", "news")),
             "SMTP_Injection",
         ),
-        webhook: None,
+        webhook: Some(Webhook {
+            table: "secret_env = \"SPARKPOST_WEBHOOK_SECRET\"\n",
+            console: "Webhooks: `https://GATEWAY/v1/webhooks/sparkpost`, Basic Auth with any user and the secret as the password. The service asks once before it saves the webhook.",
+        }),
         doubts: &[],
     },
     Service {
@@ -196,7 +219,10 @@ pub(super) const SERVICES: &[Service] = &[
             Some(("channel", "news")),
             USER,
         ),
-        webhook: None,
+        webhook: Some(Webhook {
+            table: "secret_env = \"ELASTICEMAIL_WEBHOOK_SECRET\"\n",
+            console: "Settings, Notifications: `https://GATEWAY/v1/webhooks/elasticemail/SECRET` as the notification URL, with the secret in its place. The account's settings must allow custom headers by SMTP.",
+        }),
         doubts: &[
             "Whether a header field in UTF-8 that is passed on as it is gets encoded is not documented.",
             "Whether its API takes `Date` and `Message-ID` from a client is not documented, so neither is passed on.",
@@ -214,7 +240,10 @@ pub(super) const SERVICES: &[Service] = &[
             None,
             USER,
         ),
-        webhook: None,
+        webhook: Some(Webhook {
+            table: "secret_env = \"SMTP2GO_WEBHOOK_SECRET\"\n",
+            console: "Settings, Webhooks: `https://GATEWAY/v1/webhooks/smtp2go`, Authorization header with the secret as a bearer token, or `https://GATEWAY/v1/webhooks/smtp2go/SECRET`. Any output format; name the header field `X-Malote-Id` under custom headers, by which events of raw mail find theirs.",
+        }),
         doubts: &["Whether `email/mime` keeps the octets of a message is not documented."],
     },
     Service {

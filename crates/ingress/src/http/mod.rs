@@ -61,6 +61,10 @@ pub(crate) fn router(state: Arc<HttpState>) -> Router {
             "/v1/webhooks/{provider}",
             post(webhooks::receive).get(webhooks::probe),
         )
+        .route(
+            "/v1/webhooks/{provider}/{secret}",
+            post(webhooks::receive_with_secret).get(webhooks::probe_with_secret),
+        )
         .route("/openapi.json", get(openapi::serve_document))
         .route("/docs", get(openapi::serve_page))
         .route("/docs/reference.js", get(openapi::serve_script))

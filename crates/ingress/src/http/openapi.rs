@@ -36,6 +36,8 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
         query::cancel,
         webhooks::receive,
         webhooks::probe,
+        webhooks::receive_with_secret,
+        webhooks::probe_with_secret,
     ),
     components(schemas(
         MessageRequest,
@@ -159,6 +161,7 @@ mod tests {
             ("/v1/messages/batch", &["post"]),
             ("/v1/messages/{id}", &["get", "delete"]),
             ("/v1/webhooks/{provider}", &["post", "get"]),
+            ("/v1/webhooks/{provider}/{secret}", &["post", "get"]),
         ] {
             for method in methods {
                 let operation = &document["paths"][path][method];

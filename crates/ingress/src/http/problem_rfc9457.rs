@@ -231,6 +231,12 @@ impl IntoResponse for Problem {
         if kind == ProblemKind::Unauthorized {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        // Every 401 names a way in (RFC 9110 15.5.2). Some services send the login of their URL only
+        // when they are asked for it.
+        if kind == ProblemKind::WebhookUnverified {
+            let login = HeaderValue::from_static("Basic realm=\"malote\"");
+            headers.insert(header::WWW_AUTHENTICATE, login);
+        }
         if kind == ProblemKind::UnsupportedEncoding {
             headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         }

@@ -1,15 +1,18 @@
 //! `/v1/webhooks/{provider}`: octets in, the provider's own parser, events durable, then 200.
+//!
+//! A path may end in a shared secret. So no path is logged, and metrics have its template only.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Request, State};
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{RawPathParams, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use malote_core::message::Channel;
 use malote_core::name::ProviderName;
+use malote_core::secret::Secret;
 use malote_core::webhook::{Webhook, WebhookParser, WebhookRefusal, WebhookRequest};
 
 use super::body;
@@ -45,41 +48,99 @@ const PARSE_WAIT_MAX: Duration = Duration::from_secs(10);
 )]
 pub(crate) async fn receive(
     State(state): State<Arc<HttpState>>,
-    provider: Result<Path<String>, PathRejection>,
+    place: Result<RawPathParams, RawPathParamsRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    handle(&state, provider, request).await
+    handle(&state, place, request).await
 }
 
-/// A provider's probe of the address.
+/// A provider's probe of the address, or its event in a query.
 ///
-/// Some services ask before they post; the provider's parser decides.
+/// Some services ask before they post, and some tell an event this way; the provider's parser
+/// decides.
 #[utoipa::path(
     get,
     path = "/v1/webhooks/{provider}",
     tag = "webhooks",
     params(("provider" = String, Path, description = "the provider's name in the configuration")),
     responses(
-        (status = 200, description = "the address is right"),
+        (status = 200, description = "the address is right, what it told is on disk"),
         (status = "4XX", body = ProblemBody, content_type = "application/problem+json",
-            description = "unknown provider, or not what it asks"),
+            description = "unknown provider, origin not proven, or not what it asks"),
     )
 )]
 pub(crate) async fn probe(
     State(state): State<Arc<HttpState>>,
-    provider: Result<Path<String>, PathRejection>,
+    place: Result<RawPathParams, RawPathParamsRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    handle(&state, provider, request).await
+    handle(&state, place, request).await
+}
+
+/// A provider's events, the shared secret in the path.
+///
+/// For services that sign nothing and can be told a URL only. Where login fields can be given, the
+/// secret is better the password of HTTP Basic or a bearer token.
+#[utoipa::path(
+    post,
+    path = "/v1/webhooks/{provider}/{secret}",
+    tag = "webhooks",
+    params(
+        ("provider" = String, Path, description = "the provider's name in the configuration"),
+        ("secret" = String, Path, description = "`providers.NAME.webhook.secret`"),
+    ),
+    request_body(content = String, content_type = "*/*",
+        description = "as the provider sends it, at most 5 MiB and 10,000 events"),
+    responses(
+        (status = 200, description = "the events are on disk"),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json",
+            description = "unknown provider, wrong secret, unreadable, too large"),
+        (status = "5XX", body = ProblemBody, content_type = "application/problem+json",
+            description = "come again"),
+    )
+)]
+pub(crate) async fn receive_with_secret(
+    State(state): State<Arc<HttpState>>,
+    place: Result<RawPathParams, RawPathParamsRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    handle(&state, place, request).await
+}
+
+/// A provider's probe of the address with the shared secret in its path, or its event in a query.
+#[utoipa::path(
+    get,
+    path = "/v1/webhooks/{provider}/{secret}",
+    tag = "webhooks",
+    params(
+        ("provider" = String, Path, description = "the provider's name in the configuration"),
+        ("secret" = String, Path, description = "`providers.NAME.webhook.secret`"),
+    ),
+    responses(
+        (status = 200, description = "the address is right, what it told is on disk"),
+        (status = "4XX", body = ProblemBody, content_type = "application/problem+json",
+            description = "unknown provider, wrong secret, or not what it asks"),
+    )
+)]
+pub(crate) async fn probe_with_secret(
+    State(state): State<Arc<HttpState>>,
+    place: Result<RawPathParams, RawPathParamsRejection>,
+    request: Request,
+) -> Result<Response, Problem> {
+    handle(&state, place, request).await
 }
 
 async fn handle(
     state: &HttpState,
-    provider: Result<Path<String>, PathRejection>,
+    place: Result<RawPathParams, RawPathParamsRejection>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let name = provider.map_or_else(|_| String::new(), |Path(name)| name);
-    let (provider, parser) = find(state, &name)?;
+    let part = |name: &str| {
+        let mut parts = place.iter().flatten();
+        let found = parts.find(|(own, _)| *own == name);
+        found.map(|(_, value)| value)
+    };
+    let (provider, parser) = find(state, part("provider").unwrap_or_default())?;
     let (parts, content) = request.into_parts();
     let rules = body::BodyRules {
         bytes_max: BODY_BYTES_MAX,
@@ -88,6 +149,7 @@ async fn handle(
     let received = body::read(state, &parts.headers, content, rules).await?;
     let request = WebhookRequest {
         method: method(&parts).to_owned(),
+        path_secret: part("secret").map(Secret::new),
         headers: lower_case(&parts.headers),
         query: parts.uri.query().unwrap_or_default().to_owned(),
         body: received.bytes,

@@ -9,12 +9,13 @@ use malote_core::fault::ConfigFault;
 use super::tree::{Node, Value};
 
 /// The keys whose literal value is a secret.
-const SECRET_KEYS: [&str; 13] = [
+const SECRET_KEYS: [&str; 14] = [
     "api_key",
     "api_token",
     "client_secret",
     "password",
     "refresh_token",
+    "secret",
     "secret_access_key",
     "secret_key",
     "server_key",
@@ -90,6 +91,7 @@ mod tests {
             oauth2 = { client_secret = 'MA', refresh_token = 'MB' }
             [providers.webhook]
             signing_key = 'MC'
+            secret = 'MD'
         ";
         let hidden = spans(&Node::parse(text, 0).unwrap(), 0);
         let hidden: Vec<&str> = hidden.into_iter().map(|span| &text[span]).collect();

@@ -30,7 +30,7 @@ pub struct CaptureConfig {
 pub(crate) fn build(
     name: &ProviderName,
     table: &CaptureConfig,
-    config: &ProviderConfig,
+    _config: &ProviderConfig,
     _clock: &Arc<dyn Clock>,
     faults: &mut Vec<ConfigFault>,
 ) -> Option<Adapter> {
@@ -41,10 +41,6 @@ pub(crate) fn build(
     {
         let path = format!("providers.{name}.capture.delay");
         faults.push(ConfigFault::error(path, "must be at most \"30s\""));
-    }
-    if config.webhook.is_some() {
-        let path = format!("providers.{name}.webhook");
-        faults.push(ConfigFault::error(path, "kind capture has no webhooks"));
     }
     (faults.len() == before).then(|| Adapter {
         provider: Arc::new(CaptureProvider { delay: table.delay }),

@@ -90,14 +90,6 @@ impl ElasticEmailConfig {
         faults: &mut Vec<ConfigFault>,
     ) -> Option<Adapter> {
         let at = format!("providers.{name}.elasticemail");
-        if config.webhook.is_some() {
-            let message = "kind elasticemail has no webhooks";
-            faults.push(ConfigFault::error(
-                format!("providers.{name}.webhook"),
-                message,
-            ));
-            return None;
-        }
         let password = self.key(&at, faults)?;
         let key = password.clone();
         let native = Native {

@@ -1,11 +1,8 @@
 //! Mailgun's `event-data` as events of ours.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 use malote_core::address::EmailAddress;
 use malote_core::event::{Blame, EventKind, ProviderEvent, raw_event};
-use malote_core::id::DeliveryId;
 use malote_core::provider::{REPLY_TEXT_BYTES_MAX, bounded};
 use malote_core::webhook::{Webhook, WebhookRefusal};
 use serde::Deserialize;
@@ -76,7 +73,7 @@ pub(crate) fn read(body: &[u8], token: &str) -> Result<Webhook, WebhookRefusal> 
         at,
         kind,
         blame,
-        delivery: delivery(&data.user_variables, recipient.as_ref()),
+        delivery: correlation::of_members(&data.user_variables, recipient.as_ref()),
         provider_message_id: data.message["headers"]["message-id"]
             .as_str()
             .and_then(message_id)
@@ -115,17 +112,6 @@ fn recipient(data: &EventData) -> Result<Option<EmailAddress>, ()> {
         Err(_) if is_from_header => Ok(None),
         Err(_) => Err(()),
     }
-}
-
-fn delivery(variables: &Value, recipient: Option<&EmailAddress>) -> Option<DeliveryId> {
-    let variables = variables.as_object()?;
-    let message = variables.get(correlation::MESSAGE)?.as_str()?;
-    let ours: BTreeMap<&str, &str> = variables
-        .iter()
-        .filter(|(name, _)| name.starts_with(correlation::RECIPIENTS))
-        .filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)))
-        .collect();
-    correlation::delivery(message, ours.into_values(), recipient)
 }
 
 fn kind(data: &EventData) -> (EventKind, Option<Blame>) {

@@ -19,6 +19,7 @@ use malote_core::name::ProviderName;
 pub(crate) use config::MailgunConfig;
 pub(crate) use errors::DOCUMENTED;
 pub(crate) use form::{SUPPRESSED_HEADERS, TAGS_MAX, ascii_tag, variable_name};
+pub(crate) use webhook::parser as webhook_parser;
 
 use crate::http::HttpClients;
 use crate::{Adapter, ProviderConfig};
@@ -32,14 +33,7 @@ pub(crate) fn build(
     faults: &mut Vec<ConfigFault>,
 ) -> Option<Adapter> {
     let at = format!("providers.{name}");
-    let settings = table.check(&at, config, faults);
-    let webhook = config.webhook.as_ref();
-    let webhook = webhook.map(|webhook| webhook::parser(&at, webhook, clock, faults));
-    let (settings, webhook) = match (settings, webhook) {
-        (Some(settings), None) => (settings, None),
-        (Some(settings), Some(Some(webhook))) => (settings, Some(webhook)),
-        (None, _) | (_, Some(None)) => return None,
-    };
+    let settings = table.check(&at, config, faults)?;
     let clients = match HttpClients::new(config.speech(), &config.limits) {
         Ok(clients) => clients,
         Err(error) => {
@@ -58,6 +52,6 @@ pub(crate) fn build(
     };
     Some(Adapter {
         provider: Arc::new(provider),
-        webhook,
+        webhook: None,
     })
 }

@@ -10,7 +10,8 @@ use aws_lc_rs::hmac;
 use jiff::{SignedDuration, Timestamp};
 use malote_core::clock::Clock;
 use malote_core::fault::ConfigFault;
-use malote_core::secret::{Secret, SecretSource};
+use malote_core::name::ProviderName;
+use malote_core::secret::Secret;
 use malote_core::webhook::{Webhook, WebhookParser, WebhookRefusal, WebhookRequest};
 use serde::Deserialize;
 
@@ -27,24 +28,13 @@ const TOKEN_BYTES_MAX: usize = 128;
 
 /// Reads `[providers.NAME.webhook]`; `None` if a fault is an error.
 pub(crate) fn parser(
-    at: &str,
+    name: &ProviderName,
     config: &WebhookConfig,
     clock: &Arc<dyn Clock>,
     faults: &mut Vec<ConfigFault>,
 ) -> Option<Arc<dyn WebhookParser>> {
-    let table = format!("{at}.webhook");
-    let source = SecretSource {
-        field: "signing_key",
-        literal: config.signing_key.as_ref().map(Secret::expose),
-        env: config.signing_key_env.as_deref(),
-        file: config.signing_key_file.as_deref(),
-    };
-    let is_given = source.literal.is_some() || source.env.is_some() || source.file.is_some();
-    if !is_given {
-        let message = "is missing: give signing_key, signing_key_env or signing_key_file";
-        faults.push(ConfigFault::error(format!("{table}.signing_key"), message));
-    }
-    let signing_key = settings::secret(&table, &source, faults)?;
+    let table = format!("providers.{name}.webhook");
+    let signing_key = settings::required_secret(&table, &config.signing_key(), faults)?;
     Some(Arc::new(MailgunWebhook {
         signing_key,
         clock: Arc::clone(clock),

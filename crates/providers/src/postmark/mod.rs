@@ -4,9 +4,11 @@ mod account;
 mod classify;
 mod config;
 mod errors;
+mod events;
 mod request;
 #[cfg(test)]
 mod tests;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -21,6 +23,7 @@ use malote_core::provider::{Account, Capabilities, Finding, Outgoing, SendError,
 
 pub(crate) use config::PostmarkConfig;
 pub(crate) use errors::DOCUMENTED;
+pub(crate) use webhook::parser as webhook_parser;
 
 use crate::api::{Line, Service, adapter, json_call};
 use crate::http::{Answer, Call, sensitive};
@@ -56,11 +59,6 @@ pub(crate) fn build(
                 table.token(&at, faults),
                 config::streams(&at, config, faults),
             );
-            if config.webhook.is_some() {
-                let message = "kind postmark has no webhooks";
-                faults.push(ConfigFault::error(format!("{at}.webhook"), message));
-                return None;
-            }
             let native = Native {
                 preset: Preset::Postmark,
                 region: None,

@@ -122,9 +122,6 @@ impl SendgridConfig {
             let message = "is for transport = \"api\": by SMTP, give the subuser's own key";
             return refuse("sendgrid.on_behalf_of", message);
         }
-        if config.webhook.is_some() {
-            return refuse("webhook", "kind sendgrid has no webhooks");
-        }
         key.filter(|_| is_good)
     }
 

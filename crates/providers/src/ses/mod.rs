@@ -28,6 +28,7 @@ pub(crate) use classify::{Sent, addresses, message_rejected};
 pub(crate) use config::{SesConfig, dns_suffix, is_region};
 pub(crate) use errors::DOCUMENTED;
 pub(crate) use send::email_tags;
+pub(crate) use webhook::parser as webhook_parser;
 
 use crate::http::HttpClients;
 use crate::{Adapter, ProviderConfig};
@@ -41,14 +42,7 @@ pub(crate) fn build(
     faults: &mut Vec<ConfigFault>,
 ) -> Option<Adapter> {
     let at = format!("providers.{name}");
-    let settings = table.check(&at, config, faults);
-    let webhook = config.webhook.as_ref();
-    let webhook = webhook.map(|webhook| webhook::parser(name, webhook, clock, faults));
-    let (settings, webhook) = match (settings, webhook) {
-        (Some(settings), None) => (settings, None),
-        (Some(settings), Some(Some(webhook))) => (settings, Some(webhook)),
-        (None, _) | (_, Some(None)) => return None,
-    };
+    let settings = table.check(&at, config, faults)?;
     let environment = credentials::Environment::read(|name| std::env::var(name).ok());
     let clients = HttpClients::new(config.speech(), &config.limits);
     let credentials = credentials::Credentials::new(table, &settings, &environment);
@@ -73,6 +67,6 @@ pub(crate) fn build(
     };
     Some(Adapter {
         provider: Arc::new(provider),
-        webhook,
+        webhook: None,
     })
 }

@@ -55,14 +55,6 @@ pub(crate) fn build(
     faults: &mut Vec<ConfigFault>,
 ) -> Option<Adapter> {
     let settings = table.checked(&format!("providers.{name}.smtp"), clock, faults);
-    if config.webhook.is_some() {
-        let path = format!("providers.{name}.webhook");
-        let message = format!(
-            "kind smtp has no webhooks; a service's own kind has, as in [providers.{name}.sendgrid]"
-        );
-        faults.push(ConfigFault::error(path, message));
-        return None;
-    }
     let host = table.host.parse().ok();
     let pools = Pools::check(name, table.dialect(), host, config, faults)?;
     Some(Adapter {

@@ -33,7 +33,7 @@ pub(crate) struct Native<'a> {
 
 /// Builds the adapter of a native kind that sends by SMTP; `at` is its table's path, such as
 /// `providers.NAME.sendgrid`. Faults are of `at`'s keys `region`, `endpoint` and `user`, and of the
-/// pools. The webhook is the kind's own to add.
+/// pools.
 #[expect(
     clippy::too_many_arguments,
     reason = "as every kind's build, with what its table says of SMTP"

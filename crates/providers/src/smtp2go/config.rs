@@ -121,11 +121,6 @@ impl Smtp2goConfig {
     ) -> Option<Adapter> {
         let at = format!("providers.{name}.smtp2go");
         let password = self.key(&at, faults);
-        if config.webhook.is_some() {
-            let path = format!("providers.{name}.webhook");
-            faults.push(ConfigFault::error(path, "kind smtp2go has no webhooks"));
-            return None;
-        }
         let password = password?;
         if self.user.is_none() {
             let message = "is missing, so the key itself logs in, which works only for an SMTP \

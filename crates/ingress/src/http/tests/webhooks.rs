@@ -62,6 +62,42 @@ async fn refusals_and_failures_have_their_status_and_nothing_is_applied() {
 }
 
 #[tokio::test]
+async fn a_secret_in_the_path_reaches_the_parser_and_nothing_that_is_shown() {
+    let gateway = Gateway::start().await;
+    let url = gateway.url("/v1/webhooks/mailgun/canary%2Fof-16-letters");
+    let taken = gateway
+        .client
+        .post(&url)
+        .header("x-proof", "good")
+        .body("x");
+    assert_eq!(taken.send().await.unwrap().status(), 200);
+    let probe = gateway.client.get(&url).send().await.unwrap();
+    assert_eq!(probe.status(), 401);
+    let login = probe.headers()["www-authenticate"].clone();
+    assert_eq!(login, "Basic realm=\"malote\"");
+    assert!(!probe.text().await.unwrap().contains("canary"));
+    for request in gateway.parser.seen.lock().unwrap().iter() {
+        let secret = request.path_secret.as_ref().unwrap();
+        assert_eq!(secret.expose(), "canary/of-16-letters");
+        assert!(!format!("{request:?}").contains("canary"));
+    }
+    let metrics = prometheus::TextEncoder::new();
+    let metrics = metrics
+        .encode_to_string(&gateway.registry.gather())
+        .unwrap();
+    assert!(metrics.contains("POST /v1/webhooks/{provider}/{secret}"));
+    assert!(!metrics.contains("canary"));
+    for path in [
+        "/v1/webhooks/nobody/canary",
+        "/v1/webhooks/mailgun/a/canary",
+    ] {
+        let answer = gateway.client.post(gateway.url(path)).send().await.unwrap();
+        assert_eq!(answer.status(), 404, "{path}");
+        assert!(!answer.text().await.unwrap().contains("canary"));
+    }
+}
+
+#[tokio::test]
 async fn probes_are_answered_as_the_parser_says() {
     let gateway = Gateway::start().await;
     let url = gateway.url("/v1/webhooks/mailgun");

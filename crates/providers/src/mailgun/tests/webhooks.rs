@@ -123,6 +123,7 @@ async fn a_posted_event_reaches_its_delivery() {
         .replace("@TO@", &correlation::recipients(&sent, 1000)[0]);
     let request = WebhookRequest {
         method: "POST".into(),
+        path_secret: None,
         headers: Vec::new(),
         query: String::new(),
         body: Bytes::from(body),

@@ -332,8 +332,8 @@ fn faults_of_the_table_name_their_key() {
             "pools.a.message_stream",
         ),
         (format!("{api}[pools.a]\nip_pool = 'x'"), "pools.a.ip_pool"),
-        (format!("{api}[webhook]"), "webhook"),
-        (format!("{smtp}[webhook]"), "webhook"),
+        (format!("{api}[webhook]"), "webhook.secret"),
+        (format!("{smtp}[webhook]"), "webhook.secret"),
     ] {
         let (_, faults) = built(&toml);
         let path = format!("providers.postmark.{path}");

@@ -193,8 +193,8 @@ fn faults_of_the_table_name_their_key() {
             format!("{good}[pools.a]\nip_pool_name = 'x'"),
             "pools.a.ip_pool_name",
         ),
-        (format!("{api}[webhook]"), "webhook"),
-        (format!("{good}[webhook]"), "webhook"),
+        (format!("{api}[webhook]"), "webhook.public_key"),
+        (format!("{good}[webhook]"), "webhook.public_key"),
     ] {
         let (adapter, faults) = built(&toml);
         assert!(adapter.is_none(), "{toml}");

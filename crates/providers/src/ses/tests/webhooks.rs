@@ -88,6 +88,7 @@ fn request(body: &str, headers: &[(&str, &str)]) -> WebhookRequest {
         .map(|(n, v)| ((*n).to_owned(), (*v).to_owned()));
     WebhookRequest {
         method: "POST".into(),
+        path_secret: None,
         headers: headers.collect(),
         query: String::new(),
         body: Bytes::from(body.to_owned()),
