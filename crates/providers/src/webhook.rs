@@ -2,6 +2,8 @@
 
 mod key;
 pub(crate) mod reading;
+#[cfg(test)]
+pub(crate) mod rig;
 mod secret;
 
 use std::sync::Arc;
@@ -14,7 +16,10 @@ use malote_core::webhook::WebhookParser;
 pub(crate) use key::public_key;
 pub(crate) use secret::by_secret;
 
-use crate::{ProviderConfig, WebhookConfig, mailgun, postmark, sendgrid, ses};
+use crate::{
+    ProviderConfig, WebhookConfig, elasticemail, mailgun, postmark, sendgrid, ses, smtp2go,
+    sparkpost,
+};
 
 /// Makes a service's parser of its table; `None` if a fault is an error.
 type Build = fn(
@@ -25,11 +30,14 @@ type Build = fn(
 ) -> Option<Arc<dyn WebhookParser>>;
 
 /// The services that report by webhook. Kinds and SMTP presets have the same names.
-const SERVICES: [(&str, Build); 4] = [
+const SERVICES: [(&str, Build); 7] = [
     ("ses", ses::webhook_parser),
     ("mailgun", mailgun::webhook_parser),
     ("sendgrid", sendgrid::webhook_parser),
     ("postmark", postmark::webhook_parser),
+    ("sparkpost", sparkpost::webhook_parser),
+    ("elasticemail", elasticemail::webhook_parser),
+    ("smtp2go", smtp2go::webhook_parser),
 ];
 
 /// The table has a fault that is an error.

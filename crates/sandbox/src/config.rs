@@ -106,7 +106,7 @@ pub struct Account {
     /// Its second half, where the service has one. Default `secret-sandbox`.
     pub secret_key: String,
     /// What webhooks carry or are signed with, where that is a shared secret. Default
-    /// `webhook-sandbox`; Svix's form, where the service signs by it, is `whsec_` and its base64.
+    /// `webhook-secret-sandbox`; Svix's form, where the service signs by it, is `whsec_` and its base64.
     pub webhook_secret: String,
     /// The domains that mail may come from; `None`: every domain.
     pub senders: Option<Vec<String>>,
@@ -121,7 +121,7 @@ impl Default for Account {
         Self {
             api_key: "key-sandbox".to_owned(),
             secret_key: "secret-sandbox".to_owned(),
-            webhook_secret: "webhook-sandbox".to_owned(),
+            webhook_secret: "webhook-secret-sandbox".to_owned(),
             senders: None,
             pools: None,
             is_limited: false,

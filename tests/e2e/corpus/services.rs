@@ -41,7 +41,7 @@ pub(super) struct Lines {
 }
 
 /// The variables that the lines name, with what the simulators know.
-pub(super) const SECRETS: [(&str, &str); 15] = [
+pub(super) const SECRETS: [(&str, &str); 19] = [
     ("MAILGUN_KEY", "key-sandbox"),
     ("SENDGRID_KEY", "key-sandbox"),
     ("POSTMARK_TOKEN", "key-sandbox"),
@@ -55,6 +55,10 @@ pub(super) const SECRETS: [(&str, &str); 15] = [
     ("RESEND_KEY", "key-sandbox"),
     ("MAILJET_SECRET", "secret-sandbox"),
     ("MAILGUN_SIGNING_KEY", "signing-key-sandbox"),
+    ("POSTMARK_WEBHOOK_SECRET", "webhook-secret-sandbox"),
+    ("SPARKPOST_WEBHOOK_SECRET", "webhook-secret-sandbox"),
+    ("ELASTICEMAIL_WEBHOOK_SECRET", "webhook-secret-sandbox"),
+    ("SMTP2GO_WEBHOOK_SECRET", "webhook-secret-sandbox"),
     ("SMTP_PASSWORD", "key-sandbox"),
     ("AWS_SECRET", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
 ];

@@ -56,7 +56,7 @@ struct AccountArgs {
     #[arg(long)]
     secret_key: Option<String>,
     /// What webhooks are signed with or carry, where that is a shared secret [default: mailgun
-    /// signing-key-sandbox, others webhook-sandbox].
+    /// signing-key-sandbox, others webhook-secret-sandbox].
     #[arg(long)]
     webhook_signing_key: Option<String>,
     /// A domain that mail may come from; repeat for more [default: every domain].

@@ -46,9 +46,9 @@ pub(super) fn read(body: &[u8]) -> Result<Webhook, WebhookRefusal> {
 fn event(record: &Value) -> Result<ProviderEvent, &'static str> {
     let fact = fact(record).ok_or("a record without its RecordType")?;
     let at: Timestamp = iso(&record[fact.at]).ok_or("a record without its time")?;
-    let whom = match &record["Recipient"] {
-        Value::Null => &record["Email"],
-        recipient => recipient,
+    let whom = match record["Recipient"].is_null() {
+        true => &record["Email"],
+        false => &record["Recipient"],
     };
     let recipient = address(whom)?;
     let message = text(&record["MessageID"]);

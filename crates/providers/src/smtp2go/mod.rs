@@ -5,10 +5,12 @@ mod account;
 mod classify;
 mod config;
 mod errors;
+mod events;
 mod request;
 mod service;
 #[cfg(test)]
 mod tests;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use malote_core::name::ProviderName;
 
 pub(crate) use config::Smtp2goConfig;
 pub(crate) use errors::DOCUMENTED;
+pub(crate) use webhook::parser as webhook_parser;
 
 use crate::api::adapter;
 use crate::settings::Transport;

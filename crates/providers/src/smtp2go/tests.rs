@@ -4,6 +4,7 @@ mod account;
 mod sends;
 mod tables;
 mod verdicts;
+mod webhooks;
 
 use std::sync::Arc;
 

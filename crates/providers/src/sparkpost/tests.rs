@@ -3,6 +3,7 @@
 mod account;
 mod sends;
 mod verdicts;
+mod webhooks;
 
 use std::sync::Arc;
 

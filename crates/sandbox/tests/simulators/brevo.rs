@@ -298,7 +298,7 @@ async fn events_come_one_by_one_with_a_token() {
     ] {
         let (headers, body) = told(&running, json!({ "event": event })).await;
         let body: Value = serde_json::from_str(&body).unwrap();
-        assert_eq!(headers["authorization"], "Bearer webhook-sandbox");
+        assert_eq!(headers["authorization"], "Bearer webhook-secret-sandbox");
         assert_eq!(body["event"], name);
         assert_eq!(body["message-id"], id.as_str());
         assert_eq!(body["email"], "a@example.net");
@@ -312,7 +312,7 @@ async fn events_come_one_by_one_with_a_token() {
     }
     let forged = json!({ "event": "delivered", "forged": true });
     let (headers, _) = told(&running, forged).await;
-    assert_ne!(headers["authorization"], "Bearer webhook-sandbox");
+    assert_ne!(headers["authorization"], "Bearer webhook-secret-sandbox");
     let unheard = json!({ "url": "http://127.0.0.1:9/", "event": "subscription" });
     let request = client().post(running.url("/_sandbox/event")).json(&unheard);
     assert_eq!(request.send().await.unwrap().status(), 400);

@@ -416,7 +416,7 @@ async fn events_carry_the_login_and_the_recipients_own_number() {
     ] {
         let order = json!({ "event": order, "recipient": "C@x.example" });
         let (headers, body) = told(&running, order).await;
-        let login = STANDARD.encode("sandbox:webhook-sandbox");
+        let login = STANDARD.encode("sandbox:webhook-secret-sandbox");
         assert_eq!(headers["authorization"], format!("Basic {login}").as_str());
         let events: Value = serde_json::from_str(&body).unwrap();
         let event = &events[0];
@@ -431,6 +431,6 @@ async fn events_carry_the_login_and_the_recipients_own_number() {
         assert_eq!(event["email"], "C@x.example");
     }
     let (headers, _) = told(&running, json!({ "event": "bounced", "forged": true })).await;
-    let login = STANDARD.encode("sandbox:webhook-sandbox");
+    let login = STANDARD.encode("sandbox:webhook-secret-sandbox");
     assert_ne!(headers["authorization"], format!("Basic {login}").as_str());
 }

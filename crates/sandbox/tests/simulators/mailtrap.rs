@@ -341,7 +341,10 @@ async fn events_are_signed_over_the_whole_body() {
     let (_, sent) = answered(post(&running, &email())).await;
     let order = json!({ "event": "bounced", "recipient": "c@x.example" });
     let (headers, body) = told(&running, order).await;
-    assert!(is_signed(&headers, &body, "webhook-sandbox"), "{headers:?}");
+    assert!(
+        is_signed(&headers, &body, "webhook-secret-sandbox"),
+        "{headers:?}"
+    );
     let event_body: Value = serde_json::from_str(&body).unwrap();
     let said = &event_body["events"][0];
     assert_eq!(said["event"], "bounce");
@@ -353,7 +356,7 @@ async fn events_are_signed_over_the_whole_body() {
     assert_eq!(said["sending_domain_name"], "example.com");
     let (headers, body) = told(&running, json!({ "event": "delivered", "forged": true })).await;
     assert!(
-        !is_signed(&headers, &body, "webhook-sandbox"),
+        !is_signed(&headers, &body, "webhook-secret-sandbox"),
         "{headers:?}"
     );
     assert!(body.contains("\"delivery\""), "{body}");

@@ -403,7 +403,7 @@ async fn events_carry_the_login_of_the_webhooks_url() {
     ] {
         let order = json!({ "event": event, "recipient": "c@x.example" });
         let (headers, body) = told(&running, order).await;
-        let login = STANDARD.encode("sandbox:webhook-sandbox");
+        let login = STANDARD.encode("sandbox:webhook-secret-sandbox");
         assert_eq!(headers["authorization"], format!("Basic {login}").as_str());
         let body: Value = serde_json::from_str(&body).unwrap();
         assert_eq!(
@@ -420,6 +420,6 @@ async fn events_carry_the_login_of_the_webhooks_url() {
         assert_eq!(body["Metadata"]["malote-message"], "m1");
     }
     let (headers, _) = told(&running, json!({ "event": "bounced", "forged": true })).await;
-    let login = STANDARD.encode("sandbox:webhook-sandbox");
+    let login = STANDARD.encode("sandbox:webhook-secret-sandbox");
     assert_ne!(headers["authorization"], format!("Basic {login}").as_str());
 }

@@ -343,7 +343,7 @@ async fn domains_are_told_to_those_who_have_the_key() {
 
 fn is_signed(headers: &HeaderMap, body: &str) -> bool {
     let field = |name: &str| headers[name].to_str().unwrap().to_owned();
-    let mut mac = Hmac::<Sha256>::new_from_slice(b"webhook-sandbox").unwrap();
+    let mut mac = Hmac::<Sha256>::new_from_slice(b"webhook-secret-sandbox").unwrap();
     let signed = format!("{}.{}.{body}", field("svix-id"), field("svix-timestamp"));
     mac.update(signed.as_bytes());
     let expected = STANDARD.encode(mac.finalize().into_bytes());

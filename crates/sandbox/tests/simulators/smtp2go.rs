@@ -275,7 +275,7 @@ async fn a_webhook_carries_its_token_and_the_messages_own_fields() {
     ] {
         let order = json!({ "event": event, "recipient": "b@x.example" });
         let (headers, body) = told(&running, order).await;
-        assert_eq!(headers["authorization"], "Bearer webhook-sandbox");
+        assert_eq!(headers["authorization"], "Bearer webhook-secret-sandbox");
         let body: Value = serde_json::from_str(&body).unwrap();
         assert_eq!((&body["event"], &body["bounce"]), (&json!(name), &bounce));
         assert_eq!(body["email_id"], sent["email_id"]);
@@ -286,5 +286,5 @@ async fn a_webhook_carries_its_token_and_the_messages_own_fields() {
     }
     let order = json!({ "event": "delivered", "forged": true });
     let (headers, _) = told(&running, order).await;
-    assert_ne!(headers["authorization"], "Bearer webhook-sandbox");
+    assert_ne!(headers["authorization"], "Bearer webhook-secret-sandbox");
 }

@@ -311,7 +311,10 @@ async fn events_come_in_a_batch_with_a_login() {
     ] {
         let (headers, body) = told(&running, json!({ "event": event })).await;
         let body: Value = serde_json::from_str(&body).unwrap();
-        assert_eq!(headers["x-messagesystems-webhook-token"], "webhook-sandbox");
+        assert_eq!(
+            headers["x-messagesystems-webhook-token"],
+            "webhook-secret-sandbox"
+        );
         assert_eq!(
             headers["authorization"],
             "Basic c2FuZGJveDp3ZWJob29rLXNhbmRib3g="
@@ -330,7 +333,10 @@ async fn events_come_in_a_batch_with_a_login() {
     }
     let forged = json!({ "event": "delivered", "forged": true });
     let (headers, _) = told(&running, forged).await;
-    assert_ne!(headers["x-messagesystems-webhook-token"], "webhook-sandbox");
+    assert_ne!(
+        headers["x-messagesystems-webhook-token"],
+        "webhook-secret-sandbox"
+    );
     let (_, ping) = told(&running, json!({ "event": "subscription" })).await;
     assert_eq!(ping, r#"[{"msys":{}}]"#);
 }

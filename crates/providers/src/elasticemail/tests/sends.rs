@@ -281,10 +281,10 @@ fn faults_of_the_table_name_their_key() {
             format!("{api}[pools.a]\nchannel = \"a\\nb\""),
             "pools.a.channel",
         ),
-        (format!("{api}[webhook]"), "webhook"),
+        (format!("{api}[webhook]"), "webhook.secret"),
         (
             "[elasticemail]\napi_key = 'k'\n[webhook]".to_owned(),
-            "webhook",
+            "webhook.secret",
         ),
     ] {
         let (adapter, faults) = built(&toml);

@@ -48,8 +48,11 @@ fn faults_of_the_table_name_their_key() {
             "[smtp2go]\napi_key = 'k'\nuser = 'u'\ntransport = 'api'",
             "smtp2go.user",
         ),
-        ("[smtp2go]\napi_key = 'k'\n[webhook]", "webhook"),
-        ("[smtp2go]\napi_key = 'k'\nuser = 'u'\n[webhook]", "webhook"),
+        ("[smtp2go]\napi_key = 'k'\n[webhook]", "webhook.secret"),
+        (
+            "[smtp2go]\napi_key = 'k'\nuser = 'u'\n[webhook]",
+            "webhook.secret",
+        ),
         (
             "[smtp2go]\napi_key = 'k'\n[pools.a]\nip_pool = 'x'",
             "pools.a.ip_pool",

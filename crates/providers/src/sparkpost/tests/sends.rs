@@ -212,7 +212,7 @@ fn faults_of_the_table_name_their_key() {
             format!("{good}[pools.a]\nip_pool_name = 'x'"),
             "providers.sp.pools.a.ip_pool_name",
         ),
-        (format!("{good}[webhook]"), "providers.sp.webhook"),
+        (format!("{good}[webhook]"), "providers.sp.webhook.secret"),
     ] {
         let (_, faults) = built(&toml);
         let is_told = |fault: &malote_core::fault::ConfigFault| fault.path == path;
