@@ -28,6 +28,7 @@ mod queue_full;
 mod relay_faults;
 mod reload;
 mod reload_under_load;
+mod service_webhooks;
 mod shutdown;
 mod smtp_submission;
 mod stray_events;
