@@ -127,25 +127,26 @@ pub struct WebhookConfig {
     /// SES: the SNS topics that may speak to us. Anybody can own a topic, so this is required.
     pub topic_arns: Vec<String>,
     /// SES: whether SNS signature version 1 (SHA-1, the service's default) is believed; default
-    /// true, with a warning.
+    /// true, with a warning. Postal: whether the SHA-1 signature is believed where there is no
+    /// other, as from installations older than version 3; default false.
     pub allow_sha1: Option<bool>,
     /// SES: the SNS signing certificate (PEM) in a file, instead of fetching it.
     pub certificate_file: Option<PathBuf>,
-    /// Mailgun: the HTTP webhook signing key.
+    /// Mailgun, Resend (`whsec_...`), Mailtrap: the webhook's signing key or secret.
     pub signing_key: Option<Secret>,
-    /// Mailgun: the environment variable that holds the signing key.
+    /// The environment variable that holds the signing key.
     pub signing_key_env: Option<String>,
-    /// Mailgun: the file that holds the signing key.
+    /// The file that holds the signing key.
     pub signing_key_file: Option<PathBuf>,
-    /// SendGrid: the public key with which events are verified, SubjectPublicKeyInfo in Base64 as
-    /// the console shows it, or in PEM.
+    /// SendGrid, Postal: the public key with which events are verified, SubjectPublicKeyInfo in
+    /// Base64, as SendGrid's console and the `p=` of Postal's DKIM record show it, or in PEM.
     pub public_key: Option<String>,
-    /// SendGrid: the environment variable that holds the public key.
+    /// The environment variable that holds the public key.
     pub public_key_env: Option<String>,
-    /// SendGrid: the file that holds the public key.
+    /// The file that holds the public key.
     pub public_key_file: Option<PathBuf>,
-    /// Services that sign nothing (Postmark, SparkPost, Elastic Email, SMTP2GO): the secret that
-    /// their requests must carry, at least 16 characters.
+    /// Services that sign nothing (Postmark, SparkPost, Elastic Email, SMTP2GO, Brevo, Mailjet) or
+    /// need not (Mailtrap): the secret that their requests must carry, at least 16 characters.
     pub secret: Option<Secret>,
     /// The environment variable that holds the secret.
     pub secret_env: Option<String>,
@@ -154,7 +155,17 @@ pub struct WebhookConfig {
 }
 
 /// The services that sign nothing, so that a shared secret must do.
-const WITH_SECRET: [&str; 4] = ["postmark", "sparkpost", "elasticemail", "smtp2go"];
+const WITH_SECRET: [&str; 7] = [
+    "postmark",
+    "sparkpost",
+    "elasticemail",
+    "smtp2go",
+    "brevo",
+    "mailjet",
+    "mailtrap",
+];
+/// The services that sign with a key that only they and their customer know.
+const WITH_SIGNING_KEY: [&str; 3] = ["mailgun", "resend", "mailtrap"];
 
 /// A key of [`PoolConfig`] or [`WebhookConfig`] and the kinds that know it.
 struct OwnedKey {
@@ -302,14 +313,22 @@ impl WebhookConfig {
         };
         vec![
             OwnedKey::new("topic_arns", &["ses"], !self.topic_arns.is_empty()),
-            OwnedKey::new("allow_sha1", &["ses"], self.allow_sha1.is_some()),
+            OwnedKey::new("allow_sha1", &["ses", "postal"], self.allow_sha1.is_some()),
             OwnedKey::new(
                 "certificate_file",
                 &["ses"],
                 self.certificate_file.is_some(),
             ),
-            OwnedKey::new("signing_key", &["mailgun"], is_given(self.signing_key())),
-            OwnedKey::new("public_key", &["sendgrid"], is_given(self.public_key())),
+            OwnedKey::new(
+                "signing_key",
+                &WITH_SIGNING_KEY,
+                is_given(self.signing_key()),
+            ),
+            OwnedKey::new(
+                "public_key",
+                &["sendgrid", "postal"],
+                is_given(self.public_key()),
+            ),
             OwnedKey::new("secret", &WITH_SECRET, is_given(self.secret())),
         ]
     }

@@ -17,9 +17,19 @@ pub(crate) use key::public_key;
 pub(crate) use secret::by_secret;
 
 use crate::{
-    ProviderConfig, WebhookConfig, elasticemail, mailgun, postmark, sendgrid, ses, smtp2go,
-    sparkpost,
+    ProviderConfig, WebhookConfig, brevo, elasticemail, mailgun, mailjet, mailtrap, postal,
+    postmark, resend, sendgrid, ses, smtp2go, sparkpost,
 };
+
+/// Which form the ids of a service's messages have in our receipts: it depends on the way that its
+/// mail goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ids {
+    /// As its API answers them.
+    Api,
+    /// As its SMTP says them in a reply; where it says none, the message's own Message-ID.
+    Smtp,
+}
 
 /// Makes a service's parser of its table; `None` if a fault is an error.
 type Build = fn(
@@ -29,15 +39,34 @@ type Build = fn(
     &mut Vec<ConfigFault>,
 ) -> Option<Arc<dyn WebhookParser>>;
 
+/// [`Build`] of a service whose events name a message by several ids.
+type BuildById = fn(
+    &ProviderName,
+    &WebhookConfig,
+    Ids,
+    &Arc<dyn Clock>,
+    &mut Vec<ConfigFault>,
+) -> Option<Arc<dyn WebhookParser>>;
+
+enum Make {
+    Parser(Build),
+    ById(BuildById),
+}
+
 /// The services that report by webhook. Kinds and SMTP presets have the same names.
-const SERVICES: [(&str, Build); 7] = [
-    ("ses", ses::webhook_parser),
-    ("mailgun", mailgun::webhook_parser),
-    ("sendgrid", sendgrid::webhook_parser),
-    ("postmark", postmark::webhook_parser),
-    ("sparkpost", sparkpost::webhook_parser),
-    ("elasticemail", elasticemail::webhook_parser),
-    ("smtp2go", smtp2go::webhook_parser),
+const SERVICES: [(&str, Make); 12] = [
+    ("ses", Make::Parser(ses::webhook_parser)),
+    ("mailgun", Make::Parser(mailgun::webhook_parser)),
+    ("sendgrid", Make::Parser(sendgrid::webhook_parser)),
+    ("postmark", Make::Parser(postmark::webhook_parser)),
+    ("sparkpost", Make::Parser(sparkpost::webhook_parser)),
+    ("elasticemail", Make::Parser(elasticemail::webhook_parser)),
+    ("smtp2go", Make::Parser(smtp2go::webhook_parser)),
+    ("postal", Make::ById(postal::webhook_parser)),
+    ("brevo", Make::ById(brevo::webhook_parser)),
+    ("resend", Make::Parser(resend::webhook_parser)),
+    ("mailjet", Make::ById(mailjet::webhook_parser)),
+    ("mailtrap", Make::Parser(mailtrap::webhook_parser)),
 ];
 
 /// The table has a fault that is an error.
@@ -56,8 +85,15 @@ pub(crate) fn build(
     let (Some(table), Some(service)) = (&config.webhook, config.service()) else {
         return Ok(None);
     };
-    if let Some((_, build)) = SERVICES.iter().find(|(own, _)| *own == service) {
-        let parser = build(name, table, clock, faults);
+    if let Some((_, make)) = SERVICES.iter().find(|(own, _)| *own == service) {
+        let ids = match config.smtp {
+            Some(_) => Ids::Smtp,
+            None => Ids::Api,
+        };
+        let parser = match make {
+            Make::Parser(build) => build(name, table, clock, faults),
+            Make::ById(build) => build(name, table, ids, clock, faults),
+        };
         return parser.map(Some).ok_or(Refused);
     }
     let names: Vec<&str> = SERVICES.iter().map(|(own, _)| *own).collect();

@@ -41,7 +41,7 @@ pub(super) struct Lines {
 }
 
 /// The variables that the lines name, with what the simulators know.
-pub(super) const SECRETS: [(&str, &str); 19] = [
+pub(super) const SECRETS: [(&str, &str); 24] = [
     ("MAILGUN_KEY", "key-sandbox"),
     ("SENDGRID_KEY", "key-sandbox"),
     ("POSTMARK_TOKEN", "key-sandbox"),
@@ -60,6 +60,14 @@ pub(super) const SECRETS: [(&str, &str); 19] = [
     ("ELASTICEMAIL_WEBHOOK_SECRET", "webhook-secret-sandbox"),
     ("SMTP2GO_WEBHOOK_SECRET", "webhook-secret-sandbox"),
     ("SMTP_PASSWORD", "key-sandbox"),
+    ("BREVO_WEBHOOK_SECRET", "0123456789abcdef"),
+    ("MAILJET_WEBHOOK_SECRET", "0123456789abcdef"),
+    ("MAILTRAP_SIGNING_SECRET", "0123456789abcdef"),
+    ("RESEND_SIGNING_SECRET", "whsec_d2ViaG9vay1zYW5kYm94"),
+    (
+        "POSTAL_PUBLIC_KEY",
+        "MIIBIjANBgkqhkiG9w0BAQEFAAOCAQ8AMIIBCgKCAQEAxQVjykrXk71ws+PZ7M58HEtV4p+d14rdmn1ukrlT7sMZiktCBQz9cegN9UR6QLibOHtpDwOuILyfLENxR2DoFX/0CihYr8tm21zuBPjKhHj86JujVWvNSjcQ27gC8dDFKhU7qn252jABiSeIMcD8SoPcaWkER7P0wNwzCNI9TDRsVSkDahevDTeuU4JJuDwWiBMZ9+TD+UqRMxvuttCQjBg7a9lYGGy+Edme24hcu1/r187TfU9k8NuH8XwtNdbw5Jx4KL64DbyD9DMby24YAMYrUNcCQjmkIlz8B9UAIjFnOWPSqrXzPRkNwQX+1NwatfGrcC8FLaFN1e5McCtx9wIDAQAB",
+    ),
     ("AWS_SECRET", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
 ];
 
@@ -263,7 +271,10 @@ pub(super) const SERVICES: &[Service] = &[
             None,
             "malote",
         ),
-        webhook: None,
+        webhook: Some(Webhook {
+            table: "public_key_env = \"POSTAL_PUBLIC_KEY\"\n",
+            console: "Mail server, Webhooks: `https://GATEWAY/v1/webhooks/postal`, all events, sign requests. The key is the `p=` of what `postal default-dkim-record` prints on the installation.",
+        }),
         doubts: &[],
     },
     Service {
@@ -276,7 +287,10 @@ pub(super) const SERVICES: &[Service] = &[
             None,
             USER,
         ),
-        webhook: None,
+        webhook: Some(Webhook {
+            table: "secret_env = \"BREVO_WEBHOOK_SECRET\"\n",
+            console: "Transactional, Settings, Webhook: `https://GATEWAY/v1/webhooks/brevo`, all events, authentication by token with the secret as the token, or by any user with the secret as the password.",
+        }),
         doubts: &[
             "A sender that is not verified is mostly accepted, and an event tells later that nothing was sent.",
         ],
@@ -294,7 +308,10 @@ pub(super) const SERVICES: &[Service] = &[
             None,
             USER,
         ),
-        webhook: None,
+        webhook: Some(Webhook {
+            table: "secret_env = \"MAILJET_WEBHOOK_SECRET\"\n",
+            console: "Account settings, Event notifications: `https://malote:SECRET@GATEWAY/v1/webhooks/mailjet` for each kind of event, with the secret in its place; events may be grouped.",
+        }),
         doubts: &[
             "Whether a header field in UTF-8 that is passed on as it is gets encoded is not documented.",
         ],
@@ -309,7 +326,10 @@ pub(super) const SERVICES: &[Service] = &[
             None,
             "api",
         ),
-        webhook: None,
+        webhook: Some(Webhook {
+            table: "signing_key_env = \"MAILTRAP_SIGNING_SECRET\"\n",
+            console: "Settings, Webhooks: `https://GATEWAY/v1/webhooks/mailtrap`, Email Sending, all events, JSON or JSON Lines; one webhook for each stream and domain. The signing secret is shown when it is made. Where a login in the URL is preferred, its password is `secret`, in the place of `signing_key`.",
+        }),
         doubts: &[
             "Whether its API takes `Date` and `Message-ID` from a client is not documented, so neither is passed on.",
         ],
@@ -324,7 +344,10 @@ pub(super) const SERVICES: &[Service] = &[
             None,
             "resend",
         ),
-        webhook: None,
+        webhook: Some(Webhook {
+            table: "signing_key_env = \"RESEND_SIGNING_SECRET\"\n",
+            console: "Webhooks, Add Webhook: `https://GATEWAY/v1/webhooks/resend`, all events of emails. The signing secret, `whsec_` and more, stands on the webhook's page.",
+        }),
         doubts: &[
             "Whether a header field in UTF-8 that is passed on as it is gets encoded is not documented.",
         ],

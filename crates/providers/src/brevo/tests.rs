@@ -4,6 +4,7 @@ mod account;
 mod requests;
 mod sends;
 mod verdicts;
+mod webhooks;
 
 use std::sync::Arc;
 

@@ -19,7 +19,7 @@ use malote_core::name::ProviderName;
 pub(crate) use config::MailgunConfig;
 pub(crate) use errors::DOCUMENTED;
 pub(crate) use form::{SUPPRESSED_HEADERS, TAGS_MAX, ascii_tag, variable_name};
-pub(crate) use webhook::parser as webhook_parser;
+pub(crate) use webhook::{hex_32, parser as webhook_parser, seconds};
 
 use crate::http::HttpClients;
 use crate::{Adapter, ProviderConfig};

@@ -104,7 +104,7 @@ pub(crate) fn verify(
 }
 
 /// Whole seconds since 1970, digits only.
-fn seconds(text: &str) -> Option<Timestamp> {
+pub(crate) fn seconds(text: &str) -> Option<Timestamp> {
     let is_number = (1..=12).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
     if !is_number {
         return None;
@@ -113,7 +113,7 @@ fn seconds(text: &str) -> Option<Timestamp> {
 }
 
 /// 64 lower-case hex digits.
-fn hex_32(text: &str) -> Option<[u8; 32]> {
+pub(crate) fn hex_32(text: &str) -> Option<[u8; 32]> {
     let digits: &[u8; 64] = text.as_bytes().try_into().ok()?;
     let value = |digit: u8| match digit {
         b'0'..=b'9' => Some(digit - b'0'),

@@ -5,9 +5,11 @@ mod account;
 mod classify;
 mod config;
 mod errors;
+mod events;
 mod request;
 #[cfg(test)]
 mod tests;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -24,6 +26,7 @@ use malote_core::provider::{Account, Capabilities, Finding, Outgoing, SendError,
 
 pub(crate) use config::MailjetConfig;
 pub(crate) use errors::DOCUMENTED;
+pub(crate) use webhook::parser as webhook_parser;
 
 use crate::api::{Line, Service, adapter, json_call};
 use crate::http::{Answer, Call, sensitive};

@@ -3,3 +3,4 @@
 mod account;
 mod sends;
 mod verdicts;
+mod webhooks;

@@ -3,10 +3,12 @@
 mod classify;
 mod config;
 mod errors;
+mod events;
 mod request;
 mod service;
 #[cfg(test)]
 mod tests;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -16,6 +18,7 @@ use malote_core::name::ProviderName;
 
 pub(crate) use config::MailtrapConfig;
 pub(crate) use errors::DOCUMENTED;
+pub(crate) use webhook::parser as webhook_parser;
 
 use crate::api::adapter;
 use crate::{Adapter, ProviderConfig};

@@ -2,3 +2,4 @@
 
 mod sends;
 mod verdicts;
+mod webhooks;

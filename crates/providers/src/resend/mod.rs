@@ -4,10 +4,12 @@ mod account;
 mod classify;
 mod config;
 mod errors;
+mod events;
 mod message;
 mod send;
 #[cfg(test)]
 mod tests;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -17,6 +19,7 @@ use malote_core::name::ProviderName;
 
 pub(crate) use config::ResendConfig;
 pub(crate) use errors::DOCUMENTED;
+pub(crate) use webhook::parser as webhook_parser;
 
 use crate::{Adapter, ProviderConfig, api};
 

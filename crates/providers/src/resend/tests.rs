@@ -4,3 +4,4 @@ mod accounts;
 mod messages;
 mod sends;
 mod verdicts;
+mod webhooks;

@@ -31,13 +31,18 @@ pub(crate) fn public_key<K>(
     key
 }
 
-/// The octets of a key; line ends and PEM's lines (RFC 7468 13) around it do not matter.
+/// The octets of a key. Line ends and PEM's lines (RFC 7468 13) around it do not matter, nor does a
+/// DKIM record (RFC 6376 3.6.1) of which it is the `p=`, as zone files write it in quotes.
 fn spki(text: &str) -> Option<Vec<u8>> {
     if text.len() > TEXT_BYTES_MAX {
         return None;
     }
+    let mut tags = text.split(';').map(str::trim);
+    let text = tags.find_map(|tag| tag.strip_prefix("p=")).unwrap_or(text);
     let lines = text.lines().map(str::trim);
-    let base64: String = lines.filter(|line| !line.starts_with("-----")).collect();
+    let lines = lines.filter(|line| !line.starts_with("-----"));
+    let is_of_key = |c: &char| !c.is_ascii_whitespace() && *c != '"';
+    let base64: String = lines.flat_map(str::chars).filter(is_of_key).collect();
     STANDARD.decode(base64).ok()
 }
 
@@ -54,6 +59,8 @@ mod tests {
                 "-----BEGIN PUBLIC KEY-----\nAQID\n-----END PUBLIC KEY-----\n",
                 Some(vec![1, 2, 3]),
             ),
+            ("v=DKIM1; t=s; h=sha256; p=AQID;", Some(vec![1, 2, 3])),
+            ("\"v=DKIM1; p=AQ\" \"ID\"", Some(vec![1, 2, 3])),
             ("A?ID", None),
         ];
         for (text, octets) in rows {

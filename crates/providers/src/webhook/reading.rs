@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use malote_core::address::EmailAddress;
 use malote_core::event::{Blame, EventKind, ProviderEvent, raw_event};
+use malote_core::provider::{REPLY_TEXT_BYTES_MAX, bounded};
 use malote_core::webhook::{Webhook, WebhookRefusal};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -126,7 +127,14 @@ pub(crate) fn iso(value: &Value) -> Option<Timestamp> {
 
 /// A service's own word for what happened.
 pub(crate) fn other(word: &str) -> EventKind {
-    EventKind::Other(malote_core::provider::bounded(word, WORD_BYTES_MAX))
+    EventKind::Other(bounded(word, WORD_BYTES_MAX))
+}
+
+/// The parts that say something, one behind the other, bounded as an event's detail.
+pub(crate) fn detail(parts: &[&str]) -> String {
+    let parts = parts.iter().map(|part| part.trim());
+    let parts: Vec<&str> = parts.filter(|part| !part.is_empty()).collect();
+    bounded(&parts.join(" "), REPLY_TEXT_BYTES_MAX)
 }
 
 /// A key for [`ProviderEvent::dedup_key`] of what makes an event that one, where the service gives

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use malote_core::clock::FixedClock;
-use malote_core::event::Blame;
+use malote_core::event::{Blame, EventKind, ProviderEvent};
 use malote_core::fault::Severity;
 use malote_core::provider::Outgoing;
 use malote_core::webhook::{Webhook, WebhookParser, WebhookRefusal, WebhookRequest};
 use serde_json::Value;
 
 use crate::correlation::{self, tests::outgoing};
-use crate::{ProviderConfig, build};
+use crate::{Adapter, ProviderConfig, build};
 
 /// The time of the tests.
 pub(crate) const NOW: &str = "2026-11-22T10:00:00Z";
@@ -26,6 +26,35 @@ pub(crate) fn parser(toml: &str) -> Arc<dyn WebhookParser> {
     let is_warning = |fault: &malote_core::fault::ConfigFault| fault.severity == Severity::Warning;
     assert!(faults.iter().all(is_warning), "{faults:?}");
     adapter.unwrap().webhook.unwrap()
+}
+
+/// The adapter of a provider's table and its faults, warnings too, as they are shown.
+pub(crate) fn built(toml: &str) -> (Option<Adapter>, Vec<String>) {
+    let config: ProviderConfig = toml::from_str(toml).unwrap();
+    let clock = Arc::new(FixedClock(NOW.parse().unwrap())) as _;
+    let mut faults = Vec::new();
+    let adapter = build(&"p".try_into().unwrap(), &config, &clock, &mut faults);
+    (adapter, faults.iter().map(ToString::to_string).collect())
+}
+
+/// The faults of a table that must be refused.
+pub(crate) fn refused(toml: &str) -> String {
+    let (adapter, faults) = built(toml);
+    assert!(adapter.is_none(), "{toml}");
+    faults.join("\n")
+}
+
+/// The only event of a post all of which could be read.
+pub(crate) fn only(webhook: Webhook) -> ProviderEvent {
+    assert_eq!(webhook.unreadable, Vec::<String>::new());
+    let [event] = <[_; 1]>::try_from(webhook.events).unwrap();
+    event
+}
+
+/// What the only event means.
+pub(crate) fn meaning(webhook: Webhook) -> (EventKind, Option<Blame>) {
+    let event = only(webhook);
+    (event.kind, event.blame)
 }
 
 /// A posted body.
