@@ -1,10 +1,12 @@
 //! One suite over all adapters: each service's simulator misbehaves in every way it can, and the
 //! verdict, the step that follows and what arrived are asserted, never only that it failed.
 
+mod partial;
+
 use std::fmt::Write as _;
 
 use anyhow::{Context, Result, ensure};
-use malote_sandbox::Kind;
+use malote_sandbox::{Fault, FaultKind, Kind};
 use malote_tests::{Config, Gateway, SHOP_KEY, Service, provider_tables};
 use serde_json::Value;
 
@@ -36,8 +38,14 @@ const fn expect(fault: &'static str, outcome: &'static str, ends: Ends) -> Expec
     }
 }
 
+/// The connection is cut before the message was read. Asked for by a recipient it would come too
+/// late, so a simulator of its own plays it.
+const CUT_EARLY: &str = "cut-early";
+/// Octets of a text that no buffer on the way takes whole, so that the cut leaves some unwritten.
+const LONG_TEXT_BYTES: usize = 4 * 1024 * 1024;
+
 /// What every service comes to unless [`exception`] says otherwise.
-const EXPECTED: [Expected; 19] = [
+const EXPECTED: [Expected; 20] = [
     expect("ana", "sent", Ends::AtService),
     expect("slow", "sent", Ends::AtService),
     expect("401", "provider_unusable", Ends::AtRelay),
@@ -53,6 +61,7 @@ const EXPECTED: [Expected; 19] = [
     expect("reputation", "rejected_reputation", Ends::AtRelay),
     expect("hang", "unknown", Ends::AtRelay),
     expect("cut", "unknown", Ends::AtRelay),
+    expect(CUT_EARLY, "transient", Ends::AtRelay),
     expect("cut-reply", "unknown", Ends::AtRelay),
     expect("nonsense", "unknown", Ends::AtRelay),
     expect("huge", "unknown", Ends::AtRelay),
@@ -61,14 +70,20 @@ const EXPECTED: [Expected; 19] = [
 
 /// A gateway with one provider per fault at one service, so that no fault touches another's
 /// breaker, and behind each a relay that takes everything: a simulator would play the fault, too.
-async fn rehearse(kind: Kind) -> Result<(Gateway, Service)> {
+async fn rehearse(kind: Kind) -> Result<(Gateway, [Service; 2])> {
     let service = Service::start(kind).await?;
+    let cutting = Service::start(kind).await?;
+    ensure!(cutting.sandbox.arm(Fault::always(FaultKind::CutEarly)));
     let mut tables = "[providers.relay.capture]\n".to_owned();
     tables
         .push_str("[routes.main]\nstrategy = \"failover\"\ntargets = [{ provider = \"relay\" }]\n");
     for Expected { fault, .. } in &EXPECTED {
         let name = format!("at_{}", fault.replace('-', "_"));
-        tables.push_str(&provider_tables(kind, &name, service.address));
+        let at = match *fault {
+            CUT_EARLY => cutting.address,
+            _ => service.address,
+        };
+        tables.push_str(&provider_tables(kind, &name, at));
         write!(
             tables,
             "[routes.{name}]\nstrategy = \"failover\"\n\
@@ -78,15 +93,24 @@ async fn rehearse(kind: Kind) -> Result<(Gateway, Service)> {
         )?;
     }
     let gateway = Gateway::start(Config::rehearsal(&tables)?).await?;
-    Ok((gateway, service))
+    Ok((gateway, [service, cutting]))
+}
+
+/// A message that meets this fault.
+fn order_for(fault: &str) -> Value {
+    let mut order = order(&format!("{fault}@{fault}.example"));
+    if fault == CUT_EARLY {
+        order["text"] = "A line of a long text.\n"
+            .repeat(LONG_TEXT_BYTES / 23)
+            .into();
+    }
+    order
 }
 
 async fn conforms(kind: Kind) -> Result<()> {
-    let (gateway, service) = rehearse(kind).await?;
+    let (gateway, [service, cutting]) = rehearse(kind).await?;
     for Expected { fault, .. } in &EXPECTED {
-        gateway
-            .submit(&order(&format!("{fault}@{fault}.example")))
-            .await?;
+        gateway.submit(&order_for(fault)).await?;
     }
     let mut surprises = Vec::new();
     for Expected {
@@ -112,6 +136,8 @@ async fn conforms(kind: Kind) -> Result<()> {
             ));
         }
     }
+    ensure!(cutting.sandbox.stats().faults > 0, "nothing was cut early");
+    ensure!(cutting.sandbox.messages().is_empty(), "taken all the same");
     drop(service);
     ensure!(
         surprises.is_empty(),

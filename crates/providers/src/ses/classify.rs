@@ -234,7 +234,9 @@ fn is_identity_of(identity: &str, address: &EmailAddress) -> bool {
     identity == address.key() || identity == address.domain()
 }
 
-/// A recipient is to blame only if the text names it; sizes are this service's own rule.
+/// A recipient is to blame only if the text names it; sizes are this service's own rule. Most texts
+/// about an address do not say which ("Missing final '@domain'"): of several recipients the others
+/// must not pay for one, so each has a call of its own.
 fn bad_request(text: &str, sent: Sent<'_>) -> Verdict {
     let names = |address: &EmailAddress| does_name(text, &address.key());
     let names_sender = sent.sender.is_some_and(names);
@@ -249,6 +251,12 @@ fn bad_request(text: &str, sent: Sent<'_>) -> Verdict {
         .any(|word| text.contains(word));
     if is_size {
         return Verdict::Rejected(Fault::MessageHere);
+    }
+    let is_about_address = ["address", "domain", "local part", "local name"]
+        .iter()
+        .any(|word| text.contains(word));
+    if is_about_address && !names_sender && sent.recipients.len() > 1 {
+        return Verdict::Ungroup;
     }
     Verdict::Rejected(Fault::Message)
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use malote_core::address::EmailAddress;
-use malote_core::provider::{Receipt, SendError, Verdict};
+use malote_core::provider::{Fault, Receipt, SendError, Verdict};
 use proptest::prelude::*;
 
 use crate::http::Answer;
@@ -96,8 +96,17 @@ fn a_group_refused_for_one_of_its_recipients_is_taken_apart() {
             "BadRequestException",
             "Domain contains illegal character: b@y.test",
         ),
+        ("BadRequestException", "Missing final '@domain'"),
+        ("BadRequestException", "Invalid recipient address."),
     ] {
-        assert_eq!(verdict(400, code, text, &pair), Verdict::Ungroup, "{code}");
+        assert_eq!(verdict(400, code, text, &pair), Verdict::Ungroup, "{text}");
+    }
+    for text in [
+        "Missing required header 'From'.",
+        "Illegal address: news@shop.example",
+    ] {
+        let found = verdict(400, "BadRequestException", text, &pair);
+        assert_eq!(found, Verdict::Rejected(Fault::Message), "{text}");
     }
 }
 
