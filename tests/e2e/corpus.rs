@@ -2,6 +2,7 @@
 //! `docs/providers`, which are made from what arrived: the page is the expectation.
 
 mod compare;
+mod descriptions;
 mod fields;
 mod messages;
 mod page;

@@ -4,6 +4,7 @@
 mod config;
 mod gateway;
 mod mail;
+mod recorder;
 mod rehearsal;
 mod service;
 mod smtp;
@@ -14,6 +15,7 @@ mod world;
 pub use config::{Backends, Config, Doors, LOADTEST_KEY, MAUTIC_KEY, SHOP_KEY};
 pub use gateway::{Gateway, answered};
 pub use mail::{HeaderSet, MAUTIC_ROWS, text_message};
+pub use recorder::{Exchange, HttpMessage, Recorder};
 pub use rehearsal::provider_tables;
 pub use service::Service;
 pub use smtp::{Reply, SmtpClient};

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use malote_tests::{Config, Gateway};
 use serde_json::Value;
 
+use super::descriptions::DESCRIPTIONS;
 use super::page::{carried, compare, note, octets};
 use super::program::{self, PAGE};
 use super::run::provider_tables;
@@ -48,6 +49,20 @@ const VERDICTS: &str = "\
 | `unknown` | it may have been sent: what follows is the stream's `on_unknown` |
 ";
 
+/// What stands at the end, above its table.
+const DESCRIBED: &str = "
+## What the calls are checked against
+
+Every call that the adapters make for the corpus, and for a message with tags, metadata, a pool and \
+several recipients, is checked in the test suite against what the service publishes of its API in a \
+package; so are the simulators' answers of success and of failure where it has their form. Spoilt \
+calls must be refused. The packages are installed for the tests and are no part of malote. None of \
+it shows what a service does with a call.
+
+| kind | what it publishes | licence | what is checked |
+| --- | --- | --- | --- |
+";
+
 #[tokio::test]
 async fn the_table_of_services_is_what_the_program_tells() -> Result<()> {
     let relay = "[providers.relay.capture]\n[routes.main]\nstrategy = \"failover\"\n\
@@ -72,6 +87,12 @@ async fn the_table_of_services_is_what_the_program_tells() -> Result<()> {
              `smtp` without a page of their own: `postfix`, `exim`, `mailcow`, `microsoft365`, \
              `google`.\n\n";
     page += VERDICTS;
+    page += DESCRIBED;
+    for description in DESCRIPTIONS {
+        let (kind, licence) = (description.kind.as_str(), description.licence);
+        let (source, checked) = (description.source, description.checked);
+        writeln!(page, "| `{kind}` | {source} | {licence} | {checked} |")?;
+    }
     compare("README", &page)
 }
 

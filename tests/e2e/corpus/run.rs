@@ -21,7 +21,7 @@ use super::services::{Lines, SECRETS, Service};
 /// How long a message may take on a busy machine.
 const SETTLED_MAX: Duration = Duration::from_secs(60);
 /// MAIL FROM of what is no report.
-const MAIL_FROM: &str = "bounces@shop.example";
+pub(super) const MAIL_FROM: &str = "bounces@shop.example";
 
 /// A way to send, with what stands at its end.
 pub(super) struct Way {
@@ -157,7 +157,7 @@ fn tables(service: &Service, ways: &[Way]) -> Result<String> {
 }
 
 /// The lines without those that say where the service is.
-fn without_place(tables: &str) -> String {
+pub(super) fn without_place(tables: &str) -> String {
     let is_place = |line: &str| line.starts_with("host = ") || line.starts_with("endpoint = ");
     let lines = tables.lines().filter(|line| !is_place(line));
     lines.map(|line| format!("{line}\n")).collect()
