@@ -97,8 +97,7 @@ impl FromStr for Kind {
     }
 }
 
-/// What the simulated account is at a service that knows its clients by a key: all kinds but SES,
-/// Mailgun and SMTP.
+/// What the simulated account is; its keys are those of all kinds but SES, Mailgun and SMTP.
 #[derive(Debug, Clone)]
 pub struct Account {
     /// The key that is known. Default `key-sandbox`.
@@ -108,9 +107,11 @@ pub struct Account {
     /// What webhooks carry or are signed with, where that is a shared secret. Default
     /// `webhook-secret-sandbox`; Svix's form, where the service signs by it, is `whsec_` and its base64.
     pub webhook_secret: String,
-    /// The domains that mail may come from; `None`: every domain.
+    /// The domains that mail may come from; `None`: every domain, and where the service only has a
+    /// list of them, the key may not see it.
     pub senders: Option<Vec<String>>,
-    /// The IP pools, or what the service has in their place; `None`: every name exists.
+    /// The IP pools, or what the service has in their place, but for SES; `None`: every name exists,
+    /// and where the service only has a list of them, the key may not see it.
     pub pools: Option<Vec<String>>,
     /// Whether the account may not mail everybody yet, as a new one.
     pub is_limited: bool,
@@ -234,7 +235,7 @@ impl Default for SmtpAccount {
 pub struct SandboxConfig {
     /// The time of what is taken, and of signatures.
     pub clock: Clock,
-    /// The account of the kinds that know their clients by a key.
+    /// Senders and pools of all kinds, and the keys of most.
     pub account: Account,
     /// The account of a [`Kind::Ses`] simulator.
     pub ses: SesAccount,

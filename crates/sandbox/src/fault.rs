@@ -114,6 +114,29 @@ impl fmt::Display for FaultKind {
     }
 }
 
+impl FaultKind {
+    /// How many of the first entries of a batch it refuses, where the service answers each entry by
+    /// itself; `None` if it is of the whole call.
+    pub(crate) const fn refused_of(self, entries: usize) -> Option<usize> {
+        match self {
+            Self::Partial => Some(entries.div_ceil(2)),
+            Self::Sender | Self::Recipient | Self::Content | Self::Reputation => Some(entries),
+            Self::Status(_)
+            | Self::Bare(_)
+            | Self::Quota
+            | Self::Suspended
+            | Self::Hang
+            | Self::Cut
+            | Self::CutEarly
+            | Self::CutReply
+            | Self::Nonsense
+            | Self::Redirect
+            | Self::Huge
+            | Self::Slow => None,
+        }
+    }
+}
+
 impl TryFrom<String> for FaultKind {
     type Error = UnknownFault;
 
@@ -260,6 +283,12 @@ impl Fault {
             | FaultKind::Huge
             | FaultKind::Slow => Stage::End,
         })
+    }
+
+    /// How many of the first entries of a batch it refuses by themselves, and as what.
+    pub(crate) fn of_entries(&self, entries: usize) -> Option<(FaultKind, usize)> {
+        let refused = self.kind.refused_of(entries).filter(|_| !self.after_take);
+        refused.map(|refused| (self.kind, refused))
     }
 
     /// How late the answer of a `slow` fault is.

@@ -110,12 +110,19 @@ pub(super) fn account(answer: &Answer, now: jiff::Timestamp) -> Result<Account, 
     })
 }
 
-/// The domains of the account, by the answer to `GET /senders/domains`.
+/// The domains of the account, by the answer to `GET /senders/domains`; `None` if the key may not
+/// ask.
 ///
 /// # Errors
 /// If key or account are not good.
-pub(super) fn domains(answer: &Answer, now: jiff::Timestamp) -> Result<Vec<Domain>, SendError> {
-    read::<Domains>(answer, now).map(|read| read.domains)
+pub(super) fn domains(
+    answer: &Answer,
+    now: jiff::Timestamp,
+) -> Result<Option<Vec<Domain>>, SendError> {
+    if answer.status == 403 {
+        return Ok(None);
+    }
+    read::<Domains>(answer, now).map(|read| Some(read.domains))
 }
 
 impl Domain {

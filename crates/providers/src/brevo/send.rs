@@ -82,7 +82,9 @@ impl Service for Brevo {
     /// Other mail is taken all the same, answered 201, and lost (seen by several clients).
     async fn inspect(&self, line: Line<'_>, senders: &[String]) -> Result<Vec<Finding>, SendError> {
         let answer = line.ask(self.call(Method::GET, "/senders/domains", None));
-        let domains = account::domains(&answer.await?, line.now)?;
+        let Some(domains) = account::domains(&answer.await?, line.now)? else {
+            return Ok(Vec::new());
+        };
         let is_open = |sender: &str| domains.iter().any(|domain| domain.lets_all_send(sender));
         let closed: Vec<&String> = senders.iter().filter(|sender| !is_open(sender)).collect();
         if closed.is_empty() {

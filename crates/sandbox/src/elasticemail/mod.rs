@@ -134,10 +134,13 @@ impl Email {
     }
 }
 
+const NO_ACCESS: &str = "Access Denied: the API key has no permission for this call.";
+
 async fn domains(State(sandbox): State<Sandbox>, headers: HeaderMap) -> Response {
-    let list = |sandbox: &Sandbox| {
-        let senders = sandbox.config().account.senders.iter().flatten();
-        Ok(senders.map(|domain| described(domain)).collect())
+    let list = |sandbox: &Sandbox| match &sandbox.config().account.senders {
+        Some(senders) => Ok(senders.iter().map(|domain| described(domain)).collect()),
+        // No list has every domain: then the key is one that may only send.
+        None => Err(Problem::bad_request(NO_ACCESS)),
     };
     look_up(&sandbox, &headers, list)
 }

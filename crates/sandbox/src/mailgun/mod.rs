@@ -1,4 +1,4 @@
-//! Mailgun: `messages.mime` by multipart form, and the look-up of a domain.
+//! Mailgun: `messages.mime` by multipart form, and the look-up of a domain and of IP pools.
 
 mod event;
 
@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use multer::{Constraints, Multipart, SizeLimit};
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub(crate) use event::webhook;
 
@@ -70,6 +70,7 @@ pub(crate) fn router(sandbox: Sandbox) -> Router {
         .route("/v3/{domain}/messages.mime", post(send))
         .route("/v3/domains/{domain}", get(domain))
         .route("/v4/domains/{domain}", get(domain))
+        .route("/v3/ip_pools", get(ip_pools))
         // A wrong path is answered 200 by the service, too.
         .fallback(|| async { "Mailgun Magnificent API" })
         .with_state(sandbox)
@@ -87,10 +88,17 @@ async fn send(
     let Some(Peer(peer)) = head.extensions.get::<Peer>().copied() else {
         return cut();
     };
-    let checked = match authorize(&sandbox, &head.headers, &domain) {
+    let known = authorize(&sandbox, &head.headers)
+        .and_then(|()| find(&sandbox, &domain))
+        .and_then(|()| permit(&sandbox, &domain));
+    let checked = match known {
         Ok(()) => read(&head.headers, body).await.and_then(Form::check),
         Err(problem) => Err(problem),
     };
+    let checked = checked.and_then(|(form, message)| {
+        form.check_pool(&sandbox)?;
+        Ok((form, message))
+    });
     let (form, message) = match checked {
         Ok(checked) => checked,
         Err(problem) => {
@@ -120,19 +128,78 @@ async fn domain(
     Path(domain): Path<String>,
     headers: HeaderMap,
 ) -> Response {
-    if let Err(problem) = authorize(&sandbox, &headers, &domain) {
+    look(&sandbox, &headers, &domain, || {
+        find(&sandbox, &domain)?;
+        let state = match is_verified(&sandbox, &domain) {
+            true => "active",
+            false => "unverified",
+        };
+        let kind = match sandbox.config().account.is_limited {
+            true => "sandbox",
+            false => "custom",
+        };
+        Ok(json!({ "domain": { "name": domain, "state": state, "type": kind } }))
+    })
+}
+
+/// The dedicated IP pools. No list has every id: then the key may not ask for it.
+async fn ip_pools(State(sandbox): State<Sandbox>, headers: HeaderMap) -> Response {
+    look(&sandbox, &headers, "", || {
+        let Some(known) = &sandbox.config().account.pools else {
+            return Err(Problem(StatusCode::FORBIDDEN, "Forbidden".to_owned()));
+        };
+        let pool = |id: &String| {
+            json!({
+                "pool_id": id, "name": id, "description": "", "ips": ["192.0.2.1"],
+                "is_linked": false, "is_inherited": false,
+            })
+        };
+        let pools: Vec<Value> = known.iter().map(pool).collect();
+        Ok(json!({ "message": "success", "ip_pools": pools }))
+    })
+}
+
+fn look(
+    sandbox: &Sandbox,
+    headers: &HeaderMap,
+    domain: &str,
+    answer: impl FnOnce() -> Result<Value, Problem>,
+) -> Response {
+    if let Err(problem) = authorize(sandbox, headers) {
         return problem.into_response();
     }
     let fault = sandbox.faults().for_check();
     sandbox.mailbox().note_check();
     if let Some(fault) = fault {
-        return words(fault.kind, &domain, (sandbox.config().clock)()).into_response();
+        return words(fault.kind, domain, (sandbox.config().clock)()).into_response();
     }
-    let body = json!({ "domain": { "name": domain, "state": "active", "type": "custom" } });
-    json_answer(StatusCode::OK, &body)
+    match answer() {
+        Ok(body) => json_answer(StatusCode::OK, &body),
+        Err(problem) => problem.into_response(),
+    }
 }
 
-fn authorize(sandbox: &Sandbox, headers: &HeaderMap, domain: &str) -> Result<(), Problem> {
+/// Whether the DNS records of a domain are there.
+fn is_verified(sandbox: &Sandbox, domain: &str) -> bool {
+    sandbox.config().account.may_send_from(domain)
+}
+
+/// Whether mail is taken for a domain that exists.
+fn permit(sandbox: &Sandbox, domain: &str) -> Result<(), Problem> {
+    let at = (sandbox.config().clock)();
+    if sandbox.config().account.is_limited {
+        return Err(words(FaultKind::Sender, domain, at));
+    }
+    if is_verified(sandbox, domain) {
+        return Ok(());
+    }
+    Err(Problem::bad_request(format!(
+        "Domain {domain} is not allowed to send: The domain is unverified and requires DNS \
+         configuration. Log in to your control panel to view required DNS records."
+    )))
+}
+
+fn authorize(sandbox: &Sandbox, headers: &HeaderMap) -> Result<(), Problem> {
     let account = &sandbox.config().mailgun;
     let wanted = format!("api:{}", account.api_key);
     let given = headers
@@ -143,6 +210,11 @@ fn authorize(sandbox: &Sandbox, headers: &HeaderMap, domain: &str) -> Result<(),
     if given.as_deref() != Some(wanted.as_bytes()) {
         return Err(Problem(StatusCode::UNAUTHORIZED, "Forbidden".to_owned()));
     }
+    Ok(())
+}
+
+fn find(sandbox: &Sandbox, domain: &str) -> Result<(), Problem> {
+    let account = &sandbox.config().mailgun;
     let is_known = |domains: &Vec<String>| domains.iter().any(|known| known == domain);
     if account.domains.as_ref().is_some_and(|all| !is_known(all)) {
         let message = format!("Domain not found: {domain}");
@@ -238,6 +310,14 @@ impl Form {
             return Err(Problem(StatusCode::PAYLOAD_TOO_LARGE, message));
         }
         Ok((self, message))
+    }
+
+    fn check_pool(&self, sandbox: &Sandbox) -> Result<(), Problem> {
+        let is_known = |pool: &String| sandbox.config().account.has_pool(pool);
+        match self.pool.as_ref().is_none_or(is_known) {
+            true => Ok(()),
+            false => Err(Problem::bad_request("o:sending-ip-pool: no such pool")),
+        }
     }
 
     fn into_arrival(self, raw: Bytes, peer: SocketAddr) -> Arrival {

@@ -42,9 +42,19 @@ pub(super) struct Email {
 
 /// Reads and checks a body.
 pub(super) fn read(body: &[u8], account: &Account) -> Result<Email, Problem> {
-    let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(body) else {
-        return Err(Problem::bad_request("invalid JSON"));
-    };
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(fields)) => email(fields, account),
+        Ok(_) | Err(_) => Err(invalid_json()),
+    }
+}
+
+/// A body that is none, or no email.
+pub(super) fn invalid_json() -> Problem {
+    Problem::bad_request("invalid JSON")
+}
+
+/// Checks an email.
+pub(super) fn email(fields: Map<String, Value>, account: &Account) -> Result<Email, Problem> {
     let mut check = Check {
         fields: &fields,
         errors: Vec::new(),

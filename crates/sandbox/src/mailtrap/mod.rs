@@ -1,5 +1,6 @@
-//! Mailtrap: `send` of the sending API, and the look-up of accounts and domains.
+//! Mailtrap: `send` and `batch` of the sending API, and the look-up of accounts and domains.
 
+mod batch;
 mod check;
 mod event;
 
@@ -37,11 +38,15 @@ impl Problem {
     fn bad_request(error: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, error)
     }
+
+    fn to_json(&self) -> Value {
+        json!({ "success": false, "errors": self.1 })
+    }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        json_answer(self.0, &json!({ "success": false, "errors": self.1 }))
+        json_answer(self.0, &self.to_json())
     }
 }
 
@@ -49,33 +54,47 @@ impl IntoResponse for Problem {
 pub(crate) fn router(sandbox: Sandbox) -> Router {
     Router::new()
         .route("/api/send", post(send))
+        .route("/api/batch", post(batch::send))
         .route("/api/accounts", get(accounts))
         .route("/api/domains", get(domains))
         .fallback(|| async { json_answer(StatusCode::NOT_FOUND, &json!({ "error": "Not Found" })) })
         .with_state(sandbox)
 }
 
-async fn send(State(sandbox): State<Sandbox>, request: Request) -> Response {
+/// Reads a request of at most this many octets, and checks its head.
+async fn receive(
+    sandbox: &Sandbox,
+    request: Request,
+    bytes_max: usize,
+) -> Result<(SocketAddr, Bytes), Response> {
     if sandbox.faults().for_early_cut().is_some() {
-        return cut();
+        return Err(cut());
     }
     let (head, body) = request.into_parts();
     let Some(Peer(peer)) = head.extensions.get::<Peer>().copied() else {
-        return cut();
+        return Err(cut());
     };
     if !head.headers.contains_key(header::USER_AGENT) {
         // The protection in front of the service does not speak the service's language.
-        return (StatusCode::FORBIDDEN, Html("<h1>403 Forbidden</h1>")).into_response();
+        return Err((StatusCode::FORBIDDEN, Html("<h1>403 Forbidden</h1>")).into_response());
     }
-    let Ok(body) = to_bytes(body, REQUEST_BYTES_MAX).await else {
+    let Ok(body) = to_bytes(body, bytes_max).await else {
         let text = "Request Entity Too Large";
-        return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text).into_response();
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, text).into_response());
     };
-    let read = match is_known(&sandbox, &head.headers) {
-        true => check::read(&body, &sandbox.config().account),
-        false => Err(Problem::new(StatusCode::UNAUTHORIZED, "Unauthorized")),
+    if !is_known(sandbox, &head.headers) {
+        sandbox.mailbox().note_send();
+        return Err(Problem::new(StatusCode::UNAUTHORIZED, "Unauthorized").into_response());
+    }
+    Ok((peer, body))
+}
+
+async fn send(State(sandbox): State<Sandbox>, request: Request) -> Response {
+    let (peer, body) = match receive(&sandbox, request, REQUEST_BYTES_MAX).await {
+        Ok(received) => received,
+        Err(response) => return response,
     };
-    let email = match read {
+    let email = match check::read(&body, &sandbox.config().account) {
         Ok(email) => email,
         Err(problem) => {
             sandbox.mailbox().note_send();
@@ -85,12 +104,12 @@ async fn send(State(sandbox): State<Sandbox>, request: Request) -> Response {
     let recipients = email.recipients.clone();
     let addresses = recipients.iter().map(String::as_str);
     let fault = sandbox.faults().for_send(addresses);
-    let accept = || accepted(&sandbox, email, body, peer);
+    let accept = || json_answer(StatusCode::OK, &accepted(&sandbox, email, body, peer));
     answer(&sandbox, fault, accept, |kind| words(kind).into_response()).await
 }
 
 /// Answers an id for each recipient, in the order of to, cc and bcc.
-fn accepted(sandbox: &Sandbox, email: Email, body: Bytes, peer: SocketAddr) -> Response {
+fn accepted(sandbox: &Sandbox, email: Email, body: Bytes, peer: SocketAddr) -> Value {
     let at = (sandbox.config().clock)();
     let count = email.recipients.len();
     let arrival = Arrival {
@@ -105,10 +124,7 @@ fn accepted(sandbox: &Sandbox, email: Email, body: Bytes, peer: SocketAddr) -> R
     let name = |seq: u64| format!("{:08x}-0000-4000-8000-{seq:012x}", at.as_second());
     let first = sandbox.mailbox().take(arrival, at, name);
     let ids: Vec<String> = (0..count).map(|index| id_of(&first, index)).collect();
-    json_answer(
-        StatusCode::OK,
-        &json!({ "success": true, "message_ids": ids }),
-    )
+    json!({ "success": true, "message_ids": ids })
 }
 
 /// The id for the recipient at this place of the message whose first id this is.
@@ -134,7 +150,15 @@ async fn accounts(State(sandbox): State<Sandbox>, headers: HeaderMap) -> Respons
 
 async fn domains(State(sandbox): State<Sandbox>, headers: HeaderMap) -> Response {
     let list = listed(&sandbox);
-    look_up(&sandbox, &headers, &list)
+    let answer = look_up(&sandbox, &headers, &list);
+    // No list has every domain: then the token is one that may only send.
+    if sandbox.config().account.senders.is_none() && answer.status() == StatusCode::OK {
+        return json_answer(
+            StatusCode::FORBIDDEN,
+            &json!({ "errors": "Access forbidden" }),
+        );
+    }
+    answer
 }
 
 /// The account API has errors of its own shape.

@@ -57,8 +57,19 @@ pub(super) struct Email {
 
 /// Reads and checks a body.
 pub(super) fn read(body: &[u8], account: &Account) -> Result<Email, Problem> {
-    let Ok(Value::Object(fields)) = serde_json::from_slice::<Value>(body) else {
-        return Err(Problem::new(402, "Received invalid JSON input."));
+    let value = serde_json::from_slice(body).map_err(|_| invalid_json())?;
+    email(value, account)
+}
+
+/// A body that is none, or no email.
+pub(super) fn invalid_json() -> Problem {
+    Problem::new(402, "Received invalid JSON input.")
+}
+
+/// Checks an email.
+pub(super) fn email(value: Value, account: &Account) -> Result<Email, Problem> {
+    let Value::Object(fields) = value else {
+        return Err(invalid_json());
     };
     let form = Form(&fields);
     let from = form.from()?;

@@ -1,5 +1,6 @@
-//! Postmark: `email`, and the look-up of the server and its message streams.
+//! Postmark: `email` and `email/batch`, and the look-up of the server and its message streams.
 
+mod batch;
 mod check;
 mod event;
 
@@ -41,15 +42,18 @@ impl Problem {
     fn new(code: u16, text: impl Into<String>) -> Self {
         Self(StatusCode::UNPROCESSABLE_ENTITY, Some(code), text.into())
     }
+
+    fn to_json(&self) -> Value {
+        match self.1 {
+            Some(code) => json!({ "ErrorCode": code, "Message": self.2 }),
+            None => json!({ "Message": self.2 }),
+        }
+    }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = match self.1 {
-            Some(code) => json!({ "ErrorCode": code, "Message": self.2 }),
-            None => json!({ "Message": self.2 }),
-        };
-        json_answer(self.0, &body)
+        json_answer(self.0, &self.to_json())
     }
 }
 
@@ -57,6 +61,7 @@ impl IntoResponse for Problem {
 pub(crate) fn router(sandbox: Sandbox) -> Router {
     Router::new()
         .route("/email", post(send))
+        .route("/email/batch", post(batch::send))
         .route("/server", get(server))
         .route("/message-streams", get(streams))
         .route("/message-streams/{id}", get(stream))
@@ -64,26 +69,60 @@ pub(crate) fn router(sandbox: Sandbox) -> Router {
         .with_state(sandbox)
 }
 
-async fn send(State(sandbox): State<Sandbox>, request: Request) -> Response {
+/// A request that may be looked into.
+struct Received {
+    peer: SocketAddr,
+    body: Bytes,
+    /// Whether it is only to be checked ([`TEST_TOKEN`]).
+    is_test: bool,
+}
+
+/// Reads a request of at most this many octets, and checks its head.
+async fn receive(
+    sandbox: &Sandbox,
+    request: Request,
+    bytes_max: usize,
+) -> Result<Received, Response> {
     if sandbox.faults().for_early_cut().is_some() {
-        return cut();
+        return Err(cut());
     }
     let (head, body) = request.into_parts();
     let Some(Peer(peer)) = head.extensions.get::<Peer>().copied() else {
-        return cut();
+        return Err(cut());
     };
-    let Ok(body) = to_bytes(body, REQUEST_BYTES_MAX).await else {
-        return too_large().into_response();
+    let Ok(body) = to_bytes(body, bytes_max).await else {
+        return Err(too_large().into_response());
     };
     let is_test = text(&head.headers, "x-postmark-server-token") == Some(TEST_TOKEN);
     let known = match is_test {
         true => Ok(()),
-        false => authorize(&sandbox, &head.headers),
+        false => authorize(sandbox, &head.headers),
     };
-    let read = known
-        .and_then(|()| speaks_json(&head.headers, &["accept", "content-type"]))
-        .and_then(|()| check::read(&body, &sandbox.config().account));
-    let email = match read {
+    let is_good = known.and_then(|()| speaks_json(&head.headers, &["accept", "content-type"]));
+    match is_good {
+        Ok(()) => Ok(Received {
+            peer,
+            body,
+            is_test,
+        }),
+        Err(problem) => {
+            sandbox.mailbox().note_send();
+            Err(problem.into_response())
+        }
+    }
+}
+
+async fn send(State(sandbox): State<Sandbox>, request: Request) -> Response {
+    let received = receive(&sandbox, request, REQUEST_BYTES_MAX).await;
+    let Received {
+        peer,
+        body,
+        is_test,
+    } = match received {
+        Ok(received) => received,
+        Err(response) => return response,
+    };
+    let email = match check::read(&body, &sandbox.config().account) {
         Ok(email) => email,
         Err(problem) => {
             sandbox.mailbox().note_send();
@@ -92,14 +131,18 @@ async fn send(State(sandbox): State<Sandbox>, request: Request) -> Response {
     };
     if is_test {
         sandbox.mailbox().note_send();
-        return receipt(&sandbox, &email.to, &test_id(), "Test job accepted");
+        let receipt = receipt(&sandbox, &email.to, &test_id(), "Test job accepted");
+        return json_answer(StatusCode::OK, &receipt);
     }
     let recipients = email.recipients.clone();
     let fault = sandbox
         .faults()
         .for_send(recipients.iter().map(String::as_str));
     let (fault, inactive) = halved(fault, &recipients);
-    let accept = || accepted(&sandbox, email, body, peer, &inactive);
+    let accept = || {
+        let receipt = accepted(&sandbox, email, body, peer, &inactive);
+        json_answer(StatusCode::OK, &receipt)
+    };
     let say = |kind| words(kind, &recipients).into_response();
     answer(&sandbox, fault, accept, say).await
 }
@@ -122,7 +165,7 @@ fn accepted(
     raw: Bytes,
     peer: SocketAddr,
     inactive: &[String],
-) -> Response {
+) -> Value {
     let at = (sandbox.config().clock)();
     let to = email.to;
     let mut recipients = email.recipients;
@@ -148,15 +191,14 @@ fn accepted(
     receipt(sandbox, &to, &id, &text)
 }
 
-fn receipt(sandbox: &Sandbox, to: &str, id: &str, text: &str) -> Response {
-    let body = json!({
+fn receipt(sandbox: &Sandbox, to: &str, id: &str, text: &str) -> Value {
+    json!({
         "To": to,
         "SubmittedAt": (sandbox.config().clock)().to_string(),
         "MessageID": id,
         "ErrorCode": 0,
         "Message": text,
-    });
-    json_answer(StatusCode::OK, &body)
+    })
 }
 
 fn test_id() -> String {

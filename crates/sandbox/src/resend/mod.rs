@@ -257,9 +257,16 @@ fn authorize(sandbox: &Sandbox, headers: &HeaderMap) -> Result<(), Problem> {
     }
 }
 
+const SENDING_KEY: &str = "This API key is restricted to only send emails";
+
 async fn domains(State(desk): State<Desk>, headers: HeaderMap) -> Response {
     let list = json!({ "object": "list", "has_more": false, "data": listed(&desk.sandbox) });
-    look_up(&desk.sandbox, &headers, Ok(list))
+    // No list has every domain: then the key is one that may only send.
+    let told = match desk.sandbox.config().account.senders {
+        Some(_) => Ok(list),
+        None => Err(Problem::new(401, "restricted_api_key", SENDING_KEY)),
+    };
+    look_up(&desk.sandbox, &headers, told)
 }
 
 async fn domain(State(desk): State<Desk>, Path(id): Path<String>, headers: HeaderMap) -> Response {

@@ -1,8 +1,9 @@
 //! What the account may do, how much is left of it, which IP pools and senders it has.
 
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::response::Response;
-use http::{HeaderMap, Uri};
+use http::HeaderMap;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Problem, look_up};
@@ -11,13 +12,15 @@ use crate::sandbox::Sandbox;
 
 /// `GET /v3/scopes`.
 pub(super) async fn scopes(State(sandbox): State<Sandbox>, headers: HeaderMap) -> Response {
-    let scopes = [
+    let mut scopes = vec![
         "mail.send",
-        "ips.pools.read",
         "user.account.read",
         "user.credits.read",
         "whitelabel.read",
     ];
+    if sandbox.config().account.pools.is_some() {
+        scopes.push("ips.pools.read");
+    }
     look_up(&sandbox, &headers, Ok(json!({ "scopes": scopes })))
 }
 
@@ -55,11 +58,15 @@ fn names(account: &Account) -> impl Iterator<Item = &String> {
     account.pools.iter().flatten()
 }
 
-/// `GET /v3/ips/pools`.
+/// `GET /v3/ips/pools`. No list has every name: then the key lacks the scope.
 pub(super) async fn pools(State(sandbox): State<Sandbox>, headers: HeaderMap) -> Response {
     let pool = |name: &String| json!({ "name": name });
     let pools: Vec<Value> = names(&sandbox.config().account).map(pool).collect();
-    look_up(&sandbox, &headers, Ok(pools.into()))
+    let told = match sandbox.config().account.pools {
+        Some(_) => Ok(pools.into()),
+        None => Err(Problem::new(403, "access forbidden")),
+    };
+    look_up(&sandbox, &headers, told)
 }
 
 /// `GET /v3/ips/pools/NAME`.
@@ -95,33 +102,34 @@ pub(super) async fn send_pools(State(sandbox): State<Sandbox>, headers: HeaderMa
     look_up(&sandbox, &headers, Ok(list))
 }
 
+/// What `GET /v3/whitelabel/domains` may be asked.
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    domain: Option<String>,
+    limit: Option<usize>,
+    offset: Option<usize>,
+}
+
 /// `GET /v3/whitelabel/domains?domain=D&limit=N&offset=N`. Where every domain may send, the one
 /// that is asked for is there.
 pub(super) async fn domains(
     State(sandbox): State<Sandbox>,
-    uri: Uri,
+    Query(wanted): Query<Wanted>,
     headers: HeaderMap,
 ) -> Response {
-    let wanted = parameter(&uri, "domain");
-    let number = |name| parameter(&uri, name).and_then(|text| text.parse().ok());
+    let one = wanted.domain.as_deref();
     let all: Vec<String> = match &sandbox.config().account.senders {
         Some(senders) => senders.clone(),
-        None => wanted.map(str::to_owned).into_iter().collect(),
+        None => wanted.domain.iter().cloned().collect(),
     };
-    let is_wanted = |domain: &&String| wanted.is_none_or(|one| domain.eq_ignore_ascii_case(one));
+    let is_wanted = |domain: &&String| one.is_none_or(|one| domain.eq_ignore_ascii_case(one));
     let domains = all.iter().filter(is_wanted).enumerate();
     let domains: Vec<Value> = domains
-        .skip(number("offset").unwrap_or(0))
-        .take(number("limit").unwrap_or(50))
+        .skip(wanted.offset.unwrap_or(0))
+        .take(wanted.limit.unwrap_or(50))
         .map(|(place, domain)| authenticated(place + 1, domain))
         .collect();
     look_up(&sandbox, &headers, Ok(domains.into()))
-}
-
-fn parameter<'a>(uri: &'a Uri, name: &str) -> Option<&'a str> {
-    let pairs = uri.query()?.split('&');
-    let mut pairs = pairs.filter_map(|pair| pair.split_once('='));
-    pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
 fn authenticated(id: usize, domain: &str) -> Value {

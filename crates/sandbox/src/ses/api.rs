@@ -1,4 +1,4 @@
-//! The two calls that are simulated, and the service's words for what it refuses.
+//! The call that sends, and the service's words for what it refuses.
 
 use axum::Router;
 use axum::body::Body;
@@ -12,7 +12,9 @@ use http::{HeaderValue, StatusCode, request::Parts};
 use serde::Deserialize;
 use serde_json::json;
 
+use super::lookup;
 use super::sigv4::{Refusal, Signed, verify};
+use crate::address::addresses;
 use crate::fault::FaultKind;
 use crate::http::{Peer, answer, cut, json as json_answer, status};
 use crate::mailbox::Arrival;
@@ -66,14 +68,14 @@ struct Tag {
 }
 
 /// An error in the service's shape.
-struct Problem {
+pub(super) struct Problem {
     status: StatusCode,
     code: &'static str,
     message: String,
 }
 
 impl Problem {
-    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self {
             status,
             code,
@@ -85,7 +87,7 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "BadRequestException", message)
     }
 
-    fn into_response(self) -> Response {
+    pub(super) fn into_response(self) -> Response {
         let mut response = json_answer(self.status, &json!({ "message": self.message }));
         let code = HeaderValue::from_static(self.code);
         response.headers_mut().insert("x-amzn-errortype", code);
@@ -103,7 +105,12 @@ impl From<Refusal> for Problem {
 pub(crate) fn router(sandbox: Sandbox) -> Router {
     Router::new()
         .route("/v2/email/outbound-emails", post(send_email))
-        .route("/v2/email/account", get(account))
+        .route("/v2/email/account", get(lookup::account))
+        .route("/v2/email/identities/{identity}", get(lookup::identity))
+        .route(
+            "/v2/email/configuration-sets/{name}",
+            get(lookup::configuration_set),
+        )
         .with_state(sandbox)
 }
 
@@ -139,33 +146,8 @@ async fn send_email(State(sandbox): State<Sandbox>, request: Request) -> Respons
     answer(&sandbox, fault, accept, |kind| words(kind).into_response()).await
 }
 
-async fn account(State(sandbox): State<Sandbox>, request: Request) -> Response {
-    let (head, body) = request.into_parts();
-    if let Err(problem) = read(&sandbox, &head, body).await {
-        return problem.into_response();
-    }
-    let fault = sandbox.faults().for_check();
-    sandbox.mailbox().note_check();
-    if let Some(fault) = fault {
-        return words(fault.kind).into_response();
-    }
-    let account = &sandbox.config().ses;
-    let body = json!({
-        "DedicatedIpAutoWarmupEnabled": false,
-        "EnforcementStatus": "HEALTHY",
-        "ProductionAccessEnabled": true,
-        "SendQuota": {
-            "Max24HourSend": account.send_per_day_max,
-            "MaxSendRate": account.send_rate_max,
-            "SentLast24Hours": sandbox.stats().recipients as f64,
-        },
-        "SendingEnabled": true,
-    });
-    json_answer(StatusCode::OK, &body)
-}
-
 /// Reads the body and checks who signed it.
-async fn read(sandbox: &Sandbox, head: &Parts, body: Body) -> Result<Bytes, Problem> {
+pub(super) async fn read(sandbox: &Sandbox, head: &Parts, body: Body) -> Result<Bytes, Problem> {
     let too_large = || {
         let status = StatusCode::PAYLOAD_TOO_LARGE;
         Problem::new(status, "RequestEntityTooLarge", "Request is too long.")
@@ -189,12 +171,8 @@ fn check(sandbox: &Sandbox, body: &[u8], peer: std::net::SocketAddr) -> Result<A
         Problem::new(StatusCode::BAD_REQUEST, code, error.to_string())
     })?;
     let pool = send.configuration_set_name;
-    if let (Some(name), Some(known)) = (&pool, &sandbox.config().ses.configuration_sets)
-        && !known.contains(name)
-    {
-        let message = format!("Configuration set <{name}> does not exist.");
-        let code = "NotFoundException";
-        return Err(Problem::new(StatusCode::NOT_FOUND, code, message));
+    if let Some(name) = &pool {
+        lookup::find_set(sandbox, name)?;
     }
     let destination = send.destination.unwrap_or_default();
     let mut recipients = destination.to_addresses;
@@ -205,6 +183,8 @@ fn check(sandbox: &Sandbox, body: &[u8], peer: std::net::SocketAddr) -> Result<A
         .content
         .and_then(|content| content.raw)
         .ok_or_else(|| Problem::bad_request("Content.Raw is what this simulator takes."))?;
+    let raw = check_raw(&raw.data)?;
+    check_identities(sandbox, &raw, &recipients)?;
     Ok(Arrival {
         peer,
         mail_from: send.from_email_address,
@@ -215,7 +195,7 @@ fn check(sandbox: &Sandbox, body: &[u8], peer: std::net::SocketAddr) -> Result<A
             .into_iter()
             .map(|tag| (tag.name, tag.value))
             .collect(),
-        raw: check_raw(&raw.data)?,
+        raw,
         fields: None,
     })
 }
@@ -253,18 +233,7 @@ fn check_raw(data: &str) -> Result<Bytes, Problem> {
     let raw = STANDARD
         .decode(data)
         .map_err(|_| Problem::bad_request("Content.Raw.Data is not base64."))?;
-    let head_end = memchr::memmem::find(&raw, b"\r\n\r\n").unwrap_or(raw.len());
-    let has_from = raw
-        .get(..head_end)
-        .unwrap_or_default()
-        .split(|byte| *byte == b'\n')
-        .any(|line| {
-            line.len() > 5
-                && line
-                    .get(..5)
-                    .is_some_and(|n| n.eq_ignore_ascii_case(b"from:"))
-        });
-    if !has_from {
+    if from_of(&raw).is_none() {
         return Err(Problem::bad_request("Missing required header 'From'."));
     }
     let is_long = |line: &[u8]| line.len() >= LINE_BYTES_MAX;
@@ -275,8 +244,42 @@ fn check_raw(data: &str) -> Result<Bytes, Problem> {
     Ok(raw.into())
 }
 
+/// The value of From, unfolded.
+fn from_of(raw: &[u8]) -> Option<String> {
+    let head_end = memchr::memmem::find(raw, b"\r\n\r\n").unwrap_or(raw.len());
+    let head = String::from_utf8_lossy(raw.get(..head_end)?);
+    let head = head.replace("\r\n ", " ").replace("\r\n\t", " ");
+    let mut fields = head.split('\n').filter_map(|line| line.split_once(':'));
+    let (_, value) = fields.find(|(name, _)| name.eq_ignore_ascii_case("from"))?;
+    let value = value.trim();
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+/// From is verified; in the sandbox recipients must be, too ("Moving out of the Amazon SES sandbox").
+fn check_identities(sandbox: &Sandbox, raw: &[u8], recipients: &[String]) -> Result<(), Problem> {
+    let from = from_of(raw).unwrap_or_default();
+    let from = addresses(&from).unwrap_or_default();
+    let is_limited = sandbox.config().account.is_limited;
+    let must_be = from.iter().chain(recipients.iter().filter(|_| is_limited));
+    let is_known = |address: &&String| lookup::is_identity(sandbox, address);
+    let failed: Vec<&str> = must_be
+        .filter(|address| !is_known(address))
+        .map(String::as_str)
+        .collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "Email address is not verified. The following identities failed the check in region {}: {}",
+        sandbox.config().ses.region.to_uppercase(),
+        failed.join(", ")
+    );
+    let status = StatusCode::BAD_REQUEST;
+    Err(Problem::new(status, "MessageRejected", message))
+}
+
 /// What the service says for each fault.
-fn words(kind: FaultKind) -> Problem {
+pub(super) fn words(kind: FaultKind) -> Problem {
     let bad = |code, text: &str| Problem::new(StatusCode::BAD_REQUEST, code, text);
     match kind {
         FaultKind::Status(401 | 403) => Problem::from(Refusal::UnknownToken),

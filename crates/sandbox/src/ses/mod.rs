@@ -1,7 +1,9 @@
-//! Amazon SES, API v2: `SendEmail` with raw content, and `GetAccount`.
+//! Amazon SES, API v2: `SendEmail` with raw content, and what `check` asks: account, identities,
+//! configuration sets.
 
 mod api;
 mod event;
+mod lookup;
 mod sigv4;
 
 pub(crate) use api::router;

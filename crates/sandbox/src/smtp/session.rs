@@ -220,7 +220,13 @@ impl Session {
         if params.iter().any(is_big) {
             return say("552 5.3.4 Message too big");
         }
-        let step = self.or_fault(Stage::Mail, say("250 2.1.0 Ok"));
+        let is_known =
+            mail_from.is_empty() || self.sandbox.config().account.may_send_from(mail_from);
+        let usual = match is_known {
+            true => say("250 2.1.0 Ok"),
+            false => say("550 5.7.1 Sender domain not allowed"),
+        };
+        let step = self.or_fault(Stage::Mail, usual);
         if matches!(&step, Step::Say(text) | Step::Late(_, text) if text.starts_with('2')) {
             self.transaction = Some(Transaction {
                 mail_from: mail_from.to_owned(),

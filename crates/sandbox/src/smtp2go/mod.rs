@@ -1,9 +1,12 @@
-//! SMTP2GO: `email/send` by fields, `email/mime`, and what a key may look up. Every call is a POST
+//! SMTP2GO: `email/send` by fields, `email/mime`, `email/batch`, and what a key may look up. Every call is a POST
 //! (developers.smtp2go.com; the service's OpenAPI description).
 
+mod batch;
 mod event;
 mod payload;
 mod problem;
+
+use std::net::SocketAddr;
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -35,6 +38,7 @@ pub(crate) fn router(sandbox: Sandbox) -> Router {
     Router::new()
         .route("/v3/email/send", post(send))
         .route("/v3/email/mime", post(mime))
+        .route("/v3/email/batch", post(batch::send))
         .route("/v3/api_keys/permissions", post(permissions))
         .route("/v3/domain/view", post(domains))
         .route("/v3/single_sender_emails/view", post(single_senders))
@@ -83,22 +87,28 @@ async fn receive(
 
 /// Takes a message, unless nobody may send from there: then a success says that it failed, and
 /// with `fastaccept` it does not even say that.
-fn take(sandbox: &Sandbox, payload: Payload, sender: &str, peer: std::net::SocketAddr) -> Response {
+fn take(sandbox: &Sandbox, payload: Payload, sender: &str, peer: SocketAddr) -> Response {
     let is_fast = payload.is_fast;
-    let at = (sandbox.config().clock)();
-    let name = |seq: u64| format!("1s{seq:04x}-{:09x}-sb", at.as_millisecond());
-    let id = if sandbox.config().account.may_send_from(sender) {
-        sandbox.mailbox().take(payload.into_arrival(peer), at, name)
-    } else if is_fast {
-        name(sandbox.mailbox().next_serial())
-    } else {
+    if !is_fast && !sandbox.config().account.may_send_from(sender) {
         return Problem::unverified_sender(sender).answer(sandbox);
-    };
+    }
+    let id = accept(sandbox, payload, peer);
     let data = match is_fast {
         true => json!({ "email_id": id }),
         false => json!({ "succeeded": 1, "failed": 0, "failures": [], "email_id": id }),
     };
     success(sandbox, &data)
+}
+
+/// Takes a message before it is looked at; one from where nobody may send goes nowhere. Answers
+/// its id.
+fn accept(sandbox: &Sandbox, payload: Payload, peer: SocketAddr) -> String {
+    let at = (sandbox.config().clock)();
+    let name = |seq: u64| format!("1s{seq:04x}-{:09x}-sb", at.as_millisecond());
+    match sandbox.config().account.may_send_from(&payload.sender) {
+        true => sandbox.mailbox().take(payload.into_arrival(peer), at, name),
+        false => name(sandbox.mailbox().next_serial()),
+    }
 }
 
 /// A free account without a verified domain mails nobody but its owner.
@@ -153,30 +163,35 @@ async fn look_up(
 }
 
 async fn permissions(State(sandbox): State<Sandbox>, request: Request) -> Response {
-    let endpoints = json!([
+    let mut endpoints = vec![
         "/email/send",
         "/email/mime",
-        "/domain/view",
+        "/email/batch",
         "/single_sender_emails/view",
         "/stats/email_cycle",
-    ]);
-    look_up(&sandbox, request, |_| endpoints).await
+    ];
+    if sandbox.config().account.senders.is_some() {
+        endpoints.push("/domain/view");
+    }
+    look_up(&sandbox, request, |_| json!(endpoints)).await
 }
 
-/// The sender domains; where every domain is one, the one that is asked for.
+/// The sender domains, or the one that is asked for. No list has every domain: then the key may not
+/// ask for it.
 async fn domains(State(sandbox): State<Sandbox>, request: Request) -> Response {
     let find = |document: &Value| {
         let wanted = document.get("domain").and_then(Value::as_str);
-        let known = match &sandbox.config().account.senders {
-            Some(known) => known.clone(),
-            None => wanted.map(str::to_owned).into_iter().collect(),
-        };
+        let known = sandbox.config().account.senders.iter().flatten();
         let is_wanted =
             |domain: &&String| wanted.is_none_or(|wanted| wanted.eq_ignore_ascii_case(domain));
-        let listed: Vec<Value> = known.iter().filter(is_wanted).map(domain_row).collect();
+        let listed: Vec<Value> = known.filter(is_wanted).map(domain_row).collect();
         json!({ "domains": listed })
     };
-    look_up(&sandbox, request, find).await
+    let answer = look_up(&sandbox, request, find).await;
+    match sandbox.config().account.senders {
+        None if answer.status() == StatusCode::OK => Problem::not_permitted().answer(&sandbox),
+        Some(_) | None => answer,
+    }
 }
 
 fn domain_row(domain: &String) -> Value {

@@ -25,6 +25,8 @@ pub(super) struct Payload {
     pub(super) recipients: Vec<String>,
     /// Whether it is answered before it is looked at (`fastaccept`).
     pub(super) is_fast: bool,
+    /// Whether it is to be sent later (`schedule`).
+    pub(super) is_scheduled: bool,
     options: Vec<(String, String)>,
     raw: Bytes,
     fields: Option<Value>,
@@ -71,6 +73,7 @@ pub(super) fn fields(document: &Value, body: Bytes) -> Result<Payload, Problem> 
         sender,
         recipients,
         is_fast: is_fast(document)?,
+        is_scheduled: text(document, "schedule")?.is_some(),
         options: options(document)?,
         raw: body,
         fields: Some(fields),
@@ -105,6 +108,7 @@ pub(super) fn mime(document: &Value, _body: Bytes) -> Result<Payload, Problem> {
         sender,
         recipients,
         is_fast: is_fast(document)?,
+        is_scheduled: text(document, "schedule")?.is_some(),
         options: options(document)?,
         raw: raw.into(),
         fields: None,
@@ -122,7 +126,7 @@ fn text<'a>(document: &'a Value, name: &str) -> Result<Option<&'a str>, Problem>
     }
 }
 
-fn array<'a>(document: &'a Value, name: &str) -> Result<&'a [Value], Problem> {
+pub(super) fn array<'a>(document: &'a Value, name: &str) -> Result<&'a [Value], Problem> {
     match document.get(name) {
         None | Some(Value::Null) => Ok(&[]),
         Some(Value::Array(list)) => Ok(list),

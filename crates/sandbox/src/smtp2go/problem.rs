@@ -65,6 +65,11 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "API_EXCEPTION", error)
     }
 
+    pub(super) fn not_permitted() -> Self {
+        let error = "You do not have permission to access this API endpoint";
+        Self::new(StatusCode::BAD_REQUEST, "ENDPOINT_PERMISSION_DENIED", error)
+    }
+
     pub(super) fn too_large() -> Self {
         let error = "The request is larger than 50 MB";
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "API_EXCEPTION", error)

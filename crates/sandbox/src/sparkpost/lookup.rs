@@ -69,11 +69,14 @@ pub(super) async fn domain(
     })
 }
 
-/// `GET ip-pools`: those that the account is told of, and the default one.
+/// `GET ip-pools`: those that the account is told of, and the default one. No list has every name:
+/// then the key may not ask for it.
 pub(super) async fn pools(State(sandbox): State<Sandbox>, headers: HeaderMap) -> Response {
     look(&sandbox, &headers, || {
-        let known = sandbox.config().account.pools.iter().flatten();
-        let names = known.map(String::as_str).chain(["default"]);
+        let Some(known) = &sandbox.config().account.pools else {
+            return Err(Problem::plain(403, "Forbidden."));
+        };
+        let names = known.iter().map(String::as_str).chain(["default"]);
         Ok(names.map(pool_named).collect())
     })
 }

@@ -361,3 +361,70 @@ async fn events_are_signed_over_the_whole_body() {
     );
     assert!(body.contains("\"delivery\""), "{body}");
 }
+
+async fn batch(running: &Running, body: &Value) -> (u16, Value) {
+    let request = client().post(running.url("/api/batch"));
+    let request = request
+        .header("User-Agent", "test/1")
+        .header("Api-Token", "key-sandbox");
+    answered(request.json(body)).await
+}
+
+#[tokio::test]
+async fn each_email_of_a_batch_has_its_own_answer() {
+    let running = start(Kind::Mailtrap, strict()).await;
+    let to = |email: &str| json!([{ "email": email }]);
+    let body = json!({
+        "base": { "from": { "email": "s@example.com" }, "subject": "x", "text": "hi" },
+        "requests": [
+            { "to": to("a@x.example") },
+            { "to": to("nobody") },
+            { "to": to("b@x.example"), "subject": "y" },
+            { "to": to("c@x.example"), "from": { "email": "s@other.example" } },
+        ],
+    });
+    let (status, answer) = batch(&running, &body).await;
+    assert_eq!((status, &answer["success"]), (200, &json!(true)));
+    let responses = answer["responses"].as_array().unwrap();
+    let are_taken: Vec<&Value> = responses.iter().map(|one| &one["success"]).collect();
+    assert_eq!(are_taken, [true, false, true, false]);
+    assert!(errors(&responses[1]).contains("'to' address is invalid"));
+    let taken = running.sandbox.messages();
+    assert_eq!(taken.len(), 2);
+    assert_eq!(responses[0]["message_ids"].as_array().unwrap().len(), 1);
+    let subject = |at: usize| taken[at].fields.as_ref().unwrap()["subject"].clone();
+    assert_eq!((subject(0), subject(1)), (json!("x"), json!("y")));
+    assert!(running.sandbox.arm(Fault::once(FaultKind::Partial)));
+    let (_, answer) = batch(&running, &body).await;
+    let are_taken = answer["responses"].as_array().unwrap().iter();
+    let are_taken: Vec<&Value> = are_taken.map(|one| &one["success"]).collect();
+    assert_eq!(are_taken, [false, false, true, false]);
+}
+
+#[tokio::test]
+async fn a_batch_has_its_bounds() {
+    let running = start(Kind::Mailtrap, strict()).await;
+    let one = json!({ "to": [{ "email": "a@x.example" }] });
+    for (body, error) in [
+        (json!({ "requests": vec![&one; 501] }), "1 to 500"),
+        (json!({ "requests": [] }), "1 to 500"),
+        (json!({ "base": {} }), "'requests' must be an array"),
+        (
+            json!({ "base": &one, "requests": [&one] }),
+            "must not have recipients",
+        ),
+    ] {
+        let (status, answer) = batch(&running, &body).await;
+        assert_eq!(status, 400, "{answer}");
+        assert!(errors(&answer).contains(error), "{answer}");
+    }
+    assert!(running.sandbox.messages().is_empty());
+}
+
+#[tokio::test]
+async fn an_account_with_every_sender_lists_none() {
+    let running = start(Kind::Mailtrap, config()).await;
+    let request = client().get(running.url("/api/domains"));
+    let (status, _) = answered(request.header("Api-Token", "key-sandbox")).await;
+    assert_eq!(status, 403);
+}

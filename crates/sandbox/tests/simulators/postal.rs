@@ -305,3 +305,14 @@ async fn what_comes_later_is_taken_first_and_told_by_webhook() {
         .unwrap();
     assert_eq!(body["payload"]["details"], "Server is in development mode.");
 }
+
+#[tokio::test]
+async fn a_message_to_nobody_is_a_success_that_nothing_comes_of() {
+    let running = start(Kind::Postal, strict()).await;
+    let mut to_nobody = raw();
+    to_nobody["rcpt_to"] = json!([]);
+    let answer = send(&running, &to_nobody).await;
+    assert_eq!(answer["status"], "success");
+    assert_eq!(answer["data"]["messages"], json!({}));
+    assert!(running.sandbox.messages().is_empty());
+}

@@ -423,3 +423,50 @@ async fn events_carry_the_login_of_the_webhooks_url() {
     let login = STANDARD.encode("sandbox:webhook-secret-sandbox");
     assert_ne!(headers["authorization"], format!("Basic {login}").as_str());
 }
+
+async fn batch(running: &Running, body: &Value, token: &str) -> (u16, Value) {
+    let request = client().post(running.url("/email/batch"));
+    let request = request.header("X-Postmark-Server-Token", token);
+    answered(request.header("Accept", "application/json").json(body)).await
+}
+
+#[tokio::test]
+async fn each_email_of_a_batch_has_its_own_answer() {
+    let running = start(Kind::Postmark, strict()).await;
+    let mut bad = email();
+    bad["From"] = "s@other.example".into();
+    let emails = json!([email(), bad, email()]);
+    let codes = |answer: &Value| -> Vec<Value> {
+        let list = answer.as_array().unwrap().iter();
+        list.map(|one| one["ErrorCode"].clone()).collect()
+    };
+    let (status, answer) = batch(&running, &emails, "key-sandbox").await;
+    assert_eq!(
+        (status, codes(&answer)),
+        (200, vec![json!(0), json!(400), json!(0)])
+    );
+    let taken = running.sandbox.messages();
+    assert_eq!(taken.len(), 2);
+    assert_eq!(answer[2]["MessageID"], taken[1].id);
+    assert!(running.sandbox.arm(Fault::once(FaultKind::Partial)));
+    let (_, answer) = batch(&running, &emails, "key-sandbox").await;
+    assert_eq!(codes(&answer), [json!(406), json!(400), json!(0)]);
+    let (_, answer) = batch(&running, &emails, "POSTMARK_API_TEST").await;
+    assert_eq!(answer[0]["Message"], "Test job accepted");
+    assert_eq!(running.sandbox.messages().len(), 3);
+}
+
+#[tokio::test]
+async fn a_batch_has_its_bounds() {
+    let running = start(Kind::Postmark, strict()).await;
+    let (status, answer) = batch(&running, &json!(vec![json!({}); 501]), "key-sandbox").await;
+    assert_eq!((status, &answer["ErrorCode"]), (422, &json!(410)));
+    let (status, answer) = batch(&running, &email(), "key-sandbox").await;
+    assert_eq!((status, &answer["ErrorCode"]), (422, &json!(402)));
+    assert!(running.sandbox.arm(Fault::once(FaultKind::Status(503))));
+    let (status, answer) = batch(&running, &json!([email()]), "key-sandbox").await;
+    assert_eq!((status, &answer["ErrorCode"]), (503, &json!(100)));
+    let (status, _) = batch(&running, &json!([email()]), "other").await;
+    assert_eq!(status, 401);
+    assert!(running.sandbox.messages().is_empty());
+}

@@ -369,7 +369,7 @@ async fn the_account_is_told_to_those_who_have_the_key() {
         ("/v3/send_ips/pools", "/result/0/name", json!("fast")),
         ("/v3/whitelabel/domains", "/0/domain", json!("example.com")),
         (
-            "/v3/whitelabel/domains?limit=1&domain=Example.com",
+            "/v3/whitelabel/domains?limit=1&domain=Example%2Ecom",
             "/0/valid",
             json!(true),
         ),

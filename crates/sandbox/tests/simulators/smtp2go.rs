@@ -288,3 +288,43 @@ async fn a_webhook_carries_its_token_and_the_messages_own_fields() {
     let (headers, _) = told(&running, order).await;
     assert_ne!(headers["authorization"], "Bearer webhook-secret-sandbox");
 }
+
+#[tokio::test]
+async fn a_batch_is_answered_with_an_id_each() {
+    let running = start(Kind::Smtp2go, strict()).await;
+    let mut later = email();
+    later["schedule"] = "2026-01-03 12:00:00 +0000".into();
+    let mut foreign = email();
+    foreign["sender"] = "s@other.example".into();
+    let batch = json!({ "emails": [email(), later, foreign] });
+    let (status, data) = call(&running, "/v3/email/batch", &batch).await;
+    assert_eq!(status, 200, "{data}");
+    let taken = running.sandbox.messages();
+    // From where nobody may send goes nowhere, and the answer does not say so.
+    assert_eq!(taken.len(), 2);
+    assert_eq!(data[0], json!({ "email_id": taken[0].id }));
+    assert_eq!(data[1], json!({ "schedule_id": taken[1].id }));
+    assert!(data[2]["email_id"].is_string(), "{data}");
+    assert_eq!(taken[0].fields.as_ref().unwrap()["subject"], "x");
+}
+
+#[tokio::test]
+async fn a_batch_with_a_malformed_email_is_refused_as_a_whole() {
+    let running = start(Kind::Smtp2go, strict()).await;
+    let mut bad = email();
+    bad["to"] = json!(["nobody"]);
+    for (emails, field) in [
+        (json!([email(), bad]), "to"),
+        (json!([]), "emails"),
+        (json!("x"), "emails"),
+    ] {
+        let batch = json!({ "emails": emails });
+        let (status, data) = call(&running, "/v3/email/batch", &batch).await;
+        assert_eq!(status, 400, "{data}");
+        assert_eq!(data["field_validation_errors"]["fieldname"], field);
+    }
+    assert!(running.sandbox.arm(Fault::once(FaultKind::Status(429))));
+    let batch = json!({ "emails": [email()] });
+    assert_eq!(call(&running, "/v3/email/batch", &batch).await.0, 429);
+    assert!(running.sandbox.messages().is_empty());
+}
