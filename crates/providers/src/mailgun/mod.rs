@@ -5,6 +5,7 @@ mod config;
 mod errors;
 mod events;
 mod form;
+mod inspect;
 mod send;
 #[cfg(test)]
 mod tests;

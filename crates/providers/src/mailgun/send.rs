@@ -10,8 +10,8 @@ use http::Method;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use malote_core::clock::Clock;
 use malote_core::provider::{
-    Account, Capabilities, Outgoing, Provider, Receipt, Reply, SendError, SendReport, Verdict,
-    report_for_all,
+    Account, Capabilities, Finding, Outgoing, Provider, Receipt, Reply, SendError, SendReport,
+    Verdict, report_for_all,
 };
 use malote_core::stream::Class;
 use serde::Deserialize;
@@ -19,6 +19,7 @@ use serde::Deserialize;
 use super::classify::{Sent, classify};
 use super::config::Settings;
 use super::form::form;
+use super::inspect;
 use crate::http::{Answer, Call, HttpClients, Lost, Patience, sensitive};
 use crate::reencode::{self, EightBit};
 use crate::settings::join;
@@ -67,8 +68,7 @@ impl Provider for Mailgun {
     /// refuses for its missing parts once it has believed the key.
     async fn check(&self) -> Result<Account, SendError> {
         let path = format!("/v4/domains/{}", self.settings.domain);
-        let call = self.call(Method::GET, &path, HeaderMap::new(), Vec::new());
-        let answer = self.ask(call).await?;
+        let answer = self.ask(self.get(&path)).await?;
         match read_domain(&answer) {
             DomainState::Known(note) => Ok(Account {
                 note,
@@ -86,6 +86,19 @@ impl Provider for Mailgun {
                 Reply::new(Some(answer.status), None, &answer.text()),
             )),
         }
+    }
+
+    /// From may be of any domain: the service asks for the one in its path only.
+    async fn inspect(&self, _senders: &[String]) -> Result<Vec<Finding>, SendError> {
+        let path = format!("/v4/domains/{}", self.settings.domain);
+        let answer = self.ask(self.get(&path)).await?;
+        let mut findings = inspect::of_domain(&answer);
+        if !self.settings.sending_ip_pools.is_empty() {
+            let answer = self.ask(self.get("/v3/ip_pools")).await?;
+            let ours = &self.settings.sending_ip_pools;
+            findings.extend(inspect::missing_pools(&answer, ours));
+        }
+        Ok(findings)
     }
 }
 
@@ -184,6 +197,10 @@ impl Mailgun {
         answer.await.map_err(|lost: Lost| {
             SendError::new(Verdict::Transient, Reply::none(&lost.to_string()))
         })
+    }
+
+    fn get(&self, path: &str) -> Call {
+        self.call(Method::GET, path, HeaderMap::new(), Vec::new())
     }
 
     fn form_call(&self, content_type: &str, body: Vec<Bytes>) -> Call {

@@ -7,6 +7,7 @@ mod config;
 mod credentials;
 mod errors;
 mod events;
+mod inspect;
 mod metadata;
 mod profile;
 mod send;

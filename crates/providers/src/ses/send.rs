@@ -1,5 +1,6 @@
 //! One call of `SendEmail` (API v2) with the raw message, signed, answered, classified.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
@@ -13,8 +14,8 @@ use jiff::{SignedDuration, Timestamp};
 use malote_core::clock::Clock;
 use malote_core::name::ProviderName;
 use malote_core::provider::{
-    Account, Capabilities, Outgoing, Provider, Receipt, Reply, SendError, SendReport, Verdict,
-    report_for_all,
+    Account, Capabilities, Finding, Outgoing, Provider, Receipt, Reply, SendError, SendReport,
+    Verdict, report_for_all,
 };
 use malote_core::stream::Class;
 use serde::Serialize;
@@ -23,6 +24,7 @@ use super::account;
 use super::classify::{Sent, addresses, classify, clock_skew};
 use super::config::Settings;
 use super::credentials::{Credentials, NoKeys};
+use super::inspect;
 use super::sign::{Signable, sha256_hex, sign};
 use crate::correlation;
 use crate::http::{Answer, Call, HttpClients, Lost, Patience};
@@ -30,7 +32,7 @@ use crate::reencode::{self, EightBit};
 use crate::settings::join;
 
 const SEND_PATH: &str = "/v2/email/outbound-emails";
-const ACCOUNT_PATH: &str = "/v2/email/account";
+pub(super) const ACCOUNT_PATH: &str = "/v2/email/account";
 const JSON: &str = "application/json";
 /// SES takes 40 MB after base64 (developer guide, "Service quotas"); this leaves 130 kB for the
 /// rest of the document.
@@ -90,19 +92,14 @@ impl Provider for Ses {
     }
 
     async fn check(&self) -> Result<Account, SendError> {
-        let request = Prepared {
-            method: Method::GET,
-            path: ACCOUNT_PATH,
-            body: Bytes::new(),
-            body_sha256: sha256_hex(b""),
-        };
-        let answer = self
-            .call(&request, Class::Transactional, Patience::SHORT)
-            .await
-            .map_err(CallFault::of_check)?;
+        let answer = self.ask(ACCOUNT_PATH.into()).await?;
         let account = account::read(&answer, self.clock.now());
         self.forget_refused_keys(account.as_ref().err());
         account
+    }
+
+    async fn inspect(&self, senders: &[String]) -> Result<Vec<Finding>, SendError> {
+        inspect::inspect(self, senders).await
     }
 
     fn account_poll_every(&self) -> Option<Duration> {
@@ -113,7 +110,7 @@ impl Provider for Ses {
 /// A request that may be signed more than once.
 struct Prepared {
     method: Method,
-    path: &'static str,
+    path: Cow<'static, str>,
     body: Bytes,
     body_sha256: String,
 }
@@ -150,6 +147,19 @@ impl CallFault {
 }
 
 impl Ses {
+    /// Asks a question that carries no mail.
+    pub(super) async fn ask(&self, path: Cow<'static, str>) -> Result<Answer, SendError> {
+        let request = Prepared {
+            method: Method::GET,
+            path,
+            body: Bytes::new(),
+            body_sha256: sha256_hex(b""),
+        };
+        self.call(&request, Class::Transactional, Patience::SHORT)
+            .await
+            .map_err(CallFault::of_check)
+    }
+
     async fn send_email(&self, outgoing: &Outgoing) -> Result<Receipt, SendError> {
         let configuration_set = self.settings.configuration_sets.get(&outgoing.pool);
         let body = reencode::fit(&outgoing.body, EIGHT_BIT, MESSAGE_BYTES_MAX).await?;
@@ -205,7 +215,7 @@ impl Ses {
             .keys(self.clock.now())
             .await
             .map_err(CallFault::Keys)?;
-        let url = join(&self.settings.endpoint, request.path);
+        let url = join(&self.settings.endpoint, &request.path);
         let signable = Signable {
             method: request.method.as_str(),
             url: &url,
@@ -277,7 +287,7 @@ async fn prepare(
         let body_sha256 = sha256_hex(&body);
         Prepared {
             method: Method::POST,
-            path: SEND_PATH,
+            path: SEND_PATH.into(),
             body,
             body_sha256,
         }

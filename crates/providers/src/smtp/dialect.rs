@@ -32,6 +32,9 @@ pub(crate) struct Dialect {
     pub(crate) bounds: Defaults,
     /// Whether MAIL FROM stays as it is given; else the service puts an address of its own there.
     pub(crate) keeps_mail_from: bool,
+    /// Whether a refusal of MAIL speaks of the sender's domain, whoever its mailbox is: only then is
+    /// it worth asking without sending. Elsewhere a sender is judged by mailbox, or behind DATA.
+    pub(crate) judges_domain_at_mail: bool,
     /// The key of a pool's table that chooses something at the service.
     pub(crate) pool_key: Option<PoolKey>,
     /// Writes the service's fields; the pool's key, if it has one, is the last argument.
@@ -153,7 +156,10 @@ pub(crate) enum MessageIdIn {
 }
 
 /// Any server.
-pub(crate) static PLAIN: Dialect = ANY;
+pub(crate) static PLAIN: Dialect = Dialect {
+    judges_domain_at_mail: true,
+    ..ANY
+};
 
 /// What a dialect adds to.
 const ANY: Dialect = Dialect {
@@ -163,6 +169,7 @@ const ANY: Dialect = Dialect {
     user: User::Given,
     bounds: Defaults::PLAIN,
     keeps_mail_from: true,
+    judges_domain_at_mail: false,
     pool_key: None,
     fields: fields::none,
     rules: &[],

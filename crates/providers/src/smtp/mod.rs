@@ -11,6 +11,7 @@ mod connect;
 mod connection;
 mod dialect;
 mod ehlo;
+mod inspect;
 mod login;
 mod native;
 mod oauth;
@@ -31,8 +32,8 @@ use malote_core::fault::ConfigFault;
 use malote_core::message::has_bare_cr_lf;
 use malote_core::name::ProviderName;
 use malote_core::provider::{
-    Account, Capabilities, Fault, Outgoing, Provider, Reply, SendError, SendReport, Verdict,
-    report_for_all,
+    Account, Capabilities, Fault, Finding, Outgoing, Provider, Reply, SendError, SendReport,
+    Verdict, report_for_all,
 };
 
 use self::config::Settings;
@@ -168,5 +169,10 @@ impl Provider for SmtpProvider {
             note: format!("{}:{} takes {size}, {login}", endpoint.host, endpoint.port),
             ..Account::default()
         })
+    }
+
+    async fn inspect(&self, senders: &[String]) -> Result<Vec<Finding>, SendError> {
+        let source = self.pools.any_source();
+        inspect::inspect(self.pool.endpoint(), source, senders).await
     }
 }

@@ -1,5 +1,6 @@
 //! The adapter against scripted servers on loopback.
 
+mod inspect;
 mod names;
 mod outcome;
 mod pooling;

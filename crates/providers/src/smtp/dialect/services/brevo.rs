@@ -20,6 +20,7 @@ pub(crate) static BREVO: Dialect = Dialect {
         ..Defaults::PLAIN
     },
     keeps_mail_from: false,
+    judges_domain_at_mail: false,
     pool_key: None,
     fields,
     rules: &[],

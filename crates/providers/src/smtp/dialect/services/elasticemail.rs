@@ -21,6 +21,7 @@ pub(crate) static ELASTICEMAIL: Dialect = Dialect {
         ..Defaults::PLAIN
     },
     keeps_mail_from: false,
+    judges_domain_at_mail: false,
     pool_key: Some(PoolKey {
         name: "channel",
         value: |pool| pool.channel.as_deref(),

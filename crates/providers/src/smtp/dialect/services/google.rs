@@ -21,6 +21,7 @@ pub(crate) static GOOGLE: Dialect = Dialect {
         ..Defaults::PLAIN
     },
     keeps_mail_from: true,
+    judges_domain_at_mail: true,
     pool_key: None,
     fields: none,
     rules: RULES,

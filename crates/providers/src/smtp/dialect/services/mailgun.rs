@@ -23,6 +23,7 @@ pub(crate) static MAILGUN: Dialect = Dialect {
         ..Defaults::PLAIN
     },
     keeps_mail_from: false,
+    judges_domain_at_mail: false,
     pool_key: Some(PoolKey {
         name: "sending_ip_pool",
         value: |pool| pool.sending_ip_pool.as_deref(),

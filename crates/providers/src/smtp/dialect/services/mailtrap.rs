@@ -26,6 +26,7 @@ pub(crate) static MAILTRAP: Dialect = Dialect {
         messages_per_connection_max: 100,
     },
     keeps_mail_from: false,
+    judges_domain_at_mail: false,
     pool_key: None,
     fields,
     rules: RULES,

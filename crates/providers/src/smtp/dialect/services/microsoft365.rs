@@ -23,6 +23,7 @@ pub(crate) static MICROSOFT365: Dialect = Dialect {
         messages_per_connection_max: 30,
     },
     keeps_mail_from: false,
+    judges_domain_at_mail: false,
     pool_key: None,
     fields: none,
     rules: RULES,

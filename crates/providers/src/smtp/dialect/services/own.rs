@@ -10,6 +10,8 @@ use crate::smtp::dialect::{ANY, Defaults, Dialect, Rule};
 /// Postfix. Its `message_size_limit` is told in EHLO; `smtpd_recipient_limit` is 1000.
 pub(crate) static POSTFIX: Dialect = Dialect {
     name: "postfix",
+    // With smtpd_delay_reject = no; else all is refused at RCPT.
+    judges_domain_at_mail: true,
     tls: Protection::StartTls,
     bounds: Defaults {
         recipients_max: 1000,
@@ -35,6 +37,7 @@ pub(crate) static MAILCOW: Dialect = Dialect {
 /// Exim.
 pub(crate) static EXIM: Dialect = Dialect {
     name: "exim",
+    judges_domain_at_mail: true,
     tls: Protection::StartTls,
     documented: EXIM_DOCUMENTED,
     ..ANY

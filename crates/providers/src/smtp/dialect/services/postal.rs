@@ -21,6 +21,7 @@ pub(crate) static POSTAL: Dialect = Dialect {
         ..Defaults::PLAIN
     },
     keeps_mail_from: true,
+    judges_domain_at_mail: false,
     pool_key: None,
     fields,
     rules: RULES,

@@ -26,6 +26,7 @@ pub(crate) static POSTMARK: Dialect = Dialect {
         ..Defaults::PLAIN
     },
     keeps_mail_from: false,
+    judges_domain_at_mail: false,
     pool_key: Some(PoolKey {
         name: "message_stream",
         value: |pool| pool.message_stream.as_deref(),

@@ -27,6 +27,7 @@ pub(crate) static SENDGRID: Dialect = Dialect {
         ..Defaults::PLAIN
     },
     keeps_mail_from: false,
+    judges_domain_at_mail: true,
     pool_key: Some(PoolKey {
         name: "ip_pool_name",
         value: |pool| pool.ip_pool_name.as_deref(),

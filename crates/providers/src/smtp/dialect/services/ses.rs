@@ -21,6 +21,7 @@ pub(crate) static SES: Dialect = Dialect {
         ..Defaults::PLAIN
     },
     keeps_mail_from: false,
+    judges_domain_at_mail: false,
     pool_key: Some(PoolKey {
         name: "configuration_set",
         value: |pool| pool.configuration_set.as_deref(),

@@ -24,6 +24,7 @@ pub(crate) static SMTP2GO: Dialect = Dialect {
         ..Defaults::PLAIN
     },
     keeps_mail_from: false,
+    judges_domain_at_mail: false,
     pool_key: None,
     fields: none,
     rules: RULES,

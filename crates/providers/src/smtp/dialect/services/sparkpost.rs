@@ -27,6 +27,7 @@ pub(crate) static SPARKPOST: Dialect = Dialect {
         ..Defaults::PLAIN
     },
     keeps_mail_from: true,
+    judges_domain_at_mail: false,
     pool_key: Some(PoolKey {
         name: "ip_pool",
         value: |pool| pool.ip_pool.as_deref(),

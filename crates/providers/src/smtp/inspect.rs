@@ -1,0 +1,67 @@
+//! Which sender domains a server refuses, as far as it says so before a message: MAIL and RSET, never
+//! RCPT or DATA.
+
+use std::net::IpAddr;
+
+use malote_core::provider::{About, Finding, SendError, bounded};
+
+use super::connect::{Endpoint, transient};
+use super::reply::ServerReply;
+
+/// Most sender domains that one inspection asks about.
+const SENDERS_MAX: usize = 100;
+/// The mailbox that every domain has (RFC 5321 4.5.1), so that a server which verifies senders
+/// refuses the domain and not the mailbox.
+const MAILBOX: &str = "postmaster";
+
+/// Asks for each sender domain. An acceptance proves nothing and is no finding: many servers judge
+/// at RCPT or behind DATA.
+pub(super) async fn inspect(
+    endpoint: &Endpoint,
+    source: Option<IpAddr>,
+    senders: &[String],
+) -> Result<Vec<Finding>, SendError> {
+    // A domain that is not in ASCII would need SMTPUTF8 (RFC 6531).
+    let asked: Vec<&String> = senders.iter().filter(|sender| sender.is_ascii()).collect();
+    if !endpoint.dialect.judges_domain_at_mail || asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut link = endpoint.open(source).await?;
+    let wait = endpoint.timing.command;
+    let mut findings = Vec::new();
+    for sender in asked.into_iter().take(SENDERS_MAX) {
+        let mail = format!("MAIL FROM:<{MAILBOX}@{sender}>\r\n");
+        let reply = link.ask(&mail, wait).await;
+        let reply = reply.map_err(|trouble| transient(&format!("MAIL FROM: {trouble}")))?;
+        if is_final(&reply) {
+            findings.push(finding(endpoint, sender, &reply));
+        }
+        let reset = link.ask("RSET\r\n", wait).await;
+        reset.map_err(|trouble| transient(&format!("RSET: {trouble}")))?;
+    }
+    // A server that hangs up without an answer to QUIT has told all it was asked.
+    drop(link.ask("QUIT\r\n", wait).await);
+    Ok(findings)
+}
+
+/// What is refused for now (RFC 5321 4.2.1) may be a greylist or a moment.
+const fn is_final(reply: &ServerReply) -> bool {
+    matches!(reply.code, 500..=599)
+}
+
+fn finding(endpoint: &Endpoint, sender: &str, reply: &ServerReply) -> Finding {
+    // RFC 4954 6: it wants a login before any sender.
+    let (about, way_out) = match (reply.code, &endpoint.login) {
+        (530, None) => (About::Account, "give user and password"),
+        _ => (
+            About::Sender(sender.to_owned()),
+            "allow the domain there, or send it by another provider",
+        ),
+    };
+    let answer = reply.to_reply();
+    let text = format!("MAIL FROM of {sender} is refused with \"{answer}\": {way_out}");
+    Finding {
+        about,
+        text: bounded(&text, 300),
+    }
+}
