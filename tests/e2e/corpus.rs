@@ -1,6 +1,7 @@
 //! The torture corpus through every adapter and every service's SMTP, and the pages of
 //! `docs/providers`, which are made from what arrived: the page is the expectation.
 
+mod clients;
 mod compare;
 mod descriptions;
 mod fields;

@@ -21,6 +21,8 @@ const OWN: &str = "malote.toml";
 const RENEW: &str = "MALOTE_WRITE_PAGES=1 cargo test -p malote-tests --test e2e corpus";
 /// What is said of a message to which nothing was done.
 const UNTOUCHED: &str = "octet for octet";
+/// What is said of a way that did nothing to any message.
+const UNTOUCHED_ALL: &str = "Every message of the corpus arrived octet for octet.";
 /// Servers that have a preset and no kind of their own.
 const PRESETS: [(&str, &str); 5] = [
     ("postfix", "Postfix"),
@@ -96,6 +98,51 @@ pub(super) fn compare(name: &str, page: &str) -> Result<()> {
         "docs/providers/{name}.md is not what was seen (+):\n{gone}{come}\
          if that is right: {RENEW}"
     )
+}
+
+/// Compares what arrived by one way with what the service's page says of it. The page's messages
+/// have a tag beside, which SMTP has no place for, so more may be always added there.
+pub(super) fn compare_arrivals(
+    service: &Service,
+    way: &str,
+    fates: &[(Message, Fate)],
+) -> Result<()> {
+    if std::env::var_os(WRITE_VARIABLE).is_some() {
+        return Ok(());
+    }
+    let mut seen = String::new();
+    add_fates(&mut seen, way, fates)?;
+    let name = service.kind.as_str();
+    let path = repository().join(format!("docs/providers/{name}.md"));
+    let page = program::committed(&path)?;
+    let (title, _) = seen.split_once('\n').context("no title")?;
+    let arrivals = page.split_once("## What arrives");
+    let (_, arrivals) = arrivals.context("no such section")?;
+    let (_, section) = arrivals.split_once(title).context("no such way")?;
+    let section = section.split("\n## ").next().unwrap_or_default();
+    let section = section.split("\n### ").next().unwrap_or_default();
+    let known: BTreeSet<&str> = section.lines().chain(names_of(section)).collect();
+    let has_no_rows = seen.contains(UNTOUCHED_ALL) && !section.contains(UNTOUCHED_ALL);
+    let untouched = fates.iter().filter(|_| has_no_rows);
+    let rows = untouched.map(|(message, _)| row(message, UNTOUCHED));
+    let told = seen.lines().filter(|line| line.starts_with('|'));
+    let intro = seen.lines().find(|line| line.starts_with("Messages go"));
+    let told = told.chain(intro.into_iter().flat_map(names_of));
+    let other: String = rows
+        .chain(told.map(str::to_owned))
+        .filter(|said| !known.contains(said.as_str()))
+        .map(|said| format!("+ {said}\n"))
+        .collect();
+    ensure!(
+        other.is_empty(),
+        "docs/providers/{name}.md does not say of {way}:\n{other}"
+    );
+    Ok(())
+}
+
+/// What stands between backticks.
+fn names_of(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
 }
 
 fn add_lines(page: &mut String, service: &Service) -> Result<()> {
@@ -217,22 +264,22 @@ fn add_fates(page: &mut String, way: &str, fates: &[(Message, Fate)]) -> Result<
         .map(|(message, fate)| (message, in_words(fate, &lost, &added)))
         .collect();
     if rows.iter().all(|(_, words)| words == UNTOUCHED) {
-        writeln!(
-            page,
-            "\n\nEvery message of the corpus arrived {UNTOUCHED}.\n"
-        )?;
+        writeln!(page, "\n\n{UNTOUCHED_ALL}\n")?;
         return Ok(());
     }
     writeln!(page, "\n\n| message | what arrives |\n| --- | --- |")?;
     for (message, words) in rows {
-        let link = format!(
-            "[{}](../../tests/corpus/{}.eml)",
-            message.title, message.name
-        );
-        writeln!(page, "| {link} | {} |", cell(&words))?;
+        writeln!(page, "{}", row(message, &words))?;
     }
     writeln!(page)?;
     Ok(())
+}
+
+/// What a page says of one message.
+fn row(message: &Message, words: &str) -> String {
+    let (title, name) = (message.title, message.name);
+    let words = cell(words);
+    format!("| [{title}](../../tests/corpus/{name}.eml) | {words} |")
 }
 
 /// How messages went: `MIME`, `fields`, or by either.

@@ -14,19 +14,23 @@ use reqwest::header::HeaderValue;
 use serde_json::Value;
 use sha2::Sha256;
 
-use super::compare::Fate;
+use super::compare::{Fate, Form};
 use super::messages::{Message, messages};
 use super::services::{Lines, SECRETS, Service};
 
 /// How long a message may take on a busy machine.
 const SETTLED_MAX: Duration = Duration::from_secs(60);
+/// What the gateway puts in front of a message that came by SMTP (RFC 5321 4.4).
+pub(super) const TRACE: &str = "Received";
 /// MAIL FROM of what is no report.
 pub(super) const MAIL_FROM: &str = "bounces@shop.example";
 
 /// A way to send, with what stands at its end.
 pub(super) struct Way {
-    /// `api` or `smtp`: the route, the provider and the tag of its messages.
+    /// `api` or `smtp`.
     pub(super) name: &'static str,
+    /// The route, the provider and the tag of its messages.
+    pub(super) target: String,
     /// The lines of its provider.
     pub(super) lines: &'static Lines,
     kind: Kind,
@@ -44,11 +48,8 @@ pub(super) struct Run {
 
 /// Sends the corpus through both ways of a service.
 pub(super) async fn run(service: &'static Service) -> Result<Run> {
-    let ways = ways(service).await?;
-    let mut config = Config::rehearsal(&tables(service, &ways)?)?;
-    let secrets = SECRETS.iter();
-    let secrets = secrets.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-    config.environment.extend(secrets);
+    let ways = ways(service, "").await?;
+    let config = config(ways.iter().map(|way| (service, way)))?;
     let gateway = Gateway::start(config).await?;
     let messages = messages()?;
     let mut under_way = Vec::new();
@@ -71,7 +72,26 @@ pub(super) async fn run(service: &'static Service) -> Result<Run> {
     Ok(Run { gateway, fates })
 }
 
-async fn ways(service: &'static Service) -> Result<Vec<Way>> {
+/// A configuration with a route for each way.
+pub(super) fn config<'a>(ways: impl Iterator<Item = (&'a Service, &'a Way)>) -> Result<Config> {
+    let mut tables = String::new();
+    let mut last = String::new();
+    for (service, way) in ways {
+        tables += &way_tables(service, way)?;
+        last.clone_from(&way.target);
+    }
+    tables += &format!(
+        "[routes.main]\nstrategy = \"failover\"\ntargets = [{{ provider = \"relay_of_{last}\" }}]\n"
+    );
+    let mut config = Config::rehearsal(&tables)?;
+    let secrets = SECRETS.iter();
+    let secrets = secrets.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    config.environment.extend(secrets);
+    Ok(config)
+}
+
+/// The simulators of a service's ways, whose targets' names begin with `prefix`.
+pub(super) async fn ways(service: &'static Service, prefix: &str) -> Result<Vec<Way>> {
     let any = ([127, 0, 0, 1], 0).into();
     let (user, password) = service.smtp.login;
     let password = if service.kind == Kind::Ses {
@@ -84,6 +104,7 @@ async fn ways(service: &'static Service) -> Result<Vec<Way>> {
     let smtp = malote_tests::Service::start_on(Kind::Smtp, any, adapt).await?;
     let way = |name, lines, kind, at, relay| Way {
         name,
+        target: format!("{prefix}{name}"),
         lines,
         kind,
         service: at,
@@ -121,39 +142,33 @@ fn derived_password() -> Result<String> {
     Ok(STANDARD.encode(key))
 }
 
-/// Each way's provider, as its page has it but for where the service is, and a relay behind it.
-fn tables(service: &Service, ways: &[Way]) -> Result<String> {
-    let mut tables = String::new();
-    for way in ways {
-        let (name, address, relay) = (way.name, way.service.address, way.relay.address);
-        let provider = provider_tables(service, way.lines, name);
-        let provider = without_place(&provider);
-        let place = match (way.lines.is_preset, name) {
-            (true, _) => format!(
-                "host = \"127.0.0.1\"\nport = {}\ntls = \"none\"\n",
-                address.port()
-            ),
-            (false, "api") => format!("endpoint = \"http://{address}\"\n"),
-            (false, _) => format!("endpoint = \"smtp://{address}\"\n"),
-        };
-        let (head, rest) = provider.split_once('\n').context("no table")?;
-        let pool = match way.lines.pool {
-            Some(_) => ", pool = \"news\"",
-            None => "",
-        };
-        tables += &format!(
-            "{head}\n{place}{rest}\
-             [providers.relay_of_{name}.smtp]\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"none\"\n\
-             [routes.{name}]\nstrategy = \"failover\"\n\
-             targets = [{{ provider = \"{name}\"{pool} }}, {{ provider = \"relay_of_{name}\" }}]\n\
-             [[rules]]\nname = \"{name}\"\nwhen = {{ tag = \"{name}\" }}\n\
-             then = {{ route = \"{name}\" }}\n",
-            port = relay.port(),
-        );
-    }
-    tables +=
-        "[routes.main]\nstrategy = \"failover\"\ntargets = [{ provider = \"relay_of_smtp\" }]\n";
-    Ok(tables)
+/// A way's provider, as its page has it but for where the service is, and a relay behind it.
+fn way_tables(service: &Service, way: &Way) -> Result<String> {
+    let (target, address) = (&way.target, way.service.address);
+    let provider = provider_tables(service, way.lines, target);
+    let provider = without_place(&provider);
+    let place = match (way.lines.is_preset, way.name) {
+        (true, _) => format!(
+            "host = \"127.0.0.1\"\nport = {}\ntls = \"none\"\n",
+            address.port()
+        ),
+        (false, "api") => format!("endpoint = \"http://{address}\"\n"),
+        (false, _) => format!("endpoint = \"smtp://{address}\"\n"),
+    };
+    let (head, rest) = provider.split_once('\n').context("no table")?;
+    let pool = match way.lines.pool {
+        Some(_) => ", pool = \"news\"",
+        None => "",
+    };
+    Ok(format!(
+        "{head}\n{place}{rest}\
+         [providers.relay_of_{target}.smtp]\nhost = \"127.0.0.1\"\nport = {port}\ntls = \"none\"\n\
+         [routes.{target}]\nstrategy = \"failover\"\n\
+         targets = [{{ provider = \"{target}\"{pool} }}, {{ provider = \"relay_of_{target}\" }}]\n\
+         [[rules]]\nname = \"{target}\"\nwhen = {{ tag = \"{target}\" }}\n\
+         then = {{ route = \"{target}\" }}\n",
+        port = way.relay.address.port(),
+    ))
 }
 
 /// The lines without those that say where the service is.
@@ -179,7 +194,7 @@ async fn submit(gateway: &Gateway, way: &Way, message: &Message) -> Result<Strin
     let mut request = gateway
         .request(Method::POST, "/v1/messages/raw", SHOP_KEY)
         .header("content-type", "message/rfc822")
-        .header("x-malote-tag", way.name)
+        .header("x-malote-tag", &way.target)
         .header("x-malote-mail-from", mail_from(message));
     for recipient in message.envelope() {
         let recipient = HeaderValue::from_bytes(recipient.as_bytes())?;
@@ -190,12 +205,18 @@ async fn submit(gateway: &Gateway, way: &Way, message: &Message) -> Result<Strin
     Ok(id.to_owned())
 }
 
-fn mail_from(message: &Message) -> &'static str {
+/// MAIL FROM of a message.
+pub(super) fn mail_from(message: &Message) -> &'static str {
     if message.is_report { "<>" } else { MAIL_FROM }
 }
 
 /// What became of a message, once it is settled; what must hold of every one is asserted.
-async fn fate(gateway: &Gateway, way: &Way, message: &Message, id: &str) -> Result<Fate> {
+pub(super) async fn fate(
+    gateway: &Gateway,
+    way: &Way,
+    message: &Message,
+    id: &str,
+) -> Result<Fate> {
     let mut last = Value::Null;
     let settled = eventually("it has left", SETTLED_MAX, async || {
         last = gateway.message(id, SHOP_KEY).await?;
@@ -211,10 +232,9 @@ async fn fate(gateway: &Gateway, way: &Way, message: &Message, id: &str) -> Resu
         ensure_hidden(message, taken)?;
     }
     if at_service.is_empty() {
-        for taken in &at_relay {
-            let is_whole = taken.raw.as_deref() == Some(&message.raw[..]);
-            ensure!(is_whole, "the relay got something else");
-        }
+        let whole = Fate::of(Kind::Smtp, &message.raw, &at_relay)?;
+        let is_whole = whole.form == Form::AsItIs && whole.added.iter().all(|name| name == TRACE);
+        ensure!(is_whole, "the relay got something else: {whole:?}");
         return Ok(Fate::refused(reason(&last)?));
     }
     ensure!(
