@@ -34,6 +34,7 @@ mod smtp_submission;
 mod stray_events;
 mod suppressed_recipients;
 mod suppression;
+mod tracking;
 mod unknown_outcome;
 mod webhooks;
 

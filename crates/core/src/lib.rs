@@ -20,5 +20,6 @@ pub mod outlet;
 pub mod provider;
 pub mod secret;
 pub mod stream;
+pub mod tracking;
 pub mod units;
 pub mod webhook;

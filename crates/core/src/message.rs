@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::address::EmailAddress;
 use crate::credential::Credential;
 use crate::name::StreamName;
+use crate::tracking::Tracking;
 
 /// What ingress hands over: authenticated, bounded and parsed, not yet anybody's responsibility.
 #[derive(Debug, Clone)]
@@ -35,6 +36,9 @@ pub struct Submission {
     pub tags: Vec<String>,
     /// Metadata, at most 20 pairs.
     pub metadata: BTreeMap<String, String>,
+    /// What the message itself wants tracked, as the API's `tracking` says. `X-Malote-Track-Opens`
+    /// and `X-Malote-Track-Clicks` are not looked at by ingress.
+    pub tracking: Tracking,
     /// When to send; `None` is now.
     pub send_at: Option<Timestamp>,
     /// The client's idempotency key, if it gave one by HTTP header or batch member.

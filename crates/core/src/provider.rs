@@ -14,6 +14,7 @@ use crate::id::{DeliveryId, MessageId};
 use crate::message::{DsnParameters, Notify};
 use crate::name::{PoolName, StreamName};
 use crate::stream::Class;
+use crate::tracking::{Tracking, TrackingSwitches};
 
 /// A configured account at a service. The adapter classifies, because only it understands the
 /// reply; the engine decides, because only it knows attempts and alternatives.
@@ -65,6 +66,8 @@ pub struct Capabilities {
     pub smtputf8: bool,
     /// Whether 8-bit body lines are kept as they are.
     pub eight_bit: bool,
+    /// Which tracking a message can switch.
+    pub tracking: TrackingSwitches,
 }
 
 /// One message on its way to one or more recipients through one target.
@@ -88,6 +91,8 @@ pub struct Outgoing {
     pub tags: Vec<String>,
     /// Metadata to pass on where the service has such a thing.
     pub metadata: BTreeMap<String, String>,
+    /// Whether opens and clicks are to be tracked, where the service lets a message say so.
+    pub tracking: Tracking,
     /// DSN parameters to pass on where the service has such a thing.
     pub dsn: DsnParameters,
     /// How long to wait for the reply after the last octet.

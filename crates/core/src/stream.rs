@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::name::{RouteName, StreamName};
+use crate::tracking::Tracking;
 
 /// What kind of mail a stream carries. Classes never share a lane, a connection or a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -52,6 +53,8 @@ pub struct Stream {
     /// How long to wait for the reply after the last octet was written (60 s for
     /// transactional streams, 600 s for campaign streams, RFC 5321 4.5.3.2.6).
     pub reply_wait_max: Duration,
+    /// What is tracked where a message does not say.
+    pub tracking: Tracking,
 }
 
 /// Back-off with full jitter: before attempt *n* + 1 wait between 0 and

@@ -369,6 +369,7 @@ fn outgoing(carriage: &Carriage<'_>, group: &Group) -> Outgoing {
         class: carriage.stream.class,
         tags: carriage.record.tags.clone(),
         metadata: carriage.record.metadata.clone(),
+        tracking: carriage.tracking(),
         dsn: carriage.record.dsn.clone(),
         reply_wait_max: carriage.stream.reply_wait_max,
     }

@@ -378,6 +378,7 @@ fn record(
         one_click: prepared.one_click.clone(),
         tags: submission.tags.clone(),
         metadata: submission.metadata.clone(),
+        tracking: submission.tracking.or(prepared.tracking),
         dsn: submission.dsn.clone(),
         size_bytes: 0,
         accepted_at: way.now,

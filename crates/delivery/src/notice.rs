@@ -145,6 +145,7 @@ fn notice_record(
         one_click: None,
         tags: Vec::new(),
         metadata: BTreeMap::new(),
+        tracking: malote_core::tracking::Tracking::default(),
         dsn: DsnParameters::default(),
         size_bytes: notice.body.len() as u64,
         accepted_at: now,

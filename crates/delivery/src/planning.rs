@@ -7,6 +7,7 @@ use malote_core::event::{Blame, EventKind};
 use malote_core::message::has_bare_cr_lf;
 use malote_core::name::{MailboxProvider, RouteName, TargetName};
 use malote_core::provider::{Fault, Verdict, bounded};
+use malote_core::tracking::{Tracking, TrackingSwitches, Unmet};
 use malote_router::{DeliveryFacts, Draw, Exclusion, MessageFacts, Plan, PlanFacts};
 use malote_store::Leased;
 
@@ -141,7 +142,11 @@ impl Engine {
             let outcome = outcome::wait_one(delivery, &progress, now, wait);
             return Err(Box::new(outcome));
         }
-        let reason = reason(&first.why, &plan, &progress);
+        let mut reason = reason(&first.why, &plan, &progress);
+        for unmet in carriage.unmet_tracking(&target) {
+            reason += &format!("; {unmet}");
+        }
+        let reason = bounded(&reason, TEXT_BYTES_MAX);
         let others_left = open.len() - 1;
         let others_out = others_out(&plan, &progress);
         progress.waits = 0;
@@ -165,6 +170,20 @@ impl Carriage<'_> {
         provider.map_or(1, |entry| {
             usize::from(entry.provider.capabilities().recipients_max.max(1))
         })
+    }
+
+    /// What the message, else its stream, wants tracked.
+    pub(crate) fn tracking(&self) -> Tracking {
+        self.record.tracking.or(self.stream.tracking)
+    }
+
+    /// What of that the target does not do.
+    fn unmet_tracking(&self, target: &TargetName) -> impl Iterator<Item = Unmet> {
+        let provider = self.policy.providers.get(&target.provider);
+        let switches = provider.map_or(TrackingSwitches::BOTH, |entry| {
+            entry.provider.capabilities().tracking
+        });
+        self.tracking().unmet(switches)
     }
 
     /// The route by today's rules; the lane remembers the one of the day it was queued.

@@ -7,6 +7,7 @@ use malote_core::credential::OnForeignFrom;
 use malote_core::id::MessageId;
 use malote_core::intake::Refusal;
 use malote_core::message::{Channel, Submission, has_bare_cr_lf};
+use malote_core::tracking::Tracking;
 
 use crate::header::{self, Edits, Header, HeaderFault};
 use crate::intake::is_internal;
@@ -29,6 +30,8 @@ pub(crate) struct Prepared {
     pub(crate) one_click: Option<String>,
     /// The client's `X-Malote-Idempotency-Key`.
     pub(crate) idempotency_key: Option<String>,
+    /// The client's `X-Malote-Track-Opens` and `X-Malote-Track-Clicks`.
+    pub(crate) tracking: Tracking,
     header: Header,
     edits: Edits,
     given_message_id: Option<String>,
@@ -90,6 +93,10 @@ pub(crate) fn prepare(submission: &Submission) -> Result<Prepared, Refusal> {
         one_click: one_click(&header),
         idempotency_key: idempotency_key.filter(|key| !key.is_empty()),
         headers,
+        tracking: Tracking {
+            opens: switch(&header, "X-Malote-Track-Opens")?,
+            clicks: switch(&header, "X-Malote-Track-Clicks")?,
+        },
         given_message_id: given_message_id.filter(|id| !id.is_empty()),
         has_date: header.has("Date"),
         size: submission.body.len() as u64,
@@ -156,6 +163,19 @@ fn one_click(header: &Header) -> Option<String> {
     list.split('<').skip(1).find_map(address)
 }
 
+/// A field that says `yes` or `no`. Anything else is refused: a switch that is about people's
+/// privacy must not be passed over.
+fn switch(header: &Header, name: &str) -> Result<Option<bool>, Refusal> {
+    let Some(text) = header.first(name) else {
+        return Ok(None);
+    };
+    let switch = Tracking::switch(&text);
+    switch.map(Some).ok_or_else(|| Refusal::Malformed {
+        enhanced: "5.6.0",
+        reason: format!("{name} must be yes or no"),
+    })
+}
+
 /// The trace field that SMTP ingress has put in front.
 const fn received_by_us(channel: Channel) -> usize {
     match channel {
@@ -218,6 +238,7 @@ mod tests {
             metadata: std::collections::BTreeMap::new(),
             send_at: None,
             idempotency: None,
+            tracking: Tracking::default(),
             dsn: DsnParameters::default(),
         }
     }
@@ -313,6 +334,39 @@ mod tests {
             let submission = submission(&body, smtp(), OnForeignFrom::Reject);
             let prepared = prepare(&submission).unwrap_or_else(|refusal| panic!("{refusal}"));
             assert_eq!(prepared.one_click.as_deref(), wanted, "{fields}");
+        }
+    }
+
+    #[test]
+    fn the_tracking_fields_say_yes_or_no_and_never_leave() {
+        let of = |opens, clicks| Tracking { opens, clicks };
+        for (fields, expected) in [
+            ("", Ok(of(None, None))),
+            ("X-Malote-Track-Opens: no\n", Ok(of(Some(false), None))),
+            (
+                "x-malote-track-clicks:  YES \nX-Malote-Track-Opens: yes\n",
+                Ok(of(Some(true), Some(true))),
+            ),
+            (
+                "X-Malote-Track-Opens: off\n",
+                Err("X-Malote-Track-Opens must be yes or no"),
+            ),
+            (
+                "X-Malote-Track-Clicks:\n",
+                Err("X-Malote-Track-Clicks must be yes or no"),
+            ),
+        ] {
+            let body = format!("{fields}From: a@own.example\n\nhi\n");
+            let submission = submission(&body, smtp(), OnForeignFrom::Reject);
+            let tracking = prepare(&submission).map(|prepared| prepared.tracking);
+            let expected = expected.map_err(|reason| Refusal::Malformed {
+                enhanced: "5.6.0",
+                reason: reason.to_owned(),
+            });
+            assert_eq!(tracking, expected, "{fields}");
+            if tracking.is_ok() {
+                assert!(!finished(&submission).to_lowercase().contains("x-malote"));
+            }
         }
     }
 

@@ -154,6 +154,7 @@ pub(crate) mod tests {
             class: Class::Transactional,
             tags: vec!["welcome".into()],
             metadata: BTreeMap::from([("order".into(), "42".into())]),
+            tracking: malote_core::tracking::Tracking::default(),
             dsn: DsnParameters::default(),
             reply_wait_max: Duration::from_secs(1),
         }

@@ -28,6 +28,8 @@ mod single_flight;
 mod smtp;
 mod smtp2go;
 mod sparkpost;
+#[cfg(test)]
+mod tests;
 mod webhook;
 
 use std::sync::Arc;

@@ -13,6 +13,7 @@ use malote_core::name::{
 };
 use malote_core::provider::Reply;
 use malote_core::stream::Class;
+use malote_core::tracking::Tracking;
 use serde::{Deserialize, Serialize};
 
 /// A process that leases; a new one at every start.
@@ -92,6 +93,9 @@ pub struct MessageRecord {
     pub tags: Vec<String>,
     /// Metadata.
     pub metadata: BTreeMap<String, String>,
+    /// What it wants tracked.
+    #[serde(default)]
+    pub tracking: Tracking,
     /// DSN parameters of MAIL FROM.
     pub dsn: DsnParameters,
     /// Octets of the body.

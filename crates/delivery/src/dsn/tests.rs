@@ -31,6 +31,7 @@ fn record(mail_from: Option<&str>) -> MessageRecord {
         one_click: None,
         tags: Vec::new(),
         metadata: BTreeMap::new(),
+        tracking: malote_core::tracking::Tracking::default(),
         dsn: DsnParameters::default(),
         size_bytes: 0,
         accepted_at: Timestamp::UNIX_EPOCH,

@@ -29,6 +29,7 @@ fn stream(on_unknown: OnUnknown, on_throttle: OnThrottle, transient_after_s: u64
             on_throttle,
         },
         reply_wait_max: Duration::from_secs(60),
+        tracking: malote_core::tracking::Tracking::default(),
     }
 }
 

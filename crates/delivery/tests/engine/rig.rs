@@ -137,6 +137,7 @@ impl Setup {
                 on_throttle: self.on_throttle,
             },
             reply_wait_max: Duration::from_secs(60),
+            tracking: malote_core::tracking::Tracking::default(),
         }
     }
 
@@ -210,6 +211,7 @@ pub(crate) fn mail(stream: &str, recipients: &[&str]) -> Submission {
         metadata: BTreeMap::new(),
         send_at: None,
         idempotency: None,
+        tracking: malote_core::tracking::Tracking::default(),
         dsn: DsnParameters::default(),
     }
 }

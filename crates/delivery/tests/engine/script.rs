@@ -10,6 +10,7 @@ use malote_core::provider::{
     Account, Capabilities, Outgoing, Provider, Receipt, Reply, SendError, SendReport, Verdict,
     report_for_all,
 };
+use malote_core::tracking::TrackingSwitches;
 
 /// What a call comes to.
 #[derive(Debug, Clone)]
@@ -55,6 +56,7 @@ impl Scripted {
                 envelope_sender: true,
                 smtputf8: true,
                 eight_bit: true,
+                tracking: TrackingSwitches::BOTH,
             },
             acts: Mutex::default(),
             always: Mutex::new(Act::Take),

@@ -182,6 +182,7 @@ pub(crate) fn submission(
         stream: composed.hints.stream,
         tags: composed.hints.tags,
         metadata: composed.hints.metadata,
+        tracking: composed.hints.tracking,
         send_at: composed.hints.send_at,
         idempotency,
         dsn: DsnParameters::default(),

@@ -10,6 +10,7 @@ use axum::response::Response;
 use jiff::Timestamp;
 use malote_core::address::EmailAddress;
 use malote_core::message::{DsnParameters, IdempotencyKey, Recipient, Submission};
+use malote_core::tracking::Tracking;
 
 use super::compose::{
     Hints, RECIPIENTS_MAX, check_metadata, check_tags, has_bare_line_end, parse_address,
@@ -25,6 +26,8 @@ const MAIL_FROM: &str = "x-malote-mail-from";
 const STREAM: &str = "x-malote-stream";
 const TAG: &str = "x-malote-tag";
 const SEND_AT: &str = "x-malote-send-at";
+const TRACK_OPENS: &str = "x-malote-track-opens";
+const TRACK_CLICKS: &str = "x-malote-track-clicks";
 const METADATA_PREFIX: &str = "x-malote-metadata-";
 
 /// Send one finished message.
@@ -44,6 +47,9 @@ const METADATA_PREFIX: &str = "x-malote-metadata-";
         ("X-Malote-Tag" = Option<Vec<String>>, Header, description = "a tag, repeatable"),
         ("X-Malote-Metadata-{name}" = Option<String>, Header, description =
             "metadata, one pair in each field; names become lower case"),
+        ("X-Malote-Track-Opens" = Option<String>, Header, description =
+            "`yes` or `no`; else the stream decides, at last the service's own settings"),
+        ("X-Malote-Track-Clicks" = Option<String>, Header, description = "`yes` or `no`, as for opens"),
         ("X-Malote-Send-At" = Option<String>, Header, description = "when to send (RFC 3339)"),
         ("Idempotency-Key" = Option<String>, Header, description =
             "1 to 255 visible ASCII characters"),
@@ -94,6 +100,7 @@ pub(crate) async fn send_raw(
         stream: envelope.hints.stream,
         tags: envelope.hints.tags,
         metadata: envelope.hints.metadata,
+        tracking: envelope.hints.tracking,
         send_at: envelope.hints.send_at,
         idempotency,
         dsn: DsnParameters::default(),
@@ -136,6 +143,14 @@ impl RawEnvelope {
         check_tags(&tags, "/X-Malote-Tag", &mut faults);
         let metadata = read_metadata(headers, &mut faults);
         check_metadata(&metadata, "/X-Malote-Metadata", &mut faults);
+        let tracking = Tracking {
+            opens: read_switch(headers, (TRACK_OPENS, "/X-Malote-Track-Opens"), &mut faults),
+            clicks: read_switch(
+                headers,
+                (TRACK_CLICKS, "/X-Malote-Track-Clicks"),
+                &mut faults,
+            ),
+        };
         let stream = single(headers, (STREAM, "/X-Malote-Stream"), &mut faults);
         let stream = stream.and_then(|text| parse_stream(&text, "/X-Malote-Stream", &mut faults));
         let send_at = single(headers, (SEND_AT, "/X-Malote-Send-At"), &mut faults);
@@ -145,6 +160,7 @@ impl RawEnvelope {
             stream,
             tags,
             metadata,
+            tracking,
             send_at,
         };
         faults.none_or(Self {
@@ -169,6 +185,7 @@ impl RawEnvelope {
                 self.hints.stream.as_ref(),
                 &self.hints.tags,
                 &self.hints.metadata,
+                self.hints.tracking,
                 send_at,
             )
         )
@@ -227,6 +244,20 @@ fn read_metadata(headers: &HeaderMap, faults: &mut Faults) -> BTreeMap<String, S
         }
     }
     metadata
+}
+
+/// A switch: `yes` or `no`.
+fn read_switch(
+    headers: &HeaderMap,
+    (name, pointer): (&str, &str),
+    faults: &mut Faults,
+) -> Option<bool> {
+    let text = single(headers, (name, pointer), faults)?;
+    let switch = Tracking::switch(&text);
+    if switch.is_none() {
+        faults.push(ProblemKind::InvalidValue, pointer, "must be yes or no");
+    }
+    switch
 }
 
 /// Every value of a field; those that are no UTF-8 are faults.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use malote_core::tracking::Tracking;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize as DeserializeDerive, Serialize};
@@ -44,9 +45,32 @@ pub(crate) struct MessageRequest {
     pub(crate) tags: Option<Vec<String>>,
     /// At most 20 pairs; names of 64 octets, values of 1,024.
     pub(crate) metadata: Option<BTreeMap<String, String>>,
+    /// What the service is to track; what is not given here the stream decides, at last the
+    /// service's own settings.
+    pub(crate) tracking: Option<TrackingInput>,
     /// When to send (RFC 3339), at most 7 days ahead. A past time is now.
     #[schema(format = DateTime)]
     pub(crate) send_at: Option<String>,
+}
+
+/// Whether the service shows who opens the message and who follows its links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, DeserializeDerive, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Tracking)]
+pub(crate) struct TrackingInput {
+    /// Whether opens are tracked.
+    pub(crate) opens: Option<bool>,
+    /// Whether clicks are tracked.
+    pub(crate) clicks: Option<bool>,
+}
+
+impl From<&TrackingInput> for Tracking {
+    fn from(input: &TrackingInput) -> Self {
+        Self {
+            opens: input.opens,
+            clicks: input.clicks,
+        }
+    }
 }
 
 /// One mailbox: `"a@b.example"`, `"Name <a@b.example>"`, or an object.

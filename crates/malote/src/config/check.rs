@@ -10,6 +10,7 @@ use malote_core::fault::ConfigFault;
 use malote_core::name::{CredentialName, ProviderName, StreamName};
 use malote_core::provider::Capabilities;
 use malote_core::stream::{Class, Stream};
+use malote_core::tracking::TrackingSwitches;
 use malote_ingress::smtp::SmtpConfig;
 use malote_providers::ProviderConfig;
 use malote_router::{Router, RouterConfig, RouterCredential, RouterProvider, RouterStream};
@@ -82,6 +83,7 @@ impl Tables {
         let classed = |(name, _): &(&StreamName, &Stream)| self.classed.contains(*name);
         let classed = self.streams.iter().filter(classed);
         check_sender_domains(&self.credentials, &classed.collect(), faults);
+        self.check_tracking(faults);
         let router_config = router_config(&self);
         let (router, router_faults) = compile(&router_config, &self.classed);
         faults.extend(router_faults);
@@ -103,6 +105,24 @@ impl Tables {
             retention: raw.retention,
             log: raw.log,
         })
+    }
+}
+
+impl Tables {
+    /// By the streams' own routes; where a rule leads, only the timeline tells.
+    fn check_tracking(&self, faults: &mut Vec<ConfigFault>) {
+        for stream in self.streams.values() {
+            let route = self.raw.routes.get(&stream.route);
+            let targets = route.into_iter().flat_map(|route| &route.targets);
+            let named: BTreeSet<&str> = targets.map(|t| t.provider.as_str()).collect();
+            let built = self.providers.iter().filter_map(|(name, provider)| {
+                let provider = provider
+                    .as_ref()
+                    .filter(|_| named.contains(name.as_str()))?;
+                Some((name, provider.adapter.provider.capabilities().tracking))
+            });
+            streams::check_tracking(stream, built, faults);
+        }
     }
 }
 
@@ -245,6 +265,7 @@ const UNKNOWN_CAPABILITIES: Capabilities = Capabilities {
     envelope_sender: true,
     smtputf8: true,
     eight_bit: true,
+    tracking: TrackingSwitches::BOTH,
 };
 
 fn router_config(tables: &Tables) -> RouterConfig {

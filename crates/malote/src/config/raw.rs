@@ -154,6 +154,13 @@ pub(super) struct StreamConfig {
     /// How long to wait for the reply after the last octet.
     #[serde(default)]
     pub reply_wait_max: Option<Span>,
+    /// Whether opens are tracked where a message does not say; absent: as the service's own
+    /// settings say.
+    #[serde(default)]
+    pub track_opens: Option<bool>,
+    /// The same for clicks.
+    #[serde(default)]
+    pub track_clicks: Option<bool>,
 }
 
 /// `retry` of a stream.

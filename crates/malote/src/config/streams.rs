@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use malote_core::fault::ConfigFault;
-use malote_core::name::StreamName;
+use malote_core::name::{ProviderName, StreamName};
 use malote_core::stream::{Class, FailoverPolicy, OnThrottle, OnUnknown, RetryPolicy, Stream};
+use malote_core::tracking::{Tracking, TrackingSwitches};
 use malote_core::units::Span;
 
 use super::raw::StreamConfig;
@@ -89,9 +90,29 @@ pub(super) fn build(
                 .unwrap_or(class.failover.on_throttle),
         },
         reply_wait_max: given(config.reply_wait_max, class.reply_wait_max),
+        tracking: Tracking {
+            opens: config.track_opens,
+            clicks: config.track_clicks,
+        },
     };
     check(&stream, faults);
     stream
+}
+
+/// What a stream wants tracked and a target of its route does not let a message switch: the mail
+/// goes there all the same, so the account's settings are what must be right.
+pub(super) fn check_tracking<'a>(
+    stream: &Stream,
+    targets: impl Iterator<Item = (&'a ProviderName, TrackingSwitches)>,
+    faults: &mut Vec<ConfigFault>,
+) {
+    for (provider, switches) in targets {
+        for unmet in stream.tracking.unmet(switches) {
+            let path = format!("streams.{}.track_{}", stream.name, unmet.what);
+            let message = format!("cannot be switched at {provider} message by message: {unmet}");
+            faults.push(ConfigFault::warning(path, message));
+        }
+    }
 }
 
 /// The class that `class` is not.

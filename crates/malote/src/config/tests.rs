@@ -9,6 +9,7 @@ use super::*;
 
 mod examples;
 mod together;
+mod tracking;
 
 /// A small configuration without faults or warnings; cases replace or add lines.
 pub(super) const GOOD: &str = r#"

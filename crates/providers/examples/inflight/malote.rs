@@ -11,6 +11,7 @@ use malote_core::id::{DeliveryId, MessageId};
 use malote_core::message::DsnParameters;
 use malote_core::provider::{Outgoing, OutgoingRecipient, Provider};
 use malote_core::stream::Class;
+use malote_core::tracking::Tracking;
 
 use crate::Fault;
 use crate::given::Given;
@@ -79,6 +80,7 @@ impl Malote {
             class: Class::Transactional,
             tags: vec!["order".to_owned()],
             metadata: BTreeMap::from([("order".to_owned(), "42".to_owned())]),
+            tracking: Tracking::default(),
             dsn: DsnParameters::default(),
             reply_wait_max: Duration::from_secs(60),
         })

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use malote_core::provider::{
     About, Account, Capabilities, Finding, Outgoing, SendError, SendReport, report_for_all,
 };
+use malote_core::tracking::TrackingSwitches;
 
 use super::config::Settings;
 use super::{account, classify, request};
@@ -34,6 +35,7 @@ impl Brevo {
             // Such recipients vanish from To and Cc (django-anymail, Brevo, "EAI").
             smtputf8: false,
             eight_bit: true,
+            tracking: TrackingSwitches::ACCOUNT,
         };
         Self {
             settings,

@@ -10,6 +10,7 @@ use malote_core::name::ProviderName;
 use malote_core::provider::{
     Account, Capabilities, Outgoing, Provider, Receipt, Reply, SendError, SendReport,
 };
+use malote_core::tracking::TrackingSwitches;
 use malote_core::units::Span;
 use serde::Deserialize;
 
@@ -59,6 +60,7 @@ const CAPABILITIES: Capabilities = Capabilities {
     envelope_sender: true,
     smtputf8: true,
     eight_bit: true,
+    tracking: TrackingSwitches::NEVER,
 };
 
 #[async_trait]

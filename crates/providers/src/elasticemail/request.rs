@@ -80,11 +80,18 @@ struct Options<'a> {
     pool_name: Option<&'a str>,
     #[serde(rename = "ChannelName", skip_serializing_if = "Option::is_none")]
     channel: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    track_opens: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    track_clicks: Option<bool>,
 }
 
 impl Options<'_> {
     const fn is_empty(&self) -> bool {
-        self.pool_name.is_none() && self.channel.is_none()
+        self.pool_name.is_none()
+            && self.channel.is_none()
+            && self.track_opens.is_none()
+            && self.track_clicks.is_none()
     }
 }
 
@@ -108,6 +115,8 @@ pub(super) fn body(
         options: Options {
             pool_name: pool.and_then(|pool| pool.pool_name.as_deref()),
             channel: pool.and_then(|pool| pool.channel.as_deref()),
+            track_opens: outgoing.tracking.opens,
+            track_clicks: outgoing.tracking.clicks,
         },
     };
     serde_json::to_vec(&document).map_err(|error| refused(&error.to_string()))

@@ -8,6 +8,7 @@ use malote_core::provider::{
     About, Account, Capabilities, Finding, Outgoing, Reply, SendError, SendReport, Verdict,
     bounded, report_for_all,
 };
+use malote_core::tracking::TrackingSwitches;
 use serde::Deserialize;
 
 use super::classify::{Document, Sent, classify, is_about_key};
@@ -73,6 +74,7 @@ impl ElasticEmail {
                 envelope_sender: false,
                 smtputf8: false,
                 eight_bit: true,
+                tracking: TrackingSwitches::BOTH,
             },
         }
     }

@@ -36,6 +36,13 @@ pub(crate) fn form(outgoing: &Outgoing, body: Bytes, sending_ip_pool: Option<&st
     if let Some(pool) = sending_ip_pool {
         fields.add("o:sending-ip-pool", pool);
     }
+    let word = |is_on| if is_on { "yes" } else { "no" };
+    if let Some(opens) = outgoing.tracking.opens {
+        fields.add("o:tracking-opens", word(opens));
+    }
+    if let Some(clicks) = outgoing.tracking.clicks {
+        fields.add("o:tracking-clicks", word(clicks));
+    }
     for tag in outgoing
         .tags
         .iter()
@@ -167,6 +174,29 @@ mod tests {
         )));
         let boundary = form.content_type.rsplit('=').next().unwrap();
         assert!(text.ends_with(&format!("\r\n--{boundary}--\r\n")));
+    }
+
+    #[test]
+    fn tracking_is_switched_by_options_only_where_it_is_wanted() {
+        for (opens, clicks, expected) in [
+            (None, None, vec![]),
+            (Some(false), None, vec!["o:tracking-opens\"\r\n\r\nno\r\n"]),
+            (
+                Some(true),
+                Some(false),
+                vec![
+                    "o:tracking-opens\"\r\n\r\nyes\r\n",
+                    "o:tracking-clicks\"\r\n\r\nno\r\n",
+                ],
+            ),
+        ] {
+            let mut message = outgoing(&["a@x.test"]);
+            message.tracking.opens = opens;
+            message.tracking.clicks = clicks;
+            let text = text(&form(&message, message.body.clone(), None));
+            assert_eq!(text.matches("o:tracking").count(), expected.len());
+            assert!(expected.iter().all(|part| text.contains(part)), "{text}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use malote_core::provider::{
     Verdict, report_for_all,
 };
 use malote_core::stream::Class;
+use malote_core::tracking::TrackingSwitches;
 use serde::Deserialize;
 
 use super::classify::{Sent, classify};
@@ -46,6 +47,7 @@ pub(super) const fn capabilities() -> Capabilities {
         envelope_sender: false,
         smtputf8: false,
         eight_bit: true,
+        tracking: TrackingSwitches::BOTH,
     }
 }
 

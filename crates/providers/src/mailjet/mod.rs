@@ -23,6 +23,7 @@ use malote_core::clock::Clock;
 use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
 use malote_core::provider::{Account, Capabilities, Finding, Outgoing, SendError, SendReport};
+use malote_core::tracking::TrackingSwitches;
 
 pub(crate) use config::MailjetConfig;
 pub(crate) use errors::DOCUMENTED;
@@ -61,6 +62,7 @@ const fn capabilities() -> Capabilities {
         envelope_sender: false,
         smtputf8: false,
         eight_bit: true,
+        tracking: TrackingSwitches::BOTH,
     }
 }
 

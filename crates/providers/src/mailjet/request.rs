@@ -68,6 +68,10 @@ struct Message<'a> {
     #[serde(rename = "CustomID")]
     custom_id: String,
     event_payload: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    track_opens: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    track_clicks: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -134,6 +138,7 @@ fn check(parts: &Parts) -> Result<(), SendError> {
 }
 
 fn message<'a>(outgoing: &Outgoing, parts: &'a Parts) -> Result<Message<'a>, SendError> {
+    let word = |is_on| if is_on { "enabled" } else { "disabled" };
     let (inlined, attached): (Vec<&Attachment>, Vec<&Attachment>) =
         parts.attachments.iter().partition(|a| a.is_inline);
     Ok(Message {
@@ -151,6 +156,8 @@ fn message<'a>(outgoing: &Outgoing, parts: &'a Parts) -> Result<Message<'a>, Sen
         custom_campaign: outgoing.tags.iter().find_map(|tag| campaign(tag)),
         custom_id: outgoing.message.simple(),
         event_payload: payload(outgoing),
+        track_opens: outgoing.tracking.opens.map(word),
+        track_clicks: outgoing.tracking.clicks.map(word),
     })
 }
 

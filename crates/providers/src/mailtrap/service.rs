@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use malote_core::provider::{
     About, Account, Capabilities, Finding, Outgoing, Reply, SendError, SendReport, Verdict, bounded,
 };
+use malote_core::tracking::TrackingSwitches;
 use reqwest::Url;
 use serde::Deserialize;
 
@@ -83,6 +84,7 @@ impl Mailtrap {
                 envelope_sender: false,
                 smtputf8: false,
                 eight_bit: true,
+                tracking: TrackingSwitches::ACCOUNT,
             },
         }
     }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use malote_core::provider::{
     About, Account, Capabilities, Finding, Outgoing, SendError, SendReport, Verdict, bounded,
 };
+use malote_core::tracking::TrackingSwitches;
 
 use super::classify::{self, Outcome};
 use super::config::Settings;
@@ -42,6 +43,7 @@ impl Postal {
                 envelope_sender: false,
                 smtputf8: false,
                 eight_bit: true,
+                tracking: TrackingSwitches::ACCOUNT,
             },
         }
     }

@@ -20,9 +20,11 @@ use malote_core::clock::Clock;
 use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
 use malote_core::provider::{Account, Capabilities, Finding, Outgoing, SendError, SendReport};
+use malote_core::tracking::{Switch, TrackingSwitches};
 
 pub(crate) use config::PostmarkConfig;
 pub(crate) use errors::DOCUMENTED;
+pub(crate) use request::track_links;
 pub(crate) use webhook::parser as webhook_parser;
 
 use crate::api::{Line, Service, adapter, json_call};
@@ -35,6 +37,13 @@ use crate::{Adapter, ProviderConfig};
 const MESSAGE_BYTES_MAX: u64 = 10_000_000;
 /// To, Cc and Bcc together (developer documentation, "Email API").
 const RECIPIENTS_MAX: u16 = 50;
+
+/// What the server's own setting tracks of opens, a message cannot stop (user guide, "Tracking opens
+/// per email").
+pub(crate) const TRACKING: TrackingSwitches = TrackingSwitches {
+    opens: Switch::OnOnly,
+    clicks: Switch::Both,
+};
 
 /// Builds the adapter of `[providers.NAME.postmark]`.
 pub(crate) fn build(
@@ -81,6 +90,7 @@ const fn capabilities() -> Capabilities {
         envelope_sender: false,
         smtputf8: false,
         eight_bit: true,
+        tracking: TRACKING,
     }
 }
 

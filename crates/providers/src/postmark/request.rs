@@ -49,6 +49,10 @@ struct Email<'a> {
     attachments: Vec<File<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     message_stream: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    track_opens: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    track_links: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -134,7 +138,14 @@ fn email<'a>(
         headers: headers(parts),
         attachments: (1..).zip(&parts.attachments).map(file).collect(),
         message_stream: stream,
+        track_opens: outgoing.tracking.opens,
+        track_links: outgoing.tracking.clicks.map(track_links),
     })
+}
+
+/// The value of `TrackLinks`.
+pub(crate) const fn track_links(clicks: bool) -> &'static str {
+    if clicks { "HtmlAndText" } else { "None" }
 }
 
 fn list(mailboxes: &[Mailbox]) -> String {

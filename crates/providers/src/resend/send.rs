@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use malote_core::provider::{
     Account, Capabilities, Finding, Outgoing, SendError, SendReport, report_for_all,
 };
+use malote_core::tracking::TrackingSwitches;
 use sha2::{Digest, Sha256};
 
 use super::account;
@@ -39,6 +40,7 @@ impl Resend {
                 envelope_sender: false,
                 smtputf8: false,
                 eight_bit: true,
+                tracking: TrackingSwitches::ACCOUNT,
             },
         }
     }

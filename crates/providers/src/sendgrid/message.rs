@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use malote_core::provider::{Outgoing, Reply, SendError, Verdict};
+use malote_core::tracking::Tracking;
 use serde::Serialize;
 
 use crate::correlation;
@@ -65,6 +66,7 @@ struct Labels {
     custom_args: BTreeMap<String, String>,
     categories: Vec<String>,
     ip_pool_name: Option<String>,
+    tracking: Tracking,
 }
 
 impl Labels {
@@ -74,6 +76,7 @@ impl Labels {
             custom_args: custom_args(outgoing),
             categories: categories(&outgoing.tags),
             ip_pool_name,
+            tracking: outgoing.tracking,
         }
     }
 }
@@ -131,6 +134,39 @@ struct Mail<'a> {
     categories: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     ip_pool_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tracking_settings: Option<TrackingSettings>,
+}
+
+/// "Mail Send", `tracking_settings`.
+#[derive(Serialize)]
+struct TrackingSettings {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    open_tracking: Option<Setting>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    click_tracking: Option<ClickSetting>,
+}
+
+#[derive(Serialize)]
+struct Setting {
+    enable: bool,
+}
+
+/// Of the links in the plain text too.
+#[derive(Serialize)]
+struct ClickSetting {
+    enable: bool,
+    enable_text: bool,
+}
+
+fn tracking_settings(tracking: Tracking) -> Option<TrackingSettings> {
+    (!tracking.is_silent()).then(|| TrackingSettings {
+        open_tracking: tracking.opens.map(|enable| Setting { enable }),
+        click_tracking: tracking.clicks.map(|enable| ClickSetting {
+            enable,
+            enable_text: enable,
+        }),
+    })
 }
 
 #[derive(Serialize)]
@@ -240,6 +276,7 @@ fn mail(parts: &Parts, labels: Labels) -> Result<Mail<'_>, SendError> {
         headers: parts.header_map(&RESERVED_HEADERS)?,
         categories: labels.categories,
         ip_pool_name: labels.ip_pool_name,
+        tracking_settings: tracking_settings(labels.tracking),
     })
 }
 

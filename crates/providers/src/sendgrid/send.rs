@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use malote_core::provider::{
     Account, Capabilities, Finding, Outgoing, SendError, SendReport, report_for_all,
 };
+use malote_core::tracking::TrackingSwitches;
 
 use super::account;
 use super::classify::{Sent, classify};
@@ -41,6 +42,7 @@ impl Sendgrid {
                 envelope_sender: false,
                 smtputf8: false,
                 eight_bit: true,
+                tracking: TrackingSwitches::BOTH,
             },
         }
     }

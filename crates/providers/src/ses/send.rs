@@ -18,6 +18,7 @@ use malote_core::provider::{
     Verdict, report_for_all,
 };
 use malote_core::stream::Class;
+use malote_core::tracking::{Tracking, TrackingSwitches};
 use serde::Serialize;
 
 use super::account;
@@ -73,6 +74,7 @@ pub(super) const fn capabilities() -> Capabilities {
         envelope_sender: false,
         smtputf8: false,
         eight_bit: true,
+        tracking: TrackingSwitches::BOTH,
     }
 }
 
@@ -249,7 +251,35 @@ struct Rest {
     destination: Destination,
     email_tags: Vec<Tag>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    configuration_overrides: Option<Overrides>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     configuration_set_name: Option<String>,
+}
+
+/// What a message says in place of its configuration set (API reference, ConfigurationOverrides).
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Overrides {
+    tracking: TrackingOptions,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct TrackingOptions {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    open_tracking_enabled: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    click_tracking_enabled: Option<&'static str>,
+}
+
+fn overrides(tracking: Tracking) -> Option<Overrides> {
+    let word = |is_on| if is_on { "ENABLED" } else { "DISABLED" };
+    (!tracking.is_silent()).then(|| Overrides {
+        tracking: TrackingOptions {
+            open_tracking_enabled: tracking.opens.map(word),
+            click_tracking_enabled: tracking.clicks.map(word),
+        },
+    })
 }
 
 #[derive(Serialize)]
@@ -279,6 +309,7 @@ async fn prepare(
                 .collect(),
         },
         email_tags: email_tags(outgoing),
+        configuration_overrides: overrides(outgoing.tracking),
         configuration_set_name: configuration_set,
     };
     let message_bytes = message.len();
@@ -381,6 +412,30 @@ mod tests {
         };
         assert!(has("malote-message", &message.message.simple()));
         assert!(has("tag-0", "welcome") && has("order", "42") && has("ol__mundo", "__1"));
+    }
+
+    #[tokio::test]
+    async fn tracking_is_switched_in_place_of_the_configuration_set() {
+        let (on, off) = ("ENABLED", "DISABLED");
+        for (opens, clicks, expected) in [
+            (None, None, serde_json::Value::Null),
+            (
+                Some(true),
+                None,
+                serde_json::json!({"Tracking": {"OpenTrackingEnabled": on}}),
+            ),
+            (
+                Some(false),
+                Some(true),
+                serde_json::json!({"Tracking": {"OpenTrackingEnabled": off, "ClickTrackingEnabled": on}}),
+            ),
+        ] {
+            let mut message = outgoing(&["a@x.test"]);
+            message.tracking = Tracking { opens, clicks };
+            let request = prepare(&message, message.body.clone(), None).await;
+            let json: serde_json::Value = serde_json::from_slice(&request.body).unwrap();
+            assert_eq!(json["ConfigurationOverrides"], expected);
+        }
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use malote_core::provider::{Fault, Outgoing, Verdict};
+use malote_core::tracking::TrackingSwitches;
 
 use self::fields::Fields;
 use super::classify::{Context, Stage, Words, classify};
@@ -39,6 +40,8 @@ pub(crate) struct Dialect {
     pub(crate) pool_key: Option<PoolKey>,
     /// Writes the service's fields; the pool's key, if it has one, is the last argument.
     pub(crate) fields: fn(&mut Fields<'_>, &Outgoing, Option<&str>),
+    /// Which tracking a message can switch by SMTP.
+    pub(crate) tracking: TrackingSwitches,
     /// What its answers mean, first match first; what none matches is as on plain SMTP.
     pub(crate) rules: &'static [Rule],
     /// What an answer means that says whom of the message it is about.
@@ -172,6 +175,8 @@ const ANY: Dialect = Dialect {
     judges_domain_at_mail: false,
     pool_key: None,
     fields: fields::none,
+    // What stands behind a name that nobody knows may track.
+    tracking: TrackingSwitches::ACCOUNT,
     rules: &[],
     by_message: None,
     message_id: MessageIdIn::Reply,

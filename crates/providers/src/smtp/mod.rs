@@ -83,6 +83,7 @@ impl SmtpProvider {
                 // Whether the server can is known only when it has answered EHLO.
                 smtputf8: true,
                 eight_bit: true,
+                tracking: settings.endpoint.dialect.tracking,
             },
             pool: Pool::new(settings.endpoint, settings.bounds),
             pace: settings.pace,

@@ -89,6 +89,7 @@ fn outgoing(addresses: &[&str]) -> Outgoing {
         class: Class::Campaign,
         tags: Vec::new(),
         metadata: BTreeMap::new(),
+        tracking: malote_core::tracking::Tracking::default(),
         dsn: DsnParameters::default(),
         reply_wait_max: Duration::from_millis(400),
     }

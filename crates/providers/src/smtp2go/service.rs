@@ -5,6 +5,7 @@ use http::Method;
 use http::header::{HeaderMap, HeaderName};
 use jiff::Timestamp;
 use malote_core::provider::{Account, Capabilities, Finding, Outgoing, SendError, SendReport};
+use malote_core::tracking::TrackingSwitches;
 use serde_json::{Value, json};
 
 use super::account::{self, Cycle, Domains, Keys, SingleSenders, Told};
@@ -30,6 +31,7 @@ impl Smtp2go {
                 envelope_sender: false,
                 smtputf8: false,
                 eight_bit: true,
+                tracking: TrackingSwitches::ACCOUNT,
             },
         }
     }

@@ -38,6 +38,10 @@ struct Options<'a> {
     perform_substitutions: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     ip_pool: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    open_tracking: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    click_tracking: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -93,6 +97,8 @@ pub(super) fn json(
             transactional: outgoing.class == Class::Transactional,
             perform_substitutions: false,
             ip_pool,
+            open_tracking: outgoing.tracking.opens,
+            click_tracking: outgoing.tracking.clicks,
         },
         campaign_id: tags.first().map(|tag| cut(tag, CAMPAIGN_BYTES_MAX)),
         metadata: metadata(outgoing, &message),

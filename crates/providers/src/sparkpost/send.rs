@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use malote_core::provider::{
     About, Account, Capabilities, Finding, Outgoing, Reply, SendError, SendReport, Verdict,
 };
+use malote_core::tracking::TrackingSwitches;
 
 use super::account::{self, Told};
 use super::config::Settings;
@@ -39,6 +40,7 @@ impl Sparkpost {
             envelope_sender: false,
             smtputf8: false,
             eight_bit: true,
+            tracking: TrackingSwitches::BOTH,
         };
         Self {
             settings,

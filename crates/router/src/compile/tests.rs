@@ -2,6 +2,7 @@
 
 use malote_core::provider::Capabilities;
 use malote_core::stream::Class;
+use malote_core::tracking::TrackingSwitches;
 use serde::Deserialize;
 
 use super::*;
@@ -18,6 +19,7 @@ pub(crate) fn able() -> Capabilities {
         envelope_sender: true,
         smtputf8: true,
         eight_bit: true,
+        tracking: TrackingSwitches::BOTH,
     }
 }
 

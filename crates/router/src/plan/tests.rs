@@ -28,6 +28,7 @@ fn able() -> Capabilities {
         envelope_sender: true,
         smtputf8: true,
         eight_bit: true,
+        tracking: malote_core::tracking::TrackingSwitches::BOTH,
     }
 }
 

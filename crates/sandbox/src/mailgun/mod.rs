@@ -278,6 +278,14 @@ impl Form {
         if is_option {
             self.option_bytes += name.len() + text.len();
         }
+        let is_switch = matches!(
+            name,
+            "o:tracking" | "o:tracking-opens" | "o:tracking-clicks"
+        );
+        if is_switch && !matches!(text.as_str(), "yes" | "no" | "true" | "false" | "htmlonly") {
+            let message = format!("'{name}' parameter is not a valid value: {text}");
+            return Err(Problem::bad_request(message));
+        }
         if name == "o:sending-ip-pool" {
             self.pool = Some(text);
         } else {

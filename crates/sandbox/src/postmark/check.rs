@@ -299,6 +299,12 @@ impl<'a> Form<'a> {
         if let Some(tag) = self.0.get("Tag").and_then(text) {
             options.push(("Tag".to_owned(), tag));
         }
+        for name in ["TrackOpens", "TrackLinks"] {
+            if let Some(value) = self.0.get(name).filter(|value| !value.is_null()) {
+                let shown = text(value).unwrap_or_else(|| value.to_string());
+                options.push((name.to_owned(), shown));
+            }
+        }
         let metadata = self.0.get("Metadata").and_then(Value::as_object);
         for (name, value) in metadata.into_iter().flatten() {
             let value = text(value).unwrap_or_default();

@@ -38,6 +38,44 @@ struct SendEmail {
     configuration_set_name: Option<String>,
     #[serde(default)]
     email_tags: Vec<Tag>,
+    #[serde(default)]
+    configuration_overrides: Overrides,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct Overrides {
+    tracking: Tracking,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "PascalCase", default)]
+struct Tracking {
+    open_tracking_enabled: Option<String>,
+    click_tracking_enabled: Option<String>,
+}
+
+impl Tracking {
+    /// What is given, each `ENABLED` or `DISABLED`.
+    fn options(self) -> Result<Vec<(String, String)>, Problem> {
+        let mut options = Vec::new();
+        for (name, value) in [
+            ("OpenTrackingEnabled", self.open_tracking_enabled),
+            ("ClickTrackingEnabled", self.click_tracking_enabled),
+        ] {
+            match value {
+                Some(word) if matches!(word.as_str(), "ENABLED" | "DISABLED") => {
+                    options.push((name.to_owned(), word));
+                }
+                Some(word) => {
+                    let message = format!("{name} is {word}, must be ENABLED or DISABLED.");
+                    return Err(Problem::bad_request(message));
+                }
+                None => {}
+            }
+        }
+        Ok(options)
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -185,16 +223,15 @@ fn check(sandbox: &Sandbox, body: &[u8], peer: std::net::SocketAddr) -> Result<A
         .ok_or_else(|| Problem::bad_request("Content.Raw is what this simulator takes."))?;
     let raw = check_raw(&raw.data)?;
     check_identities(sandbox, &raw, &recipients)?;
+    let tags = send.email_tags.into_iter().map(|tag| (tag.name, tag.value));
+    let mut options: Vec<(String, String)> = tags.collect();
+    options.extend(send.configuration_overrides.tracking.options()?);
     Ok(Arrival {
         peer,
         mail_from: send.from_email_address,
         recipients,
         pool,
-        options: send
-            .email_tags
-            .into_iter()
-            .map(|tag| (tag.name, tag.value))
-            .collect(),
+        options,
         raw,
         fields: None,
     })

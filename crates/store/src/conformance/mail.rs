@@ -76,6 +76,7 @@ pub fn message(lane: LaneId, now: Timestamp, recipients: &[&str]) -> NewMessage 
         one_click: None,
         tags: Vec::new(),
         metadata: BTreeMap::new(),
+        tracking: malote_core::tracking::Tracking::default(),
         dsn: DsnParameters::default(),
         size_bytes: body.len() as u64,
         accepted_at: now,

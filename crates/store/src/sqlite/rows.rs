@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use malote_core::event::State;
 use malote_core::id::MessageId;
 use malote_core::message::DsnParameters;
+use malote_core::tracking::Tracking;
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 
@@ -21,24 +22,27 @@ pub(crate) struct Extra {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     metadata: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "is_default")]
+    tracking: Tracking,
+    #[serde(default, skip_serializing_if = "is_default")]
     dsn: DsnParameters,
 }
 
-fn is_default(dsn: &DsnParameters) -> bool {
-    *dsn == DsnParameters::default()
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Extra {
     /// The column of a record.
     pub(crate) fn column(record: &MessageRecord) -> Result<Option<String>, Fault> {
-        if record.tags.is_empty() && record.metadata.is_empty() && is_default(&record.dsn) {
-            return Ok(None);
-        }
         let extra = Self {
             tags: record.tags.clone(),
             metadata: record.metadata.clone(),
+            tracking: record.tracking,
             dsn: record.dsn.clone(),
         };
+        if is_default(&extra) {
+            return Ok(None);
+        }
         let text = serde_json::to_string(&extra);
         text.map(Some)
             .map_err(|_| damaged("unwritable tags or metadata"))
@@ -128,6 +132,7 @@ fn message_row(row: &Row<'_>) -> Result<MessageRow, Fault> {
         one_click: row.get(19)?,
         tags: extra.tags,
         metadata: extra.metadata,
+        tracking: extra.tracking,
         dsn: extra.dsn,
         size_bytes,
         accepted_at: timestamp(row.get(14)?)?,

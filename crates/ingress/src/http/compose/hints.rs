@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use malote_core::name::StreamName;
+use malote_core::tracking::Tracking;
 
 use super::{CONTROL_DETAIL, has_control};
 use crate::http::json;
@@ -28,6 +29,8 @@ pub(crate) struct Hints {
     pub(crate) tags: Vec<String>,
     /// Metadata.
     pub(crate) metadata: BTreeMap<String, String>,
+    /// What is to be tracked.
+    pub(crate) tracking: Tracking,
     /// When to send; `None` is now.
     pub(crate) send_at: Option<Timestamp>,
 }
@@ -46,6 +49,10 @@ pub(super) fn read(request: &MessageRequest, now: Timestamp, faults: &mut Faults
         stream,
         tags,
         metadata,
+        tracking: request
+            .tracking
+            .as_ref()
+            .map_or_else(Tracking::default, Into::into),
         send_at,
     }
 }

@@ -9,6 +9,7 @@ use malote_core::address::EmailAddress;
 use malote_core::credential::{BadRecipients, Credential};
 use malote_core::intake::{Accepted, Refusal};
 use malote_core::message::{Channel, DsnParameters, ImpossibleRecipient, Recipient, Submission};
+use malote_core::tracking::Tracking;
 
 use super::super::body::{Body, BodyFault, BodyRules};
 use super::super::data::{ChunkReader, DataProgress, DataReader};
@@ -371,6 +372,7 @@ impl Transaction {
             metadata: BTreeMap::new(),
             send_at: None,
             idempotency: None,
+            tracking: Tracking::default(),
             dsn: self.dsn,
         }
     }

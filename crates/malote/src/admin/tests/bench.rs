@@ -153,6 +153,7 @@ impl Bench {
             metadata: BTreeMap::new(),
             send_at: None,
             idempotency: None,
+            tracking: malote_core::tracking::Tracking::default(),
             dsn: DsnParameters::default(),
         };
         self.engine.accept(submission).await.unwrap().id

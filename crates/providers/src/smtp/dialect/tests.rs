@@ -2,6 +2,7 @@
 
 use malote_core::provider::Outgoing;
 use malote_core::stream::Class;
+use malote_core::tracking::{Switch, TrackingSwitches};
 
 use super::services::*;
 use super::*;
@@ -151,6 +152,56 @@ fn services_get_pool_tags_and_metadata_in_their_fields() {
         ),
     ] {
         assert_eq!(front(dialect, &message, key), expected, "{dialect:?}");
+    }
+}
+
+#[test]
+fn tracking_is_switched_in_the_fields_of_services_that_have_some() {
+    let mut message = outgoing(&["x@dest.example"]);
+    message.tracking.opens = Some(true);
+    message.tracking.clicks = Some(false);
+    for (dialect, fields) in [
+        (
+            &MAILGUN,
+            [
+                "X-Mailgun-Track-Opens: yes\r\n",
+                "X-Mailgun-Track-Clicks: no\r\n",
+            ],
+        ),
+        (
+            &SENDGRID,
+            [
+                "\"clicktrack\":{\"settings\":{\"enable\":0}}",
+                "\"opentrack\":{\"settings\":{\"enable\":1}}",
+            ],
+        ),
+        (
+            &POSTMARK,
+            ["X-PM-TrackOpens: true\r\n", "X-PM-TrackLinks: None\r\n"],
+        ),
+        (
+            &SPARKPOST,
+            ["\"click_tracking\":false", "\"open_tracking\":true"],
+        ),
+        (
+            &MAILJET,
+            ["X-Mailjet-TrackOpen: 1\r\n", "X-Mailjet-TrackClick: 0\r\n"],
+        ),
+    ] {
+        let text = front(dialect, &message, None);
+        let unfolded = text.replace("\r\n ", "");
+        for field in fields {
+            assert!(unfolded.contains(field), "{dialect:?} {field} {text}");
+        }
+        assert!(!TrackingSwitches::ACCOUNT.eq(&dialect.tracking));
+    }
+    let silent = outgoing(&["x@dest.example"]);
+    for dialect in Preset::ALL.map(Preset::dialect) {
+        let text = front(dialect, &silent, None).to_lowercase();
+        assert!(!text.contains("track"), "{dialect:?} {text}");
+        let says_more = front(dialect, &silent, None) != front(dialect, &message, None);
+        let can_switch = dialect.tracking.clicks == Switch::Both;
+        assert_eq!(says_more, can_switch, "{dialect:?}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! Brevo by SMTP.
 
 use malote_core::provider::Outgoing;
+use malote_core::tracking::TrackingSwitches;
 
 use crate::correlation::{Readers, as_one};
 use crate::smtp::config::Protection;
@@ -23,6 +24,7 @@ pub(crate) static BREVO: Dialect = Dialect {
     judges_domain_at_mail: false,
     pool_key: None,
     fields,
+    tracking: TrackingSwitches::ACCOUNT,
     rules: &[],
     by_message: None,
     message_id: MessageIdIn::Reply,

@@ -1,6 +1,7 @@
 //! Elastic Email by SMTP.
 
 use malote_core::provider::Outgoing;
+use malote_core::tracking::TrackingSwitches;
 
 use crate::correlation::{Readers, as_one};
 use crate::smtp::config::Protection;
@@ -28,6 +29,7 @@ pub(crate) static ELASTICEMAIL: Dialect = Dialect {
         bytes_max: 191,
     }),
     fields,
+    tracking: TrackingSwitches::ACCOUNT,
     rules: &[],
     by_message: None,
     message_id: MessageIdIn::Reply,

@@ -1,6 +1,7 @@
 //! Google Workspace's SMTP relay.
 
 use malote_core::provider::Verdict;
+use malote_core::tracking::TrackingSwitches;
 
 use super::{QUOTA_SPENT, THROTTLED};
 use crate::Documented;
@@ -24,6 +25,7 @@ pub(crate) static GOOGLE: Dialect = Dialect {
     judges_domain_at_mail: true,
     pool_key: None,
     fields: none,
+    tracking: TrackingSwitches::NEVER,
     rules: RULES,
     by_message: None,
     message_id: MessageIdIn::Message,

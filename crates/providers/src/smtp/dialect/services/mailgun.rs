@@ -1,6 +1,7 @@
 //! Mailgun by SMTP.
 
 use malote_core::provider::{Fault, Outgoing, Verdict};
+use malote_core::tracking::TrackingSwitches;
 
 use super::THROTTLED;
 use crate::Documented;
@@ -30,6 +31,7 @@ pub(crate) static MAILGUN: Dialect = Dialect {
         bytes_max: 128,
     }),
     fields,
+    tracking: TrackingSwitches::BOTH,
     rules: RULES,
     by_message: None,
     message_id: MessageIdIn::Message,
@@ -50,6 +52,13 @@ fn fields(fields: &mut Fields<'_>, outgoing: &Outgoing, sending_ip_pool: Option<
     fields.set("X-Mailgun-Suppress-Headers", SUPPRESSED_HEADERS);
     if let Some(pool) = sending_ip_pool {
         fields.set("X-Mailgun-Sending-Ip-Pool", pool);
+    }
+    let word = |is_on| if is_on { "yes" } else { "no" };
+    if let Some(opens) = outgoing.tracking.opens {
+        fields.set("X-Mailgun-Track-Opens", word(opens));
+    }
+    if let Some(clicks) = outgoing.tracking.clicks {
+        fields.set("X-Mailgun-Track-Clicks", word(clicks));
     }
     let tags = outgoing.tags.iter().filter_map(|tag| ascii_tag(tag));
     for tag in tags.take(TAGS_MAX) {

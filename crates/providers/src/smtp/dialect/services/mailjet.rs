@@ -1,6 +1,7 @@
 //! Mailjet by SMTP.
 
 use malote_core::provider::Outgoing;
+use malote_core::tracking::TrackingSwitches;
 
 use crate::correlation::{Readers, as_one};
 use crate::smtp::config::Protection;
@@ -23,6 +24,7 @@ pub(crate) static MAILJET: Dialect = Dialect {
     judges_domain_at_mail: false,
     pool_key: None,
     fields,
+    tracking: TrackingSwitches::BOTH,
     rules: &[],
     by_message: None,
     message_id: MessageIdIn::Reply,
@@ -32,6 +34,13 @@ pub(crate) static MAILJET: Dialect = Dialect {
 /// "SMTP relay, custom headers". Whether they are taken out is not documented.
 fn fields(fields: &mut Fields<'_>, outgoing: &Outgoing, _: Option<&str>) {
     fields.set("X-MJ-CustomID", &as_one(outgoing, Readers::Recipients, 255));
+    let word = |is_on| if is_on { "1" } else { "0" };
+    if let Some(opens) = outgoing.tracking.opens {
+        fields.set("X-Mailjet-TrackOpen", word(opens));
+    }
+    if let Some(clicks) = outgoing.tracking.clicks {
+        fields.set("X-Mailjet-TrackClick", word(clicks));
+    }
     if let Some(tag) = outgoing.tags.first() {
         fields.set("X-Mailjet-Campaign", &campaign(tag));
     }

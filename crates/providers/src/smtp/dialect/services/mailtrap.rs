@@ -1,6 +1,7 @@
 //! Mailtrap by SMTP.
 
 use malote_core::provider::Outgoing;
+use malote_core::tracking::TrackingSwitches;
 
 use super::{QUOTA_SPENT, THROTTLED};
 use crate::Documented;
@@ -29,6 +30,7 @@ pub(crate) static MAILTRAP: Dialect = Dialect {
     judges_domain_at_mail: false,
     pool_key: None,
     fields,
+    tracking: TrackingSwitches::ACCOUNT,
     rules: RULES,
     by_message: None,
     message_id: MessageIdIn::Reply,

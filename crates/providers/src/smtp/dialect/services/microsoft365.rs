@@ -1,6 +1,7 @@
 //! Microsoft 365, by authenticated client submission.
 
 use malote_core::provider::Verdict;
+use malote_core::tracking::TrackingSwitches;
 
 use super::{QUOTA_SPENT, THROTTLED};
 use crate::Documented;
@@ -26,6 +27,7 @@ pub(crate) static MICROSOFT365: Dialect = Dialect {
     judges_domain_at_mail: false,
     pool_key: None,
     fields: none,
+    tracking: TrackingSwitches::NEVER,
     rules: RULES,
     by_message: None,
     message_id: MessageIdIn::Message,

@@ -1,6 +1,7 @@
 //! Mail servers of one's own: Postfix, Mailcow (Postfix with rspamd), Exim.
 
 use malote_core::provider::Verdict;
+use malote_core::tracking::TrackingSwitches;
 
 use super::THROTTLED;
 use crate::Documented;
@@ -19,6 +20,7 @@ pub(crate) static POSTFIX: Dialect = Dialect {
     },
     rules: POSTFIX_RULES,
     documented: POSTFIX_DOCUMENTED,
+    tracking: TrackingSwitches::NEVER,
     ..ANY
 };
 
@@ -31,6 +33,7 @@ pub(crate) static MAILCOW: Dialect = Dialect {
     },
     rules: POSTFIX_RULES,
     documented: MAILCOW_DOCUMENTED,
+    tracking: TrackingSwitches::NEVER,
     ..ANY
 };
 
@@ -40,6 +43,7 @@ pub(crate) static EXIM: Dialect = Dialect {
     judges_domain_at_mail: true,
     tls: Protection::StartTls,
     documented: EXIM_DOCUMENTED,
+    tracking: TrackingSwitches::NEVER,
     ..ANY
 };
 

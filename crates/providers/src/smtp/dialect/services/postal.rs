@@ -1,6 +1,7 @@
 //! Postal by SMTP, a mail server of one's own.
 
 use malote_core::provider::{Outgoing, Verdict};
+use malote_core::tracking::TrackingSwitches;
 
 use crate::Documented;
 use crate::correlation::{Readers, as_one};
@@ -24,6 +25,7 @@ pub(crate) static POSTAL: Dialect = Dialect {
     judges_domain_at_mail: false,
     pool_key: None,
     fields,
+    tracking: TrackingSwitches::ACCOUNT,
     rules: RULES,
     by_message: None,
     message_id: MessageIdIn::Message,

@@ -4,6 +4,7 @@ use malote_core::provider::Outgoing;
 
 use crate::Documented;
 use crate::correlation::Readers;
+use crate::postmark::{self, track_links};
 use crate::smtp::config::Protection;
 use crate::smtp::dialect::fields::{Fields, Metadata};
 use crate::smtp::dialect::{Defaults, Dialect, Host, MessageIdIn, PoolKey, User};
@@ -33,6 +34,7 @@ pub(crate) static POSTMARK: Dialect = Dialect {
         bytes_max: 128,
     }),
     fields,
+    tracking: postmark::TRACKING,
     rules: &[],
     by_message: None,
     message_id: MessageIdIn::Reply,
@@ -54,6 +56,12 @@ fn fields(fields: &mut Fields<'_>, outgoing: &Outgoing, message_stream: Option<&
         fields.set("X-PM-Message-Stream", stream);
     }
     fields.set("X-PM-KeepID", "true");
+    if let Some(opens) = outgoing.tracking.opens {
+        fields.set("X-PM-TrackOpens", if opens { "true" } else { "false" });
+    }
+    if let Some(clicks) = outgoing.tracking.clicks {
+        fields.set("X-PM-TrackLinks", track_links(clicks));
+    }
     if let Some(tag) = outgoing.tags.first() {
         fields.set("X-PM-Tag", tag);
     }

@@ -1,6 +1,7 @@
 //! Resend by SMTP.
 
 use malote_core::provider::Outgoing;
+use malote_core::tracking::TrackingSwitches;
 use sha2::{Digest as _, Sha256};
 
 use crate::smtp::config::Protection;
@@ -22,6 +23,7 @@ pub(crate) static RESEND: Dialect = Dialect {
     judges_domain_at_mail: false,
     pool_key: None,
     fields,
+    tracking: TrackingSwitches::ACCOUNT,
     rules: &[],
     by_message: None,
     message_id: MessageIdIn::Reply,

@@ -1,7 +1,8 @@
 //! SendGrid by SMTP.
 
 use malote_core::provider::{Outgoing, Verdict};
-use serde_json::{Map, Value};
+use malote_core::tracking::{Tracking, TrackingSwitches};
+use serde_json::{Map, Value, json};
 
 use super::{QUOTA_SPENT, THROTTLED};
 use crate::Documented;
@@ -34,6 +35,7 @@ pub(crate) static SENDGRID: Dialect = Dialect {
         bytes_max: 64,
     }),
     fields,
+    tracking: TrackingSwitches::BOTH,
     rules: RULES,
     by_message: None,
     message_id: MessageIdIn::Reply,
@@ -57,11 +59,27 @@ fn fields(fields: &mut Fields<'_>, outgoing: &Outgoing, ip_pool: Option<&str>) {
     if !tags.is_empty() {
         options.insert("category".to_owned(), tags.into());
     }
+    if !outgoing.tracking.is_silent() {
+        options.insert("filters".to_owned(), filters(outgoing.tracking).into());
+    }
     if let Some(pool) = ip_pool {
         options.insert("ip_pool".to_owned(), pool.into());
     }
     options.insert("unique_args".to_owned(), METADATA.object(outgoing));
     fields.set_json("X-SMTPAPI", &options.into());
+}
+
+/// "Filters": `opentrack` and `clicktrack`.
+fn filters(tracking: Tracking) -> Map<String, Value> {
+    let each = [
+        ("opentrack", tracking.opens),
+        ("clicktrack", tracking.clicks),
+    ];
+    let filters = each.into_iter().filter_map(|(name, is_on)| {
+        let settings = json!({"settings": {"enable": u8::from(is_on?)}});
+        Some((name.to_owned(), settings))
+    });
+    filters.collect()
 }
 
 const RULES: &[Rule] = &[

@@ -1,6 +1,7 @@
 //! Amazon SES by SMTP.
 
 use malote_core::provider::{Outgoing, Verdict};
+use malote_core::tracking::TrackingSwitches;
 
 use crate::smtp::classify::Context;
 use crate::smtp::config::Protection;
@@ -28,6 +29,7 @@ pub(crate) static SES: Dialect = Dialect {
         bytes_max: 64,
     }),
     fields,
+    tracking: TrackingSwitches::ACCOUNT,
     rules: RULES,
     by_message: Some(unverified),
     message_id: MessageIdIn::Reply,

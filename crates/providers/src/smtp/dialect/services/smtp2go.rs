@@ -1,6 +1,7 @@
 //! SMTP2GO by SMTP.
 
 use malote_core::provider::Verdict;
+use malote_core::tracking::TrackingSwitches;
 
 use crate::Documented;
 use crate::smtp::config::Protection;
@@ -27,6 +28,7 @@ pub(crate) static SMTP2GO: Dialect = Dialect {
     judges_domain_at_mail: false,
     pool_key: None,
     fields: none,
+    tracking: TrackingSwitches::ACCOUNT,
     rules: RULES,
     by_message: None,
     message_id: MessageIdIn::Reply,

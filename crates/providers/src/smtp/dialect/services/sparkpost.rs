@@ -2,6 +2,7 @@
 
 use malote_core::provider::{Fault, Outgoing, Verdict};
 use malote_core::stream::Class;
+use malote_core::tracking::TrackingSwitches;
 use serde_json::{Map, Value};
 
 use crate::Documented;
@@ -34,6 +35,7 @@ pub(crate) static SPARKPOST: Dialect = Dialect {
         bytes_max: 64,
     }),
     fields,
+    tracking: TrackingSwitches::BOTH,
     rules: RULES,
     by_message: None,
     message_id: MessageIdIn::Reply,
@@ -62,6 +64,15 @@ fn fields(fields: &mut Fields<'_>, outgoing: &Outgoing, ip_pool: Option<&str>) {
     let mut options = Map::from_iter([("transactional".to_owned(), is_transactional.into())]);
     if let Some(pool) = ip_pool {
         options.insert("ip_pool".to_owned(), pool.into());
+    }
+    let tracking = [
+        ("open_tracking", outgoing.tracking.opens),
+        ("click_tracking", outgoing.tracking.clicks),
+    ];
+    for (name, is_on) in tracking {
+        if let Some(is_on) = is_on {
+            options.insert(name.to_owned(), is_on.into());
+        }
     }
     api.insert("options".to_owned(), options.into());
     fields.set_json("X-MSYS-API", &api.into());
