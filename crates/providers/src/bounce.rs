@@ -1,9 +1,21 @@
-//! Whose fault a bounce is, by the codes and words of the server that refused.
+//! Whose fault a refusal is, by the codes and words of the server that refused.
 //!
-//! Only [`Blame::Recipient`] suppresses an address, so it needs evidence about the mailbox, and
-//! words about blocks or reputation beat any code: some servers refuse whole networks with 5.1.1.
+//! The rules are data, `bounce/rules.toml`: tried in order, the first that fits decides. Only
+//! [`Blame::Recipient`] suppresses an address, so it needs evidence about the mailbox.
+
+use std::sync::LazyLock;
 
 use malote_core::event::Blame;
+use malote_core::provider::REPLY_TEXT_BYTES_MAX;
+use regex::Regex;
+
+use rules::{RULES, Status};
+
+#[cfg(test)]
+mod corpus;
+mod rules;
+#[cfg(test)]
+mod tests;
 
 /// What a refusing server said, as far as a service passes it on.
 #[derive(Debug, Clone, Copy, Default)]
@@ -12,145 +24,76 @@ pub(crate) struct Refusal<'a> {
     pub code: Option<u16>,
     /// Enhanced status code (RFC 3463), `5.1.1`.
     pub enhanced: Option<&'a str>,
-    /// The text.
+    /// The text. What it begins with (`550 5.1.1 ...`) stands above `enhanced`, which is often the
+    /// service's own generic one; more than [`REPLY_TEXT_BYTES_MAX`] is not read.
     pub text: &'a str,
 }
 
-const BLOCK_WORDS: [&str; 10] = [
-    "spamhaus",
-    "blacklist",
-    "blocklist",
-    "block list",
-    "denylist",
-    "dnsbl",
-    " rbl",
-    "reputation",
-    "spam",
-    "blocked",
-];
-const FULL_WORDS: [&str; 6] = [
-    "mailbox full",
-    "mailbox is full",
-    "over quota",
-    "overquota",
-    "quota exceeded",
-    "exceeded storage",
-];
-const NOBODY_WORDS: [&str; 12] = [
-    "user unknown",
-    "unknown user",
-    "no such user",
-    "no such recipient",
-    "user not found",
-    "recipient not found",
-    "mailbox not found",
-    "does not exist",
-    "doesn't exist",
-    "no mailbox here",
-    "invalid recipient",
-    "account is disabled",
-];
-
-/// Reads a permanent refusal; `None` if neither code nor words tell.
+/// Reads a refusal, permanent or not; `None` if neither codes nor words are known.
+/// [`Blame::Unknown`] is a reply that is known to say nothing.
 pub(crate) fn blame(refusal: Refusal<'_>) -> Option<Blame> {
-    let text = refusal.text.to_ascii_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
-    if says(&BLOCK_WORDS) {
-        return Some(Blame::Reputation);
-    }
-    let by_code = refusal.enhanced.and_then(blame_of_status);
-    if by_code.is_some() {
-        return by_code;
-    }
-    if says(&FULL_WORDS) || refusal.code == Some(552) && text.contains("quota") {
-        return Some(Blame::MailboxFull);
-    }
-    if says(&NOBODY_WORDS) {
-        return Some(Blame::Recipient);
-    }
-    None
+    RULES.first_fit(&Said::of(refusal)).map(|rule| rule.blame)
 }
 
-/// RFC 3463 3: `class.subject.detail`. What is about the sender's address (5.1.7, 5.1.8), routing
-/// (5.4.x, which some servers use for unknown recipients and others for their own faults) or
-/// unspecified (x.x.0) says nothing certain of the mailbox.
-fn blame_of_status(status: &str) -> Option<Blame> {
-    let mut parts = status
-        .trim()
-        .split('.')
-        .map(|part| part.parse::<u16>().ok());
-    let class = parts.next()??;
-    let subject = parts.next()??;
-    let detail = parts.next()??;
-    if class != 4 && class != 5 {
-        return None;
-    }
-    match (subject, detail) {
-        (1, 1 | 2 | 3 | 6 | 10) | (2, 1) => Some(Blame::Recipient),
-        (1, 7 | 8) | (7, _) => Some(Blame::Reputation),
-        (2, 2) => Some(Blame::MailboxFull),
-        (2, 3) | (3, 4) | (6, _) => Some(Blame::Content),
-        _ => None,
-    }
+/// A refusal, taken apart for the rules.
+pub(crate) struct Said {
+    code: Option<u16>,
+    status: Option<Status>,
+    /// Lower case, single blanks, without addresses: `<listed@x.test>` says nothing of a list.
+    text: String,
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_words_or_codes_about_the_mailbox_blame_the_recipient() {
-        for (code, enhanced, text, expected) in [
-            (550, Some("5.1.1"), "user unknown", Some(Blame::Recipient)),
-            (550, Some("5.1.10"), "null MX", Some(Blame::Recipient)),
-            (
-                550,
-                Some("5.2.1"),
-                "mailbox disabled",
-                Some(Blame::Recipient),
-            ),
-            (550, None, "No such user here", Some(Blame::Recipient)),
-            (
-                550,
-                Some("5.1.1"),
-                "blocked by Spamhaus",
-                Some(Blame::Reputation),
-            ),
-            (550, Some("5.7.1"), "no such user", Some(Blame::Reputation)),
-            (
-                550,
-                Some("5.7.26"),
-                "not authenticated",
-                Some(Blame::Reputation),
-            ),
-            (
-                553,
-                Some("5.1.8"),
-                "sender's domain",
-                Some(Blame::Reputation),
-            ),
-            (552, Some("5.2.2"), "", Some(Blame::MailboxFull)),
-            (552, None, "Quota violated", Some(Blame::MailboxFull)),
-            (452, None, "mailbox full", Some(Blame::MailboxFull)),
-            (552, Some("5.3.4"), "too big", Some(Blame::Content)),
-            (554, Some("5.6.0"), "bad MIME", Some(Blame::Content)),
-            (
-                550,
-                Some("5.4.1"),
-                "Recipient address rejected: Access denied",
-                None,
-            ),
-            (550, Some("5.0.0"), "rejected", None),
-            (550, Some("nonsense"), "", None),
-            (550, Some("5.1"), "", None),
-            (550, Some("5.99999999999.1"), "", None),
-        ] {
-            let refusal = Refusal {
-                code: Some(code),
-                enhanced,
-                text,
-            };
-            assert_eq!(blame(refusal), expected, "{enhanced:?} {text}");
+impl Said {
+    fn of(refusal: Refusal<'_>) -> Self {
+        let text = cut(refusal.text);
+        let (led_code, led_status, text) = leading(text);
+        let given = refusal.enhanced.and_then(|word| word.parse().ok());
+        let status = led_status.or(given).or_else(|| inner_status(text));
+        let words = text.split_whitespace().filter(|word| !word.contains('@'));
+        Self {
+            code: refusal.code.filter(is_refusal).or(led_code),
+            status,
+            text: words.collect::<Vec<_>>().join(" ").to_ascii_lowercase(),
         }
     }
+
+    /// 4 or 5; `None` if nothing says.
+    fn class(&self) -> Option<u16> {
+        let by_status = || self.status.map(|status| status.class);
+        self.code.map(|code| code / 100).or_else(by_status)
+    }
+}
+
+fn is_refusal(code: &u16) -> bool {
+    (400..600).contains(code)
+}
+
+fn cut(text: &str) -> &str {
+    let mut end = text.len().min(REPLY_TEXT_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
+const LEADING: &str =
+    r"^\s*(?i:smtp;\s*)?(?:([45][0-9]{2})[ \-]+)?(?:#?\(?([45]\.[0-9]{1,3}\.[0-9]{1,3})\b)?";
+const INNER: &str = r"\b[45][0-9]{2}[ \-]#?([45]\.[0-9]{1,3}\.[0-9]{1,3})(?:[^.0-9]|\.?$)";
+
+/// The codes that a text begins with, and what comes behind them.
+fn leading(text: &str) -> (Option<u16>, Option<Status>, &str) {
+    static FORM: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(LEADING).ok());
+    let Some(found) = FORM.as_ref().and_then(|form| form.captures(text)) else {
+        return (None, None, text);
+    };
+    let code = found.get(1).and_then(|code| code.as_str().parse().ok());
+    let status = found.get(2).and_then(|status| status.as_str().parse().ok());
+    (code, status, &text[found.get_match().end()..])
+}
+
+/// The first status beside a code inside a text, for services that put words of their own around.
+fn inner_status(text: &str) -> Option<Status> {
+    static FORM: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(INNER).ok());
+    let found = FORM.as_ref()?.captures(text)?;
+    found.get(1)?.as_str().parse().ok()
 }

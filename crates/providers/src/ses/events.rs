@@ -264,7 +264,9 @@ fn blame_of(kind: &str, sub_kind: &str, recipient: &Value) -> (EventKind, Option
         (_, "Suppressed" | "OnAccountSuppressionList") => return (EventKind::Suppressed, None),
         ("Permanent", _) => match said {
             Some(blame) => blame,
-            None => Blame::Recipient,
+            // Without the server's words SES's own finding stands; words that nobody knows are doubt.
+            None if diagnostic.is_empty() || sub_kind == "NoEmail" => Blame::Recipient,
+            None => Blame::Unknown,
         },
         ("Transient", "MailboxFull") => Blame::MailboxFull,
         ("Transient", "MessageTooLarge" | "ContentRejected" | "AttachmentRejected") => {

@@ -174,7 +174,8 @@ pub(crate) fn said(words: &str) -> Option<Blame> {
 /// they say something else, since blocks are called bounces too and must suppress nobody.
 pub(crate) fn gone(said: Option<Blame>) -> Blame {
     match said {
-        Some(Blame::Unknown) | None => Blame::Recipient,
+        None => Blame::Recipient,
+        // What is known to say nothing is no word of the service's own either.
         Some(blame) => blame,
     }
 }
@@ -207,6 +208,11 @@ mod tests {
                 Blame::Reputation,
             ),
             ("552 5.2.2 full", Blame::MailboxFull, Blame::MailboxFull),
+            (
+                "550 5.4.1 Recipient address rejected: Access denied",
+                Blame::Unknown,
+                Blame::Policy,
+            ),
             ("", Blame::Recipient, Blame::Policy),
             ("é€", Blame::Recipient, Blame::Policy),
         ] {

@@ -218,7 +218,7 @@ fn a_failure_is_blamed_by_severity_reason_and_code() {
         ),
         ("generic", status(550, "", "user unknown"), Blame::Recipient),
         ("generic", status(552, "5.2.2", "full"), Blame::MailboxFull),
-        ("generic", status(550, "5.7.1", "policy"), Blame::Reputation),
+        ("generic", status(550, "5.7.1", "policy"), Blame::Policy),
         ("espblock", status(550, "", "go away"), Blame::Reputation),
         (
             "bounce",

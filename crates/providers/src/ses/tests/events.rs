@@ -81,7 +81,7 @@ fn bounces_are_blamed_by_type_and_by_the_servers_words() {
             "user unknown",
             Blame::Recipient,
         ),
-        ("Permanent", "General", "5.7.1", "", Blame::Reputation),
+        ("Permanent", "General", "5.7.1", "", Blame::Policy),
         (
             "Permanent",
             "General",
@@ -98,7 +98,7 @@ fn bounces_are_blamed_by_type_and_by_the_servers_words() {
             "user unknown",
             Blame::Unknown,
         ),
-        ("Transient", "General", "5.7.1", "", Blame::Reputation),
+        ("Transient", "General", "5.7.1", "", Blame::Policy),
         ("Transient", "MailboxFull", "", "", Blame::MailboxFull),
         ("Transient", "MessageTooLarge", "", "", Blame::Content),
         ("Transient", "ContentRejected", "", "", Blame::Content),
