@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::address::EmailAddress;
+use crate::event::Blame;
 use crate::id::{DeliveryId, MessageId};
 use crate::message::{DsnParameters, Notify};
 use crate::name::{PoolName, StreamName};
@@ -137,13 +138,27 @@ pub struct SendError {
     pub verdict: Verdict,
     /// What the service answered, or what happened instead.
     pub reply: Reply,
+    /// Whose fault the reply's words say it is, where the verdict says it less exactly.
+    #[serde(default)]
+    pub blame: Option<Blame>,
 }
 
 impl SendError {
     /// A verdict with what was answered.
     #[must_use]
     pub const fn new(verdict: Verdict, reply: Reply) -> Self {
-        Self { verdict, reply }
+        Self {
+            verdict,
+            reply,
+            blame: None,
+        }
+    }
+
+    /// The same, with whose fault the reply's words say it is.
+    #[must_use]
+    pub fn with_blame(mut self, blame: Option<Blame>) -> Self {
+        self.blame = blame;
+        self
     }
 }
 

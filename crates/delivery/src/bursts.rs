@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use malote_core::name::CredentialName;
+use malote_core::name::{CredentialName, StreamName};
 use malote_router::EMAIL_ID_WINDOW_S;
 
 use crate::engine::lock;
@@ -15,12 +15,16 @@ use crate::engine::lock;
 const EMAIL_IDS_MAX: usize = 10_000;
 /// Longest e-mail number that is counted.
 const EMAIL_ID_BYTES_MAX: usize = 64;
+/// How often a campaign is warned of at most.
+const WARNING_EVERY: Duration = Duration::from_secs(60);
 
 /// The counts.
 #[derive(Default)]
 pub(crate) struct Bursts {
     counts: Mutex<HashMap<(CredentialName, String), (Timestamp, u64)>>,
     notices: Mutex<HashMap<CredentialName, (Timestamp, u32)>>,
+    /// When a campaign was last warned of.
+    warnings: Mutex<HashMap<(StreamName, String), Timestamp>>,
 }
 
 impl Bursts {
@@ -69,11 +73,46 @@ impl Bursts {
         *count += 1;
         *count <= per_minute
     }
+
+    /// Whether a campaign of a stream may be warned of again: once a minute.
+    pub(crate) fn allows_warning(
+        &self,
+        stream: &StreamName,
+        campaign: &str,
+        now: Timestamp,
+    ) -> bool {
+        let is_over = |at: &Timestamp| now.duration_since(*at).unsigned_abs() >= WARNING_EVERY;
+        let mut warnings = lock(&self.warnings);
+        let key = (stream.clone(), campaign.to_owned());
+        if warnings.get(&key).is_some_and(|at| !is_over(at)) {
+            return false;
+        }
+        if warnings.len() >= EMAIL_IDS_MAX {
+            warnings.retain(|_, at| !is_over(at));
+        }
+        // So many campaigns at a time are told of by the counter alone.
+        if warnings.len() >= EMAIL_IDS_MAX {
+            return false;
+        }
+        warnings.insert(key, now);
+        true
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_campaign_is_warned_of_once_a_minute() {
+        let bursts = Bursts::default();
+        let stream = StreamName::try_from("news").unwrap();
+        let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
+        assert!(bursts.allows_warning(&stream, "7", at(0)));
+        assert!(!bursts.allows_warning(&stream, "7", at(59)));
+        assert!(bursts.allows_warning(&stream, "8", at(59)));
+        assert!(bursts.allows_warning(&stream, "7", at(60)));
+    }
 
     #[test]
     fn recipients_add_up_within_ten_minutes_and_begin_anew_after() {

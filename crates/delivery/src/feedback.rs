@@ -12,7 +12,9 @@ use malote_core::stream::Class;
 use malote_core::webhook::{EventSink, SinkUnavailable, Webhook};
 use malote_store::{Leased, StoreError, Suppression, SuppressionReason, SuppressionScope};
 
+use crate::breaker::Signal;
 use crate::engine::Engine;
+use crate::health::{signal_of_event, target_of};
 use crate::metrics::COMPLAINT;
 use crate::notice::Failure;
 use crate::policy::Policy;
@@ -154,6 +156,13 @@ impl Engine {
             Consequence::CountSoftBounce => self.count_soft_bounce(policy, told).await?,
         }
         self.count_event(told).await?;
+        self.heed_reputation(told).await?;
+        if event.kind == EventKind::Bounced
+            && event.blame == Some(Blame::Content)
+            && let Some(record) = self.spool.message(delivery.id.message).await?
+        {
+            self.warn_of_content(&record, now);
+        }
         let was_open = matches!(
             delivery.state,
             State::Sent | State::Unknown | State::Delivered
@@ -200,6 +209,23 @@ impl Engine {
             told.now,
         )
         .await
+    }
+
+    /// A block counts against the target at that mailbox provider, a delivery for it.
+    async fn heed_reputation(&self, told: &Told<'_>) -> Result<(), StoreError> {
+        let signal = signal_of_event(told.event);
+        let (Some(signal), Some(mailbox)) = (signal, &told.delivery.mailbox_provider) else {
+            return Ok(());
+        };
+        if signal == Signal::Works && !self.registry.is_doubted(told.provider, mailbox) {
+            return Ok(());
+        }
+        let id = told.delivery.id;
+        let view = self.spool.view(id.message).await?;
+        if let Some(target) = view.and_then(|view| target_of(&view, id, told.provider)) {
+            self.registry.told(&target, mailbox, signal, told.now);
+        }
+        Ok(())
     }
 
     async fn count_event(&self, told: &Told<'_>) -> Result<(), StoreError> {

@@ -15,11 +15,14 @@ use malote_store::{BreakerRecord, Shared, StoreError, Switch};
 use crate::alert::Alert;
 use crate::breaker::{Breaker, Pass, Signal};
 use crate::step::throttle_wait;
-use kept::{breaker_key, kept};
+use kept::{Kept, kept};
 use signal::signal_of;
+
+pub(crate) use told::{signal_of_event, target_of};
 
 mod kept;
 mod signal;
+mod told;
 
 /// How long a pool or a sender domain that a service does not know is left alone.
 const MISSING_FOR: Duration = Duration::from_secs(300);
@@ -38,6 +41,8 @@ pub struct Registry {
 struct Inner {
     breakers: HashMap<TargetName, Breaker>,
     reputations: HashMap<(TargetName, MailboxProvider), Breaker>,
+    /// The same by what services tell later. Apart, since there a call that is taken says nothing.
+    told: HashMap<(TargetName, MailboxProvider), Breaker>,
     throttled: HashMap<TargetName, Timestamp>,
     parked: HashMap<TargetName, Timestamp>,
     providers_out: HashMap<ProviderName, String>,
@@ -282,13 +287,13 @@ impl Inner {
         let Ok(breaker) = serde_json::from_str(&record.state) else {
             return;
         };
-        match breaker_key(&record.key) {
-            Some((target, None)) => drop(self.breakers.insert(target, breaker)),
-            Some((target, Some(mailbox))) => {
-                self.reputations.insert((target, mailbox), breaker);
-            }
-            None => {}
-        }
+        let replaced = match Kept::read(&record.key) {
+            Some(Kept::Target(target)) => self.breakers.insert(target, breaker),
+            Some(Kept::Reputation(key)) => self.reputations.insert(key, breaker),
+            Some(Kept::Told(key)) => self.told.insert(key, breaker),
+            None => None,
+        };
+        drop(replaced);
     }
 
     fn signal(&mut self, target: &TargetName, signal: Signal, now: Timestamp) -> bool {
@@ -448,7 +453,7 @@ impl Inner {
             holds(*until);
             health.exclude_sender(target.clone(), domain, Exclusion::SenderOut);
         }
-        for ((target, mailbox_provider), breaker) in &self.reputations {
+        for ((target, mailbox_provider), breaker) in self.reputations.iter().chain(&self.told) {
             if let Pass::NotUntil(until) = breaker.peek(now) {
                 holds(until);
                 let why = Exclusion::ReputationOpen { until };

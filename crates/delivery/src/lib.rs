@@ -8,6 +8,7 @@ mod alert;
 mod attempt;
 pub mod breaker;
 mod bursts;
+mod content;
 mod dispatcher;
 pub mod dsn;
 mod engine;

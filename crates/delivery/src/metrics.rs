@@ -31,6 +31,8 @@ pub struct Metrics {
     pub settled: IntCounterVec,
     /// Providers' events applied, by provider, kind and mailbox provider.
     pub events: IntCounterVec,
+    /// Refusals for content, size or form, by stream.
+    pub content_refused: IntCounterVec,
     /// Providers' events that match nothing of ours, by provider.
     pub unmatched: IntCounterVec,
     /// Seconds from custody to receipt, by stream.
@@ -137,6 +139,11 @@ impl Metrics {
                 "malote_provider_events_total",
                 "Events of providers applied",
                 &["provider", "kind", "mailbox_provider"],
+            )?,
+            content_refused: counter(
+                "malote_content_refused_total",
+                "Messages that a receiver refused for content, size or form",
+                &["stream"],
             )?,
             unmatched: counter(
                 "malote_provider_events_unmatched_total",

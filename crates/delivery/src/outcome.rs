@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use malote_core::event::{Blame, EventKind, State};
 use malote_core::name::{MailboxProvider, ProviderName, TargetName};
 use malote_core::provider::{Receipt, Reply, SendError, Verdict};
-use malote_router::MessageFacts;
 use malote_store::{
     AttemptOutcome, AttemptStart, EventRecord, Leased, MessageRecord, NextStep, Settlement,
     Suppression, SuppressionReason, SuppressionScope,
@@ -237,25 +236,6 @@ pub(crate) fn wait_with(
     Outcome::without_attempt(delivery, next, vec![event])
 }
 
-/// A message's facts for route rules.
-pub(crate) fn facts_of<'a>(
-    record: &'a MessageRecord,
-    headers: &'a [(String, String)],
-    now: Timestamp,
-) -> MessageFacts<'a> {
-    MessageFacts {
-        credential: &record.credential,
-        asked_stream: None,
-        sender: Some(&record.from),
-        headers,
-        tags: &record.tags,
-        metadata: &record.metadata,
-        size_bytes: record.size_bytes,
-        email_id_recipients: 0,
-        now,
-    }
-}
-
 impl Engine {
     /// Takes in what a call said of one recipient, and decides.
     pub(crate) fn conclude(
@@ -393,6 +373,10 @@ impl Engine {
                 tracing::error!(message.id = %carriage.record.id, %error, "could not suppress");
             }
         }
+        let events = &outcome.settlement.events;
+        if events.iter().any(is_about_content) {
+            self.warn_of_content(carriage.record, now);
+        }
         if state.is_settled() {
             let mailbox_provider = outcome.delivery.mailbox_provider.as_ref();
             self.metrics
@@ -493,6 +477,10 @@ fn hard_bounce(record: &MessageRecord, outcome: &Outcome, now: Timestamp) -> Sup
         created_at: now,
         expires_at: None,
     }
+}
+
+fn is_about_content(event: &EventRecord) -> bool {
+    event.kind == EventKind::Bounced && event.blame == Some(Blame::Content)
 }
 
 fn later(from: Timestamp, by: Duration) -> Timestamp {

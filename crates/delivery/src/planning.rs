@@ -9,7 +9,7 @@ use malote_core::name::{MailboxProvider, RouteName, TargetName};
 use malote_core::provider::{Fault, Verdict, bounded};
 use malote_core::tracking::{Tracking, TrackingSwitches, Unmet};
 use malote_router::{DeliveryFacts, Draw, Exclusion, MessageFacts, Plan, PlanFacts};
-use malote_store::Leased;
+use malote_store::{Leased, MessageRecord};
 
 use crate::attempt::{Carriage, Group, Member};
 use crate::engine::Engine;
@@ -24,6 +24,25 @@ pub(crate) const NO_TARGET_WAIT: Duration = Duration::from_secs(30);
 const NO_TARGET_DOUBLINGS_MAX: u32 = 4;
 /// Longest reason or detail kept, in octets.
 const TEXT_BYTES_MAX: usize = 512;
+
+/// A message's facts for route rules.
+fn facts_of<'a>(
+    record: &'a MessageRecord,
+    headers: &'a [(String, String)],
+    now: Timestamp,
+) -> MessageFacts<'a> {
+    MessageFacts {
+        credential: &record.credential,
+        asked_stream: None,
+        sender: Some(&record.from),
+        headers,
+        tags: &record.tags,
+        metadata: &record.metadata,
+        size_bytes: record.size_bytes,
+        email_id_recipients: 0,
+        now,
+    }
+}
 
 impl Engine {
     /// Plans every delivery and puts those of one target together.
@@ -54,7 +73,7 @@ impl Engine {
             .iter()
             .map(|(name, value)| (name.to_owned(), value.into_owned()))
             .collect();
-        let facts = outcome::facts_of(carriage.record, &headers, now);
+        let facts = facts_of(carriage.record, &headers, now);
         for delivery in deliveries {
             let (member, target) = match self.plan(carriage, &facts, delivery, now) {
                 Ok(planned) => planned,

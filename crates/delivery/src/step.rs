@@ -60,7 +60,7 @@ pub struct Step {
     pub attempts: u32,
     /// What happened, for the timeline.
     pub event: EventKind,
-    /// Whose fault it is, for bounces.
+    /// Whose fault it is, for bounces and deferrals.
     pub blame: Option<Blame>,
     /// Whether the address is suppressed everywhere from now on.
     pub suppress: bool,
@@ -75,9 +75,37 @@ pub fn decide(
     result: &Result<Receipt, SendError>,
 ) -> Step {
     let error = match result {
-        Ok(_) => return settled(situation, State::Sent, EventKind::Sent, None),
+        Ok(_) => return settled(situation, State::Sent, EventKind::Sent),
         Err(error) => error,
     };
+    let mut step = after_failure(situation, progress, error);
+    if matches!(step.event, EventKind::Bounced | EventKind::Deferred) {
+        step.blame = blame_of(error);
+    }
+    step
+}
+
+/// What the verdict says or, where that is about the receiver, what the reply's words say more
+/// exactly. That it is the recipient's fault only the verdict says, since that suppresses.
+fn blame_of(error: &SendError) -> Option<Blame> {
+    let said = error.blame.filter(|blame| *blame != Blame::Recipient);
+    match &error.verdict {
+        Verdict::Rejected(Fault::Recipient) => Some(Blame::Recipient),
+        Verdict::Throttled { .. } => said.or(Some(Blame::Rate)),
+        Verdict::QuotaSpent { .. } => Some(Blame::Rate),
+        Verdict::Transient | Verdict::ProviderUnusable | Verdict::PoolUnusable => {
+            Some(Blame::Infrastructure)
+        }
+        Verdict::SenderUnusable => Some(Blame::SenderAuth),
+        Verdict::Deferred => said.or(Some(Blame::Unknown)),
+        Verdict::Rejected(Fault::Message | Fault::MessageHere) => said.or(Some(Blame::Content)),
+        Verdict::Rejected(Fault::Reputation) => said.or(Some(Blame::Reputation)),
+        Verdict::Rejected(Fault::NotPermitted) => Some(Blame::Infrastructure),
+        Verdict::Ungroup | Verdict::Suppressed | Verdict::Unknown => None,
+    }
+}
+
+fn after_failure(situation: &Situation<'_>, progress: &mut Progress, error: &SendError) -> Step {
     let word = error.verdict.as_str();
     match &error.verdict {
         Verdict::Throttled { after } => throttled(situation, progress, *after),
@@ -102,7 +130,7 @@ pub fn decide(
                 Count::No,
             )
         }
-        Verdict::Suppressed => settled(situation, State::Suppressed, EventKind::Suppressed, None),
+        Verdict::Suppressed => settled(situation, State::Suppressed, EventKind::Suppressed),
         Verdict::Rejected(fault) => rejected(situation, progress, *fault, word),
         Verdict::Unknown => unknown(situation, progress),
     }
@@ -124,18 +152,13 @@ enum Count {
     No,
 }
 
-fn settled(
-    situation: &Situation<'_>,
-    state: State,
-    event: EventKind,
-    blame: Option<Blame>,
-) -> Step {
+fn settled(situation: &Situation<'_>, state: State, event: EventKind) -> Step {
     Step {
         state,
         due_at: None,
         attempts: situation.attempts.saturating_add(1),
         event,
-        blame,
+        blame: None,
         suppress: false,
         draws_on_budget: false,
     }
@@ -198,12 +221,6 @@ fn transient(situation: &Situation<'_>, progress: &mut Progress) -> Step {
 }
 
 fn rejected(situation: &Situation<'_>, progress: &mut Progress, fault: Fault, word: &str) -> Step {
-    let blame = match fault {
-        Fault::Recipient => Blame::Recipient,
-        Fault::Message | Fault::MessageHere => Blame::Content,
-        Fault::Reputation => Blame::Reputation,
-        Fault::NotPermitted => Blame::Infrastructure,
-    };
     let may_go_elsewhere = matches!(fault, Fault::MessageHere | Fault::Reputation);
     if may_go_elsewhere && situation.others_left > 0 {
         progress.refuse(situation.target, word);
@@ -220,16 +237,14 @@ fn rejected(situation: &Situation<'_>, progress: &mut Progress, fault: Fault, wo
         progress.refuse(situation.target, word);
         return back_off(situation, progress, true);
     }
-    let mut step = settled(situation, State::Bounced, EventKind::Bounced, Some(blame));
+    let mut step = settled(situation, State::Bounced, EventKind::Bounced);
     step.suppress = fault == Fault::Recipient;
     step
 }
 
 fn unknown(situation: &Situation<'_>, progress: &mut Progress) -> Step {
     match situation.stream.on_unknown {
-        OnUnknown::PreferNoDuplicate => {
-            settled(situation, State::Unknown, EventKind::Unknown, None)
-        }
+        OnUnknown::PreferNoDuplicate => settled(situation, State::Unknown, EventKind::Unknown),
         OnUnknown::PreferNoLoss if progress.ask_again.as_ref() != Some(situation.target) => {
             progress.ask_again = Some(situation.target.clone());
             let due_at = later(situation.now, ASK_AGAIN_AFTER);

@@ -12,18 +12,35 @@ pub(super) fn kept(breaker: &Breaker) -> Option<String> {
     serde_json::to_string(breaker).ok()
 }
 
-/// Reads `target:PROVIDER/POOL` or `reputation:PROVIDER/POOL:MAILBOX_PROVIDER`.
-pub(super) fn breaker_key(key: &str) -> Option<(TargetName, Option<MailboxProvider>)> {
-    let (kind, rest) = key.split_once(':')?;
-    let (target, mailbox) = match kind {
-        "target" => (rest, None),
-        "reputation" => {
-            let (target, mailbox) = rest.split_once(':')?;
-            (target, Some(mailbox.parse().ok()?))
+/// What a kept breaker is about.
+pub(super) enum Kept {
+    /// `target:PROVIDER/POOL`.
+    Target(TargetName),
+    /// `reputation:PROVIDER/POOL:MAILBOX_PROVIDER`.
+    Reputation((TargetName, MailboxProvider)),
+    /// `told:PROVIDER/POOL:MAILBOX_PROVIDER`.
+    Told((TargetName, MailboxProvider)),
+}
+
+impl Kept {
+    pub(super) fn read(key: &str) -> Option<Self> {
+        let (kind, rest) = key.split_once(':')?;
+        match kind {
+            "target" => target(rest).map(Self::Target),
+            "reputation" => at_mailbox_provider(rest).map(Self::Reputation),
+            "told" => at_mailbox_provider(rest).map(Self::Told),
+            _ => None,
         }
-        _ => return None,
-    };
-    let (provider, pool) = target.split_once('/')?;
+    }
+}
+
+fn at_mailbox_provider(text: &str) -> Option<(TargetName, MailboxProvider)> {
+    let (name, mailbox) = text.split_once(':')?;
+    Some((target(name)?, mailbox.parse().ok()?))
+}
+
+fn target(text: &str) -> Option<TargetName> {
+    let (provider, pool) = text.split_once('/')?;
     let (provider, pool) = (provider.parse().ok()?, pool.parse().ok()?);
-    Some((TargetName { provider, pool }, mailbox))
+    Some(TargetName { provider, pool })
 }

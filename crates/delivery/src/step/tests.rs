@@ -67,6 +67,10 @@ impl Case {
     }
 
     fn decide(&mut self, verdict: Verdict) -> Step {
+        self.decide_error(SendError::new(verdict, Reply::none("x")))
+    }
+
+    fn decide_error(&mut self, error: SendError) -> Step {
         let target = target();
         let situation = Situation {
             stream: &self.stream,
@@ -79,7 +83,6 @@ impl Case {
             chance: 1.0,
             has_retry_budget: self.has_retry_budget,
         };
-        let error = SendError::new(verdict, Reply::none("x"));
         decide(&situation, &mut self.progress, &Err(error))
     }
 }
@@ -129,6 +132,57 @@ fn the_last_target_of_a_pass_is_followed_by_back_off_and_a_new_pass() {
         );
         assert!(!case.progress.has_used_up(&target()), "{verdict:?}");
         assert_eq!(case.progress.passes, 1);
+    }
+}
+
+#[test]
+fn a_deferral_and_a_bounce_say_whose_fault_it_is_and_only_the_verdict_says_the_recipients() {
+    let throttled = Verdict::Throttled { after: None };
+    let reputation = Verdict::Rejected(Fault::Reputation);
+    for (verdict, said, blame) in [
+        (throttled.clone(), None, Some(Blame::Rate)),
+        (throttled, Some(Blame::Reputation), Some(Blame::Reputation)),
+        (Verdict::QuotaSpent { until: None }, None, Some(Blame::Rate)),
+        (
+            Verdict::Transient,
+            Some(Blame::Policy),
+            Some(Blame::Infrastructure),
+        ),
+        (Verdict::ProviderUnusable, None, Some(Blame::Infrastructure)),
+        (Verdict::PoolUnusable, None, Some(Blame::Infrastructure)),
+        (Verdict::SenderUnusable, None, Some(Blame::SenderAuth)),
+        (Verdict::Deferred, None, Some(Blame::Unknown)),
+        (
+            Verdict::Deferred,
+            Some(Blame::MailboxFull),
+            Some(Blame::MailboxFull),
+        ),
+        (Verdict::Ungroup, Some(Blame::Content), None),
+        (reputation.clone(), None, Some(Blame::Reputation)),
+        (
+            reputation.clone(),
+            Some(Blame::SenderAuth),
+            Some(Blame::SenderAuth),
+        ),
+        (reputation, Some(Blame::Recipient), Some(Blame::Reputation)),
+        (
+            Verdict::Rejected(Fault::MessageHere),
+            Some(Blame::Unknown),
+            Some(Blame::Unknown),
+        ),
+        (
+            Verdict::Rejected(Fault::Recipient),
+            Some(Blame::Unknown),
+            Some(Blame::Recipient),
+        ),
+    ] {
+        let error = SendError::new(verdict.clone(), Reply::none("x")).with_blame(said);
+        let step = Case::new().last_target().decide_error(error);
+        assert!(matches!(
+            step.event,
+            EventKind::Bounced | EventKind::Deferred
+        ));
+        assert_eq!(step.blame, blame, "{verdict:?} {said:?}");
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use malote_core::event::Blame;
 use malote_core::provider::{Fault, Verdict};
 
 use super::reply::{Enhanced, ServerReply};
+use crate::bounce::{self, Refusal};
 
 /// What the server was answering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,11 +166,12 @@ fn refusal(context: Context, reply: &ServerReply, words: &Words) -> Verdict {
         // 5.6.7 and 5.6.3: this server lacks SMTPUTF8 or a conversion.
         (Some((6, 3 | 7)), _) => Verdict::Rejected(Fault::MessageHere),
         (Some((6, _)), _) => Verdict::Rejected(Fault::Message),
-        _ => by_stage(context, enhanced, words),
+        _ => by_stage(context, reply, words),
     }
 }
 
-fn by_stage(context: Context, enhanced: Option<(u16, u16)>, words: &Words) -> Verdict {
+fn by_stage(context: Context, reply: &ServerReply, words: &Words) -> Verdict {
+    let enhanced = reply.enhanced.map(subject_and_detail);
     let is_policy = matches!(enhanced, Some((7, _)));
     match context.stage {
         // Who logged in, unless it speaks of a mailbox: "account disabled" is said of these, too.
@@ -179,7 +182,7 @@ fn by_stage(context: Context, enhanced: Option<(u16, u16)>, words: &Words) -> Ve
         }
         Stage::MailFrom if words.any(BLOCK) => Verdict::Rejected(Fault::Reputation),
         Stage::MailFrom => Verdict::SenderUnusable,
-        Stage::RcptTo => recipient(enhanced, words),
+        Stage::RcptTo => recipient(context, reply),
         Stage::Data | Stage::FinalDot if words.any(BLOCK) => Verdict::Rejected(Fault::Reputation),
         // Authentication of the sender's domain: DKIM, SPF, DMARC (RFC 7372), Gmail's 5.7.26.
         Stage::Data | Stage::FinalDot if matches!(enhanced, Some((7, 20..=29))) => {
@@ -189,7 +192,17 @@ fn by_stage(context: Context, enhanced: Option<(u16, u16)>, words: &Words) -> Ve
             if context.is_group() {
                 Verdict::Ungroup
             } else {
-                recipient(enhanced, words)
+                recipient(context, reply)
+            }
+        }
+        Stage::Data | Stage::FinalDot if said(reply) == Some(Blame::SenderAuth) => {
+            Verdict::Rejected(Fault::Reputation)
+        }
+        Stage::FinalDot if said(reply) == Some(Blame::Recipient) => {
+            if context.is_group() {
+                Verdict::Ungroup
+            } else {
+                Verdict::Rejected(Fault::Recipient)
             }
         }
         // The server itself: not set up to carry this (5.3).
@@ -202,21 +215,41 @@ fn by_stage(context: Context, enhanced: Option<(u16, u16)>, words: &Words) -> Ve
 }
 
 /// A 5xx that is about one recipient. Only what can be nothing else is the address's fault, since
-/// that stops all mail to it.
-fn recipient(enhanced: Option<(u16, u16)>, words: &Words) -> Verdict {
-    match enhanced {
-        Some((1, _)) | Some((2, 0 | 1)) => Verdict::Rejected(Fault::Recipient),
-        // Exchange says 5.4.1 of addresses it does not know; 5.4.4 is a domain without a server.
-        Some((4, 1 | 4)) => Verdict::Rejected(Fault::Recipient),
-        Some((7, _)) => Verdict::Rejected(Fault::Reputation),
-        Some((0, _)) | None if words.any(BLOCK) || words.any(POLICY) => {
+/// that stops all mail to it: [`bounce`] decides, as for what services report.
+fn recipient(context: Context, reply: &ServerReply) -> Verdict {
+    match said(reply) {
+        Some(Blame::Recipient) => Verdict::Rejected(Fault::Recipient),
+        Some(Blame::MailboxFull) => mailbox_full(context),
+        Some(Blame::Content) => Verdict::Rejected(Fault::Message),
+        Some(Blame::SenderAuth | Blame::Reputation | Blame::Rate | Blame::Policy) => {
             Verdict::Rejected(Fault::Reputation)
         }
-        Some((0, _)) | None if words.code != 554 => Verdict::Rejected(Fault::Recipient),
-        Some((0, _)) | None if words.any(NO_SUCH_MAILBOX) => Verdict::Rejected(Fault::Recipient),
-        Some((0, _)) | None => Verdict::Rejected(Fault::Reputation),
-        Some(_) => Verdict::Rejected(Fault::Message),
+        // Nothing against the address, and nothing that the next provider must meet, too.
+        Some(Blame::Infrastructure | Blame::Unknown) | None => {
+            Verdict::Rejected(Fault::MessageHere)
+        }
     }
+}
+
+/// Whose fault a reply's words say it is. Where they say nothing, a refused message is not for that
+/// the content's fault.
+pub(crate) fn blame_of(verdict: &Verdict, reply: &ServerReply) -> Option<Blame> {
+    let is_of_message = matches!(
+        verdict,
+        Verdict::Rejected(Fault::Message | Fault::MessageHere)
+    );
+    said(reply).or(is_of_message.then_some(Blame::Unknown))
+}
+
+fn said(reply: &ServerReply) -> Option<Blame> {
+    let enhanced = reply.enhanced;
+    let status = enhanced.map(|e| format!("{}.{}.{}", e.class, e.subject, e.detail));
+    let text = reply.lines().collect::<Vec<_>>().join(" ");
+    bounce::blame(Refusal {
+        code: Some(reply.code),
+        enhanced: status.as_deref(),
+        text: &text,
+    })
 }
 
 /// A full mailbox is neither the address's end nor ours: later it may be emptied.
@@ -334,40 +367,9 @@ const BLOCK: &[&str] = &[
     "banned",
     "unsolicited",
 ];
-const POLICY: &[&str] = &[
-    "policy",
-    "prohibit",
-    "denied",
-    "spam",
-    "not allowed",
-    "not authorized",
-    "not accepted from",
-    "spf",
-    "dkim",
-    "dmarc",
-    "ptr record",
-    "reverse dns",
-];
-const NO_SUCH_MAILBOX: &[&str] = &[
-    "user unknown",
-    "unknown user",
-    "no such user",
-    "no such recipient",
-    "no such mailbox",
-    "does not exist",
-    "doesn't have",
-    "mailbox unavailable",
-    "mailbox not found",
-    "invalid recipient",
-    "invalid mailbox",
-    "unrouteable",
-    "unroutable",
-    "no mailbox",
-];
 
 /// A reply's text in lower case.
 pub(crate) struct Words {
-    code: u16,
     text: String,
 }
 
@@ -377,7 +379,6 @@ impl Words {
         let words = reply.lines().flat_map(str::split_ascii_whitespace);
         let words: Vec<&str> = words.filter(|word| !word.contains('@')).collect();
         Self {
-            code: reply.code,
             text: words.join(" ").to_ascii_lowercase(),
         }
     }

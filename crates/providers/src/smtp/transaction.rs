@@ -10,7 +10,7 @@ use malote_core::provider::{
 use memchr::memmem;
 use tokio::time::timeout;
 
-use super::classify::{Context, Stage};
+use super::classify::{Context, Stage, blame_of};
 use super::command::{self, DataChunks, FINAL_DOT, MailParameters};
 use super::connect::{Timing, transient};
 use super::connection::{Link, Trouble};
@@ -378,7 +378,8 @@ impl<'a> Transaction<'a> {
             recipients: self.outgoing.recipients.len(),
         };
         let verdict = self.dialect.verdict(context, reply, Some(self.outgoing));
-        SendError::new(verdict, reply.to_reply())
+        let blame = blame_of(&verdict, reply);
+        SendError::new(verdict, reply.to_reply()).with_blame(blame)
     }
 
     fn settle_rest(&mut self, result: &Result<Receipt, SendError>) {

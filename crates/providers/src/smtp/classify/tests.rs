@@ -137,13 +137,7 @@ fn at_rcpt_to_an_unknown_mailbox_is_the_recipients_fault() {
             ("551 5.1.6 moved", RECIPIENT),
             ("550 5.1.10 RESOLVER.ADR.RecipientNotFound", RECIPIENT),
             ("550 5.2.1 mailbox disabled", RECIPIENT),
-            (
-                "550 5.4.1 Recipient address rejected: Access denied",
-                RECIPIENT,
-            ),
             ("550 no such user", RECIPIENT),
-            ("550 mailbox unavailable", RECIPIENT),
-            ("551 user not local", RECIPIENT),
             ("554 no such user here", RECIPIENT),
         ],
     );
@@ -161,7 +155,19 @@ fn at_rcpt_to_policy_relay_and_sender_are_not_the_recipients_fault() {
                 "554 5.7.1 Client host [192.0.2.1] blocked using bl.test",
                 REPUTATION,
             ),
-            ("554 transaction failed", REPUTATION),
+            ("554 transaction failed", MESSAGE_HERE),
+            ("550 mailbox unavailable", MESSAGE_HERE),
+            ("551 user not local", MESSAGE_HERE),
+            ("550 5.0.0 rejected", MESSAGE_HERE),
+            (
+                "550 5.4.1 Recipient address rejected: Access denied",
+                MESSAGE_HERE,
+            ),
+            ("550 5.1.1 blocked using zen.spamhaus.org", REPUTATION),
+            (
+                "550 5.1.1 mailbox unavailable, part of their network is on our block list (S3150)",
+                REPUTATION,
+            ),
             ("550 Administrative prohibition", REPUTATION),
             ("550 blocked, see http://bl.test", REPUTATION),
             ("550 5.0.0 SPF check failed", REPUTATION),
@@ -185,7 +191,7 @@ fn at_rcpt_to_policy_relay_and_sender_are_not_the_recipients_fault() {
             ("552 5.3.4 too large", MESSAGE_HERE),
             ("553 5.6.7 needs SMTPUTF8", MESSAGE_HERE),
             ("501 5.5.4 NOTIFY", MESSAGE_HERE),
-            ("550 5.4.6 loop", MESSAGE),
+            ("550 5.4.6 loop", MESSAGE_HERE),
         ],
     );
 }
@@ -321,4 +327,39 @@ fn a_suspended_login_is_not_the_messages_fault_and_a_disabled_mailbox_not_the_lo
     }
     let disabled = "550 5.2.1 The email account is disabled";
     check(Stage::FinalDot, 1, &[(disabled, RECIPIENT)]);
+}
+
+#[test]
+fn no_block_is_the_recipients_fault_whatever_service_passes_it_on() {
+    let blocks = [
+        "550 5.1.1 blocked using zen.spamhaus.org",
+        "550 5.7.1 Unfortunately, messages from [192.0.2.1] weren't sent. Please contact your \
+         Internet service provider since part of their network is on our block list (S3150).",
+        "550 5.7.606 Access denied, banned sending IP [192.0.2.1].",
+        "550 mailbox unavailable: IP address is block listed",
+        "554 5.7.1 Service unavailable; Client host [192.0.2.1] blocked using cbl.abuseat.org",
+        "550 5.2.1 user unknown: poor reputation",
+    ];
+    for preset in super::super::preset::Preset::ALL {
+        let dialect = preset.dialect();
+        for text in blocks {
+            let parsed = reply::parse(format!("{text}\r\n").as_bytes()).unwrap();
+            let (reply, _) = parsed.unwrap();
+            for stage in [
+                Stage::Banner,
+                Stage::MailFrom,
+                Stage::RcptTo,
+                Stage::Data,
+                Stage::FinalDot,
+            ] {
+                let context = Context {
+                    stage,
+                    recipients: 1,
+                };
+                let verdict = dialect.verdict(context, &reply, None);
+                assert_ne!(verdict, RECIPIENT, "{preset:?} {stage} {text}");
+                assert_ne!(blame_of(&verdict, &reply), Some(Blame::Recipient), "{text}");
+            }
+        }
+    }
 }

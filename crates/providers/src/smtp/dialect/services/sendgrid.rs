@@ -154,7 +154,7 @@ const DOCUMENTED: &[Documented] = &[
     Documented::new(
         550,
         "RCPT TO: Requested action not taken: mailbox unavailable",
-        "rejected_recipient",
+        "rejected_message_here",
         PAGE,
     ),
     Documented::new(

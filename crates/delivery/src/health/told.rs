@@ -1,0 +1,151 @@
+//! What services tell later of a mailbox provider's opinion of a target.
+//!
+//! A service takes a message whatever the mailbox provider thinks of it; only its events say. So
+//! they have breakers of their own, which a call that is taken does not close.
+
+use jiff::Timestamp;
+use malote_core::event::{Blame, EventKind, ProviderEvent};
+use malote_core::id::DeliveryId;
+use malote_core::ledger::MessageView;
+use malote_core::name::{MailboxProvider, ProviderName, TargetName};
+
+use super::{MEMORY_MAX, Registry, kept};
+use crate::breaker::Signal;
+
+/// What an event says of the target at the recipient's mailbox provider: a block speaks against
+/// it, a delivery for it. A receiver's outage, a full mailbox or a refused content say nothing.
+pub(crate) fn signal_of_event(event: &ProviderEvent) -> Option<Signal> {
+    let is_block = event.kind == EventKind::Bounced && event.blame == Some(Blame::Reputation);
+    if is_block {
+        return Some(Signal::Fails);
+    }
+    (event.kind == EventKind::Delivered).then_some(Signal::Works)
+}
+
+/// The target through which the provider got a delivery: that of its last call there.
+pub(crate) fn target_of(
+    view: &MessageView,
+    delivery: DeliveryId,
+    provider: &ProviderName,
+) -> Option<TargetName> {
+    let delivery = view.deliveries.iter().find(|d| d.id == delivery)?;
+    let mut calls = delivery.attempts.iter().rev();
+    let call = calls.find(|call| call.provider == *provider)?;
+    Some(TargetName {
+        provider: call.provider.clone(),
+        pool: call.pool.clone(),
+    })
+}
+
+impl Registry {
+    /// Whether anything was told against a target of this provider at this mailbox provider: only
+    /// then do deliveries matter.
+    pub(crate) fn is_doubted(&self, provider: &ProviderName, mailbox: &MailboxProvider) -> bool {
+        let inner = self.lock();
+        let mut doubted = inner.told.keys();
+        doubted.any(|(target, at)| target.provider == *provider && at == mailbox)
+    }
+
+    /// Takes in what an event said.
+    pub(crate) fn told(
+        &self,
+        target: &TargetName,
+        mailbox: &MailboxProvider,
+        signal: Signal,
+        now: Timestamp,
+    ) {
+        let mut inner = self.lock();
+        let key = (target.clone(), mailbox.clone());
+        if signal == Signal::Works && !inner.told.contains_key(&key) {
+            return;
+        }
+        if inner.told.len() >= MEMORY_MAX {
+            inner.told.retain(|_, breaker| !breaker.is_at_rest());
+        }
+        if inner.told.len() >= MEMORY_MAX {
+            inner.told.clear();
+        }
+        let breaker = inner.told.entry(key).or_default();
+        let word = breaker.word();
+        breaker.record_unasked(signal, now);
+        let change = (breaker.word() != word).then(|| kept(breaker));
+        if let Some(state) = change {
+            inner
+                .unkept
+                .insert(format!("told:{target}:{mailbox}"), state);
+        }
+        inner.picture = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn event(kind: EventKind, blame: Option<Blame>) -> ProviderEvent {
+        ProviderEvent {
+            dedup_key: "1".into(),
+            at: Timestamp::UNIX_EPOCH,
+            kind,
+            blame,
+            delivery: None,
+            provider_message_id: None,
+            recipient: None,
+            detail: String::new(),
+            raw: Bytes::new(),
+        }
+    }
+
+    #[test]
+    fn only_a_block_speaks_against_a_target_and_only_a_delivery_for_it() {
+        for blame in Blame::ALL {
+            let signal = signal_of_event(&event(EventKind::Bounced, Some(blame)));
+            let expected = (blame == Blame::Reputation).then_some(Signal::Fails);
+            assert_eq!(signal, expected, "{blame:?}");
+        }
+        let delivered = event(EventKind::Delivered, None);
+        assert_eq!(signal_of_event(&delivered), Some(Signal::Works));
+        let deferred = event(EventKind::Deferred, Some(Blame::Reputation));
+        assert_eq!(signal_of_event(&deferred), None);
+    }
+
+    #[test]
+    fn blocks_told_later_take_the_target_out_for_that_mailbox_provider_until_it_delivers() {
+        let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
+        let registry = Registry::default();
+        let target = TargetName {
+            provider: "ses".try_into().unwrap(),
+            pool: "tx".try_into().unwrap(),
+        };
+        let microsoft = MailboxProvider::try_from("microsoft").unwrap();
+        let google = MailboxProvider::try_from("google").unwrap();
+        registry.told(&target, &google, Signal::Works, at(0));
+        assert!(!registry.is_doubted(&target.provider, &google));
+        for _ in 0..5 {
+            registry.told(&target, &microsoft, Signal::Fails, at(0));
+        }
+        let is_out = |mailbox: &MailboxProvider, now| {
+            let picture = registry.picture(now);
+            picture
+                .exclusion(&target, "shop.example", mailbox)
+                .is_some()
+        };
+        assert!(is_out(&microsoft, at(1)) && !is_out(&google, at(1)));
+        assert!(registry.is_doubted(&target.provider, &microsoft));
+        assert!(!registry.is_doubted(&"mailgun".try_into().unwrap(), &microsoft));
+        // A call that the service takes says nothing: only a delivery ends it.
+        let call = super::super::Call {
+            target: &target,
+            sender_domain: "shop.example",
+            mailbox_provider: &microsoft,
+        };
+        registry.record(&call, None, at(1));
+        assert!(is_out(&microsoft, at(2)));
+        registry.told(&target, &microsoft, Signal::Works, at(6));
+        assert!(!is_out(&microsoft, at(6)));
+        let keys: Vec<String> = registry.take_unkept().into_keys().collect();
+        assert_eq!(keys, ["told:ses/tx:microsoft"]);
+    }
+}
