@@ -17,6 +17,7 @@ mod command_line;
 mod conformance;
 mod corpus;
 mod dashboards;
+mod event_feed;
 mod failover;
 mod http_submission;
 mod isolation;

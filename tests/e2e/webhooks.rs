@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::{SENT_MAX, send_order};
 
 /// The contract with a certificate in a file, in place of Amazon's.
-async fn start() -> Result<(World, tempfile::TempDir)> {
+pub(crate) async fn start() -> Result<(World, tempfile::TempDir)> {
     let folder = tempfile::tempdir()?;
     let certificate = folder.path().join("sns.pem");
     let (mailgun, relay) = (
@@ -38,7 +38,7 @@ async fn start() -> Result<(World, tempfile::TempDir)> {
     Ok((world, folder))
 }
 
-async fn report(world: &World, event: &Value) -> Result<Value> {
+pub(crate) async fn report(world: &World, event: &Value) -> Result<Value> {
     let emit = format!("http://{}/_sandbox/event", world.ses.address);
     let mut event = event.clone();
     event["url"] = format!("http://{}/v1/webhooks/ses", world.gateway.doors().http).into();

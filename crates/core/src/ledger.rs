@@ -172,7 +172,8 @@ pub struct EventView {
     pub at: Timestamp,
     /// What happened.
     pub kind: EventKind,
-    /// Whose fault it is, for bounces.
+    /// By whose fault, where something failed.
+    #[serde(rename = "class")]
     pub blame: Option<Blame>,
     /// The provider that told, if one did.
     pub provider: Option<ProviderName>,

@@ -10,7 +10,7 @@ use malote_core::limits::Limits;
 use malote_core::name::{ProviderName, RouteName, TargetName};
 use malote_core::provider::Account;
 use malote_store::{Lane, LaneId, NodeSession, PendingAttempt, Shared, Spool, StoreError};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::bursts::Bursts;
 use crate::forecast::Forecaster;
@@ -49,6 +49,10 @@ pub struct Engine {
     pub(crate) queue_bytes: AtomicU64,
     /// A lane that did not exist before has mail.
     pub(crate) lane_added: Notify,
+    /// Other outlets are configured.
+    pub(crate) outlets_changed: Notify,
+    /// Events became durable.
+    pub(crate) feed_bell: watch::Sender<u64>,
     lanes: Mutex<HashMap<Lane, LaneId>>,
     wakes: Mutex<HashMap<LaneId, Arc<Notify>>>,
 }
@@ -101,6 +105,8 @@ impl Engine {
             suspects: Arc::new(Semaphore::new(1)),
             queue_bytes: AtomicU64::new(0),
             lane_added: Notify::new(),
+            outlets_changed: Notify::new(),
+            feed_bell: watch::Sender::new(0),
             lanes: Mutex::default(),
             wakes: Mutex::default(),
         });
@@ -117,6 +123,7 @@ impl Engine {
         // Who rested for a quota may have another one now; if not, the next call says so again.
         self.registry.unpark_all();
         self.lane_added.notify_one();
+        self.outlets_changed.notify_one();
         self.wake_all();
     }
 

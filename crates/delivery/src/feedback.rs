@@ -68,6 +68,7 @@ impl Engine {
             return Ok(());
         }
         let applied = self.apply_each(provider, &webhook.events, now).await?;
+        self.ring_outlets();
         let policy = self.policy.load_full();
         for (event, delivery) in webhook.events.iter().zip(applied) {
             match delivery {

@@ -66,6 +66,7 @@ impl Engine {
 
     /// Takes the counts that admission and metrics need.
     pub(crate) async fn measure_queue(&self) -> Result<(), StoreError> {
+        self.measure_outlets().await?;
         let now = self.clock.now();
         let stats = self.spool.stats(now).await?;
         self.queue_bytes.store(stats.body_bytes, Ordering::Relaxed);

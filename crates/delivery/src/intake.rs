@@ -149,6 +149,7 @@ impl Engine {
             .accepted
             .with_label_values(&[stream.name.as_str()])
             .inc();
+        self.ring_outlets();
         lanes.into_iter().for_each(|lane| self.wake(lane));
         Ok(Accepted {
             id,

@@ -1,6 +1,7 @@
 //! What the engine counts. Labels are closed sets: names from the configuration and our own words.
 
 use malote_core::name::{MailboxProvider, ProviderName, StreamName, TargetName};
+use malote_core::outlet::OutletName;
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts,
     Registry,
@@ -65,6 +66,14 @@ pub struct Metrics {
     pub in_flight: IntGaugeVec,
     /// Delivery status notifications made, and those over the rate.
     pub dsns: IntCounterVec,
+    /// Events told to outlets, by outlet and outcome.
+    outlet_told: IntCounterVec,
+    /// Events that wait to be told, by outlet.
+    pub(crate) outlet_waiting: IntGaugeVec,
+    /// Age in seconds of the oldest of them, by outlet.
+    pub(crate) outlet_oldest: IntGaugeVec,
+    /// 1 while an outlet is set aside, by outlet.
+    pub(crate) outlet_disabled: IntGaugeVec,
     /// Panics of adapters, caught.
     pub panics: IntCounter,
     /// Deliveries a lease.
@@ -212,6 +221,26 @@ impl Metrics {
                 "Delivery status notifications",
                 &["result"],
             )?,
+            outlet_told: counter(
+                "malote_outlet_told_total",
+                "Attempts to tell an outlet of an event",
+                &["outlet", "outcome"],
+            )?,
+            outlet_waiting: gauge(
+                "malote_outlet_waiting",
+                "Events that wait to be told",
+                &["outlet"],
+            )?,
+            outlet_oldest: gauge(
+                "malote_outlet_oldest_seconds",
+                "Age of the oldest event that waits to be told",
+                &["outlet"],
+            )?,
+            outlet_disabled: gauge(
+                "malote_outlet_disabled",
+                "1 while an outlet is set aside",
+                &["outlet"],
+            )?,
             panics,
             lease_size,
         })
@@ -242,6 +271,29 @@ impl Metrics {
             for kind in Alert::ALL.iter().map(Alert::as_str).chain([COMPLAINT]) {
                 self.alerts.with_label_values(&[kind, provider.as_str()]);
             }
+        }
+    }
+
+    /// The counter of what becomes of an outlet's events.
+    pub(crate) fn outlet_told(&self, outlet: &OutletName, outcome: &str) -> IntCounter {
+        self.outlet_told
+            .with_label_values(&[outlet.as_str(), outcome])
+    }
+
+    /// Forgets an outlet that is gone.
+    pub(crate) fn forget_outlet(&self, outlet: &OutletName, outcomes: &[&str]) {
+        for gauge in [
+            &self.outlet_waiting,
+            &self.outlet_oldest,
+            &self.outlet_disabled,
+        ] {
+            // It may never have been measured.
+            gauge.remove_label_values(&[outlet.as_str()]).ok();
+        }
+        for outcome in outcomes {
+            self.outlet_told
+                .remove_label_values(&[outlet.as_str(), outcome])
+                .ok();
         }
     }
 

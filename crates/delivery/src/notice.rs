@@ -75,7 +75,13 @@ impl Engine {
         let Some(notice) = dsn::compose(&input) else {
             return Ok(());
         };
-        let delivery = self.notice_delivery(to.to_string(), stream, now).await?;
+        let lane = Lane {
+            class: stream.class,
+            stream: stream.name.clone(),
+            route: stream.route.clone(),
+        };
+        let reason = "delivery status notification";
+        let delivery = self.own_delivery(to.to_string(), lane, reason, now).await?;
         let lane = delivery.lane;
         let message = NewMessage {
             record: notice_record(id, failure, stream, &notice, now),
@@ -95,26 +101,21 @@ impl Engine {
         Ok(())
     }
 
-    async fn notice_delivery(
+    /// A delivery of the gateway's own mail.
+    pub(crate) async fn own_delivery(
         &self,
         recipient: String,
-        stream: &Stream,
+        lane: Lane,
+        reason: &str,
         now: Timestamp,
     ) -> Result<NewDelivery, StoreError> {
-        let (class, route) = (stream.class, stream.route.clone());
-        let lane = self
-            .lane(&Lane {
-                class,
-                stream: stream.name.clone(),
-                route,
-            })
-            .await?;
+        let lane = self.lane(&lane).await?;
         Ok(NewDelivery {
             recipient,
             notify: None,
             orcpt: None,
             lane,
-            route_reason: "delivery status notification".into(),
+            route_reason: reason.to_owned(),
             mailbox_provider: None,
             state: State::Queued,
             due_at: now,

@@ -14,6 +14,7 @@ use malote_store::{Leased, MessageRecord};
 use crate::attempt::{Carriage, Group, Member};
 use crate::engine::Engine;
 use crate::header::Header;
+use crate::intake::is_internal;
 use crate::outcome::{self, Outcome};
 use crate::progress::Progress;
 use crate::step::back_off_wait;
@@ -205,14 +206,19 @@ impl Carriage<'_> {
         self.tracking().unmet(switches)
     }
 
-    /// The route by today's rules; the lane remembers the one of the day it was queued.
+    /// The route by today's rules; the lane remembers the one of the day it was queued. Mail of the
+    /// gateway itself that is for one provider alone keeps to it whatever the rules say.
     fn route(
         &self,
         facts: &MessageFacts<'_>,
         delivery: &Leased,
         mailbox_provider: &MailboxProvider,
     ) -> RouteName {
-        let decision = self.policy.router.route(&DeliveryFacts {
+        let router = &self.policy.router;
+        if is_internal(self.record.channel) && router.is_direct(&self.lane.route) {
+            return self.lane.route.clone();
+        }
+        let decision = router.route(&DeliveryFacts {
             message: facts,
             stream: &self.stream.name,
             recipient: &delivery.recipient,

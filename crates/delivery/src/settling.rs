@@ -50,7 +50,9 @@ impl Engine {
         if batch.is_empty() {
             return Ok(());
         }
-        patiently(|| self.spool.settle(self.session, batch.clone())).await
+        patiently(|| self.spool.settle(self.session, batch.clone())).await?;
+        self.ring_outlets();
+        Ok(())
     }
 }
 

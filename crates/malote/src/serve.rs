@@ -119,6 +119,7 @@ async fn serve(
     let mut engine_tasks = JoinSet::new();
     engine_tasks.spawn(Arc::clone(&gateway.engine).dispatch(engine_stops.clone()));
     engine_tasks.spawn(Arc::clone(&gateway.engine).keep_house(engine_stops.clone()));
+    engine_tasks.spawn(Arc::clone(&gateway.engine).tell_outlets(engine_stops.clone()));
     let reloading = gateway.reloading(files)?;
     doors.spawn(reloading.run(doors_close.clone()));
     tell_service_manager(&[sd_notify::NotifyState::Ready]);

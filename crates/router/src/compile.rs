@@ -30,6 +30,7 @@ pub(crate) fn compile(config: &RouterConfig) -> (Option<Router>, Vec<ConfigFault
         stream_rules,
         route_rules,
         routes,
+        direct: routes::direct(config),
         streams: config.streams.clone(),
         reach: isolation::reach(config),
         credentials,

@@ -117,10 +117,15 @@ impl Router {
         route: &RouteName,
         stream: &StreamName,
     ) -> Option<(&'s RouteName, &'s Route)> {
-        self.routes.get_key_value(route).or_else(|| {
+        self.route_of(route).or_else(|| {
             let stream = self.streams.get(stream)?;
             self.routes.get_key_value(&stream.route)
         })
+    }
+
+    fn route_of<'s>(&'s self, route: &RouteName) -> Option<(&'s RouteName, &'s Route)> {
+        let configured = self.routes.get_key_value(route);
+        configured.or_else(|| self.direct.get_key_value(route))
     }
 
     /// A route and the routes it falls back to. Compiling refused cycles, so this ends.
@@ -128,7 +133,7 @@ impl Router {
         &'s self,
         route: &'s RouteName,
     ) -> impl Iterator<Item = (&'s RouteName, &'s Route)> {
-        let first = self.routes.get_key_value(route);
+        let first = self.route_of(route);
         std::iter::successors(first, |(_, route)| {
             self.routes.get_key_value(route.fallback.as_ref()?)
         })

@@ -19,6 +19,8 @@ pub struct Router {
     pub(crate) stream_rules: Vec<Rule<StreamName>>,
     pub(crate) route_rules: Vec<Rule<RouteName>>,
     pub(crate) routes: BTreeMap<RouteName, Route>,
+    /// One for each provider, with it alone: no rule and no stream names them.
+    pub(crate) direct: BTreeMap<RouteName, Route>,
     pub(crate) streams: BTreeMap<StreamName, RouterStream>,
     /// The providers that a stream's mail can leave through, whatever the rules decide.
     pub(crate) reach: BTreeMap<StreamName, BTreeSet<ProviderName>>,
@@ -64,6 +66,21 @@ impl Router {
         self.mailboxes.dns_server
     }
 
+    /// The route that has this provider's pool `default` alone, for mail of the gateway itself that
+    /// is to leave by it and no other way; `None` if there is no such provider, or its name is
+    /// longer than 57 octets.
+    #[must_use]
+    pub fn direct_route(&self, provider: &ProviderName) -> Option<RouteName> {
+        let name = direct_name(provider)?;
+        self.direct.contains_key(&name).then_some(name)
+    }
+
+    /// Whether the route is one of those.
+    #[must_use]
+    pub fn is_direct(&self, route: &RouteName) -> bool {
+        self.direct.contains_key(route)
+    }
+
     /// Whether the route is configured. After a reload a waiting delivery's may no longer be.
     #[must_use]
     pub fn has_route(&self, route: &RouteName) -> bool {
@@ -77,6 +94,14 @@ impl Router {
         let reach = self.reach.get(stream);
         reach.is_some_and(|providers| providers.contains(provider))
     }
+}
+
+/// What the names of direct routes begin with; no configured route's may.
+pub(crate) const DIRECT_PREFIX: &str = "direct-";
+
+/// The name of a provider's direct route; `None` if it would be too long.
+pub(crate) fn direct_name(provider: &ProviderName) -> Option<RouteName> {
+    RouteName::try_from(format!("{DIRECT_PREFIX}{provider}")).ok()
 }
 
 /// The streams that a credential may use.

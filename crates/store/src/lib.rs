@@ -1,13 +1,15 @@
 //! Everything that must survive a crash: two traits, each with engines that pass one suite.
 //!
-//! [`Spool`] keeps messages, deliveries, attempts, events and idempotency records; [`Shared`] keeps
-//! what several nodes must agree on: quotas, warm-up, breakers, suppressions and switches. They are
-//! two traits because they scale differently.
+//! [`Spool`] keeps messages, deliveries, attempts, events and idempotency records, and as an
+//! [`Outbox`] what of the events has yet to be told; [`Shared`] keeps what several nodes must agree
+//! on: quotas, warm-up, breakers, suppressions and switches. They are two because they scale
+//! differently.
 
 mod config;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod metrics;
+mod outbox;
 mod record;
 mod shared;
 mod spool;
@@ -15,6 +17,10 @@ mod sqlite;
 
 pub use config::SqliteConfig;
 
+pub use outbox::{
+    ABSENT_OUTLET_KEPT, Disabled, Enqueue, Enqueued, Outbox, OutboxRow, OutboxSettled, OutboxStep,
+    OutletRecord,
+};
 pub use record::{
     AcceptOutcome, AttemptOutcome, AttemptStart, EventRecord, IdempotencyRecord, Lane, LaneDepth,
     LaneId, Leased, LeasedMessage, MessageRecord, NewDelivery, NewMessage, NextStep, NodeSession,

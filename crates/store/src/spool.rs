@@ -9,6 +9,7 @@ use malote_core::id::{DeliveryId, MessageId};
 use malote_core::ledger::{MessageView, RawEvent, Search, SearchPage};
 use malote_core::name::{CredentialName, ProviderName};
 
+use crate::outbox::Outbox;
 use crate::record::{
     AcceptOutcome, AttemptStart, IdempotencyRecord, Lane, LaneDepth, LaneId, Leased, LeasedMessage,
     MessageRecord, NewMessage, NodeSession, PendingAttempt, QueueFilter, QueueStats, Settlement,
@@ -37,7 +38,7 @@ pub enum StoreError {
 /// Keeps messages from accept to retention. Every method that writes returns only after the write
 /// is durable (one group commit may cover many callers).
 #[async_trait]
-pub trait Spool: Send + Sync {
+pub trait Spool: Outbox {
     /// Keeps messages with their deliveries, first events and idempotency records.
     ///
     /// # Errors

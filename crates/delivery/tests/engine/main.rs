@@ -9,6 +9,8 @@ mod crashes;
 mod custody;
 mod lanes;
 mod limits;
+mod listener;
+mod outbox;
 mod rig;
 mod script;
 mod unknown;

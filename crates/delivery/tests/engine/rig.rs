@@ -1,11 +1,12 @@
 //! An engine on a store in a temporary directory, with two streams and scripted providers.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use malote_core::clock::SystemClock;
+use jiff::Timestamp;
+use malote_core::clock::{Clock, SystemClock};
 use malote_core::credential::{
     BadRecipients, Credential, Credentials, OnFinalFailure, OnForeignFrom, ReceivedDetail,
 };
@@ -16,6 +17,7 @@ use malote_core::ledger::{DeliveryView, Ledger, MessageView};
 use malote_core::limits::Limits;
 use malote_core::message::{Channel, DsnParameters, Recipient, Submission};
 use malote_core::name::TargetName;
+use malote_core::outlet::Outlet;
 use malote_core::provider::Provider;
 use malote_core::stream::{Class, FailoverPolicy, OnThrottle, OnUnknown, RetryPolicy, Stream};
 use malote_delivery::{Bounds, Engine, Metrics, MxCache, Parts, Policy, ProviderEntry};
@@ -30,6 +32,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use crate::listener::Listener;
 use crate::script::Scripted;
 
 /// Longest wait for anything.
@@ -45,6 +48,7 @@ pub(crate) struct Setup {
     pub(crate) retry_first: Duration,
     pub(crate) on_throttle: OnThrottle,
     pub(crate) bounds: Bounds,
+    pub(crate) outlets: Vec<Arc<dyn Outlet>>,
 }
 
 impl Setup {
@@ -60,7 +64,14 @@ impl Setup {
             retry_first: Duration::from_millis(100),
             on_throttle: OnThrottle::Next,
             bounds: Bounds::default(),
+            outlets: Vec::new(),
         }
+    }
+
+    pub(crate) fn outlets(mut self, listeners: &[&Arc<Listener>]) -> Self {
+        let outlet = |listener: &&Arc<Listener>| -> Arc<dyn Outlet> { Arc::clone(listener) as _ };
+        self.outlets = listeners.iter().map(outlet).collect();
+        self
     }
 
     pub(crate) fn limits(mut self, limits: Limits) -> Self {
@@ -115,7 +126,7 @@ impl Setup {
                 .map(|(name, p)| (name, self.entry(p)))
                 .collect(),
             credentials: Arc::new(Credentials::new([credential()])),
-            outlets: Vec::new(),
+            outlets: self.outlets.clone(),
             bounds: self.bounds.clone(),
         }
     }
@@ -216,10 +227,37 @@ pub(crate) fn mail(stream: &str, recipients: &[&str]) -> Submission {
     }
 }
 
+/// The machine's clock, and how far a test has moved it on.
+pub(crate) struct TestClock {
+    machine: SystemClock,
+    ahead: Mutex<Duration>,
+}
+
+impl TestClock {
+    fn start() -> Self {
+        Self {
+            machine: SystemClock::start(),
+            ahead: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn advance(&self, by: Duration) {
+        *self.ahead.lock().unwrap() += by;
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        let ahead = *self.ahead.lock().unwrap();
+        self.machine.now().checked_add(ahead).unwrap()
+    }
+}
+
 /// A running engine.
 pub(crate) struct Rig {
     pub(crate) engine: Arc<Engine>,
     pub(crate) store: SqliteStore,
+    pub(crate) clock: Arc<TestClock>,
     dir: Arc<TempDir>,
     tasks: JoinSet<()>,
     shutdown: CancellationToken,
@@ -227,18 +265,18 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) async fn start(setup: &Setup) -> Self {
-        Self::start_in(Arc::new(tempfile::tempdir().unwrap()), setup).await
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        Self::start_in(dir, Arc::new(TestClock::start()), setup).await
     }
 
-    async fn start_in(dir: Arc<TempDir>, setup: &Setup) -> Self {
-        let clock = Arc::new(SystemClock::start());
+    async fn start_in(dir: Arc<TempDir>, clock: Arc<TestClock>, setup: &Setup) -> Self {
         let registry = Registry::new();
         let config = SqliteConfig::at(dir.path().join("malote.db"));
         let store = SqliteStore::open(config, clock.clone(), &registry).unwrap();
         let engine = Engine::open(Parts {
             spool: Arc::new(store.clone()),
             shared: Arc::new(store.clone()),
-            clock,
+            clock: clock.clone(),
             metrics: Metrics::new(&registry).unwrap(),
             mx: MxCache::new(),
             policy: setup.policy(),
@@ -246,9 +284,11 @@ impl Rig {
         let engine = engine.await.unwrap();
         let (mut tasks, shutdown) = (JoinSet::new(), CancellationToken::new());
         tasks.spawn(Arc::clone(&engine).dispatch(shutdown.clone()));
+        tasks.spawn(Arc::clone(&engine).tell_outlets(shutdown.clone()));
         Self {
             engine,
             store,
+            clock,
             dir,
             tasks,
             shutdown,
@@ -258,18 +298,19 @@ impl Rig {
     /// Ends in order, and starts again on the same store.
     pub(crate) async fn restart(mut self, setup: &Setup) -> Self {
         self.shutdown.cancel();
-        let ended = tokio::time::timeout(DEADLINE, self.tasks.join_next());
-        ended.await.unwrap().unwrap().unwrap();
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.unwrap();
+        }
         self.engine.close().await;
         self.store.close().await;
-        Self::start_in(self.dir, setup).await
+        Self::start_in(self.dir, self.clock, setup).await
     }
 
     /// Ends as a killed process does: nothing under way is settled. Starts again.
     pub(crate) async fn crash(mut self, setup: &Setup) -> Self {
         self.tasks.shutdown().await;
         self.store.close().await;
-        Self::start_in(self.dir, setup).await
+        Self::start_in(self.dir, self.clock, setup).await
     }
 
     pub(crate) async fn submit(&self, submission: Submission) -> Accepted {

@@ -8,6 +8,7 @@ mod body;
 mod compose;
 mod config;
 mod connection;
+mod events;
 mod json;
 mod messages;
 mod metrics;
@@ -57,6 +58,7 @@ pub(crate) fn router(state: Arc<HttpState>) -> Router {
         .route("/v1/messages/raw", post(raw::send_raw))
         .route("/v1/messages/batch", post(batch::send_batch))
         .route("/v1/messages/{id}", get(query::show).delete(query::cancel))
+        .route("/v1/events", get(events::list))
         .route(
             "/v1/webhooks/{provider}",
             post(webhooks::receive).get(webhooks::probe),

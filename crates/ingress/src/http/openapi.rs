@@ -12,7 +12,7 @@ use utoipa::{Modify, OpenApi};
 use super::problem_rfc9457::{FieldFault, ProblemBody, ProblemKind};
 use super::request::{AddressInput, AddressObject, AttachmentInput, BatchMessage, MessageRequest};
 use super::state::HttpState;
-use super::{batch, messages, query, raw, timeline, webhooks};
+use super::{batch, events, messages, query, raw, timeline, webhooks};
 
 /// What the reference page may load: its own script, style and description, nothing else.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -34,6 +34,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
         query::search,
         query::show,
         query::cancel,
+        events::list,
         webhooks::receive,
         webhooks::probe,
         webhooks::receive_with_secret,
@@ -52,6 +53,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
     )),
     tags(
         (name = "messages", description = "Sending, and asking what became of it"),
+        (name = "events", description = "What happened, in order"),
         (name = "webhooks", description = "Where providers report to"),
     ),
     modifiers(&BearerKey, &ProblemTypes)
@@ -160,6 +162,7 @@ mod tests {
             ("/v1/messages/raw", &["post"]),
             ("/v1/messages/batch", &["post"]),
             ("/v1/messages/{id}", &["get", "delete"]),
+            ("/v1/events", &["get"]),
             ("/v1/webhooks/{provider}", &["post", "get"]),
             ("/v1/webhooks/{provider}/{secret}", &["post", "get"]),
         ] {
@@ -205,6 +208,32 @@ mod tests {
             schemas["MessageRequest"]["required"],
             serde_json::json!(["from"])
         );
+    }
+
+    #[test]
+    fn an_event_is_described_as_it_is_written() {
+        let schemas = &described()["components"]["schemas"];
+        let described = schemas["FeedEvent"]["properties"].as_object().unwrap();
+        let described: Vec<&String> = described.keys().collect();
+        let members = [
+            "at",
+            "class",
+            "id",
+            "message_id",
+            "metadata",
+            "pool",
+            "provider",
+            "provider_message_id",
+            "recipient",
+            "reply",
+            "stream",
+            "tags",
+            "type",
+        ];
+        assert_eq!(described, members);
+        let class = &schemas["FeedEvent"]["properties"]["class"];
+        assert_eq!(class["type"], serde_json::json!(["string", "null"]));
+        assert_eq!(class["enum"].as_array().unwrap().len(), 10);
     }
 
     #[test]

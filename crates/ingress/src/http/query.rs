@@ -135,16 +135,26 @@ fn no_message() -> Problem {
 }
 
 fn parse_search(uri: &Uri, owner: &CredentialName) -> Result<Search, Problem> {
+    let search = Search {
+        owner: Some(owner.clone()),
+        limit: LIMIT_DEFAULT,
+        ..Search::default()
+    };
+    read_query(uri, search, set)
+}
+
+/// Puts every parameter of a query string into `asked`, each once, or tells all that is wrong with
+/// them. `set` answers why a parameter or its value is none.
+pub(super) fn read_query<T>(
+    uri: &Uri,
+    mut asked: T,
+    set: fn(&mut T, &str, &str) -> Result<(), String>,
+) -> Result<T, Problem> {
     let Ok(Query(pairs)) = Query::<Vec<(String, String)>>::try_from_uri(uri) else {
         return Err(Problem::new(
             ProblemKind::BadQuery,
             "the query cannot be read",
         ));
-    };
-    let mut search = Search {
-        owner: Some(owner.clone()),
-        limit: LIMIT_DEFAULT,
-        ..Search::default()
     };
     let mut faults = Faults::default();
     let mut seen: Vec<&str> = Vec::new();
@@ -154,14 +164,14 @@ fn parse_search(uri: &Uri, owner: &CredentialName) -> Result<Search, Problem> {
         } else if value.len() > VALUE_BYTES_MAX {
             Err(format!("the value is longer than {VALUE_BYTES_MAX} octets"))
         } else {
-            set(&mut search, name, value)
+            set(&mut asked, name, value)
         };
         if let Err(text) = result {
             faults.push(ProblemKind::BadQuery, format!("/{name}"), text);
         }
         seen.push(name);
     }
-    faults.none_or(search)
+    faults.none_or(asked)
 }
 
 fn set(search: &mut Search, name: &str, value: &str) -> Result<(), String> {

@@ -116,9 +116,9 @@ pub(crate) struct EventBody {
     /// What happened.
     #[schema(example = "delivered")]
     kind: String,
-    /// Whose fault a bounce is.
+    /// By whose fault, where something failed.
     #[schema(example = "recipient")]
-    blame: Option<&'static str>,
+    class: Option<&'static str>,
     /// The provider that told.
     provider: Option<String>,
     /// In words.
@@ -236,7 +236,7 @@ impl From<EventView> for EventBody {
         Self {
             at: written(view.at),
             kind: view.kind.as_str().to_owned(),
-            blame: view.blame.map(Blame::as_str),
+            class: view.blame.map(Blame::as_str),
             provider: view.provider.map(Into::into),
             detail: view.detail,
         }

@@ -1,6 +1,8 @@
 //! What the operators' door is asked and answers: one set of shapes for the server and for the
 //! command line.
 
+mod outlets;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -13,6 +15,10 @@ use malote_store::{
     QueueFilter, QueueStats, Suppression, SuppressionReason, SuppressionScope, Switch,
 };
 use serde::{Deserialize, Serialize};
+
+pub(crate) use outlets::{
+    OutletAction, OutletRequest, OutletsBody, RawEventsBody, ReplayBody, ReplayRequest,
+};
 
 /// Which deliveries are meant. All given conditions must hold; at least one must be given.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use malote_core::ledger::{Ledger, MessageView};
 use malote_router::Explanation;
 
 use super::AdminState;
-use super::api::HypothesisBody;
+use super::api::{HypothesisBody, RawEventsBody};
 use super::problem::{Problem, ProblemKind};
 use super::request;
 
@@ -21,6 +21,18 @@ pub(super) async fn show(
 ) -> Result<Json<MessageView>, Problem> {
     let view = state.engine.message(parse(&id)?, None).await?;
     view.map(Json).ok_or_else(no_message)
+}
+
+/// `GET messages/{id}/raw`.
+pub(super) async fn raw(
+    State(state): State<AdminState>,
+    Path(id): Path<String>,
+) -> Result<Json<RawEventsBody>, Problem> {
+    let id = parse(&id)?;
+    if state.engine.message(id, None).await?.is_none() {
+        return Err(no_message());
+    }
+    Ok(Json(state.engine.raw_events(id).await?.into()))
 }
 
 /// `GET explain/{id}`.

@@ -8,6 +8,7 @@ mod backup;
 mod captured;
 mod health;
 mod messages;
+mod outlets;
 pub(crate) mod problem;
 mod queue;
 mod request;
@@ -82,6 +83,9 @@ fn operators() -> Router<AdminState> {
         .route("/switches", get(switches::list).post(switches::set))
         .route("/targets", get(switches::targets))
         .route("/messages/{id}", get(messages::show))
+        .route("/messages/{id}/raw", get(messages::raw))
+        .route("/outlets", get(outlets::list).post(outlets::set))
+        .route("/outlets/replay", post(outlets::replay))
         .route("/explain", post(messages::explain))
         .route("/explain/{id}", get(messages::explain_kept))
         .route(

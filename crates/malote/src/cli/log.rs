@@ -30,6 +30,9 @@ pub(super) struct LogArgs {
     /// A message or delivery: everything that happened to it.
     #[arg(value_name = "ID", conflicts_with_all = ["rcpt", "stream", "state", "tag", "since", "follow"])]
     id: Option<Id>,
+    /// With an ID: what services told of its events, as they told it.
+    #[arg(long, requires = "id")]
+    raw: bool,
     /// Only deliveries to this address.
     #[arg(long, value_name = "ADDRESS")]
     rcpt: Option<EmailAddress>,
@@ -61,6 +64,9 @@ pub(super) struct LogArgs {
 /// Runs `malote log`.
 pub(super) async fn run(args: LogArgs) -> Outcome {
     let source = Source::open(&args.place).await?;
+    if let Some(id) = args.id.filter(|_| args.raw) {
+        return raw(&source, id, args.json).await;
+    }
     if let Some(id) = args.id {
         let view = source.message(id.message()).await?;
         if args.json {
@@ -99,6 +105,25 @@ pub(super) async fn run(args: LogArgs) -> Outcome {
     }
     let rows: Vec<SearchRow> = rows.into_iter().rev().collect();
     Ok(timeline::rows(&rows)?)
+}
+
+/// Prints what services told: of a message, or of one delivery of it.
+async fn raw(source: &Source, id: Id, is_json: bool) -> Outcome {
+    let mut found = source.raw_events(id.message()).await?;
+    if let Id::Delivery(delivery) = id {
+        found.events.retain(|event| event.id.delivery == delivery);
+    }
+    if is_json {
+        return Ok(found.events.iter().try_for_each(out::json_line)?);
+    }
+    if found.events.is_empty() {
+        let text = "no event of it was told by a service, or none is kept as it was told";
+        return Err(Failure::Nothing(text.to_owned()));
+    }
+    for event in &found.events {
+        out::text(&format!("{}\n{}\n", event.id, event.raw))?;
+    }
+    Ok(())
 }
 
 /// The newest rows, newest first.

@@ -11,6 +11,7 @@ mod filter;
 mod health;
 mod log;
 mod out;
+mod outlets;
 mod place;
 mod providers;
 mod queue;
@@ -66,6 +67,8 @@ enum Command {
     Health(health::HealthArgs),
     /// Show how the providers do.
     Providers(providers::ProvidersArgs),
+    /// Who is told of events, how that goes, and telling it again.
+    Outlets(outlets::OutletsArgs),
     /// Addresses that must not be mailed.
     #[command(subcommand)]
     Suppressions(suppressions::SuppressionsCommand),
@@ -111,6 +114,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Log(args) => log::run(args).await,
         Command::Health(args) => health::run(args).await,
         Command::Providers(args) => providers::run(args).await,
+        Command::Outlets(args) => outlets::run(args).await,
         Command::Suppressions(command) => suppressions::run(command).await,
         Command::Store(command) => store::run(command).await,
         Command::Sandbox(args) => sandbox::run(args).await,

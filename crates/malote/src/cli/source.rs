@@ -7,13 +7,15 @@ use malote_core::id::MessageId;
 use malote_core::ledger::{MessageView, Search, SearchPage};
 use malote_delivery::{Hypothesis, MxCache};
 use malote_router::{Explanation, Health, Router};
-use malote_store::{Spool, SqliteStore, StoreError};
+use malote_store::{Outbox, Spool, SqliteStore, StoreError};
 use prometheus::Registry;
 
 use super::client::Client;
 use super::exit::{Failure, Outcome};
 use super::place::{Place, PlaceArgs};
-use crate::admin::api::{StatsBody, SwitchesBody, TargetBody, TargetsBody};
+use crate::admin::api::{
+    OutletsBody, RawEventsBody, StatsBody, SwitchesBody, TargetBody, TargetsBody,
+};
 use crate::config::Config;
 
 /// What is read.
@@ -101,6 +103,42 @@ impl Source {
             Self::Store(offline) => {
                 let view = offline.store.view(id).await.map_err(unreadable)?;
                 view.ok_or_else(no_message)
+            }
+        }
+    }
+
+    /// What services told of a message's events, as they told it.
+    ///
+    /// # Errors
+    /// Exit code 3 if there is no message of this id.
+    pub(super) async fn raw_events(&self, id: MessageId) -> Outcome<RawEventsBody> {
+        match self {
+            Self::Gateway(client) => client.get(&format!("messages/{id}/raw"), &[]).await,
+            Self::Store(offline) => {
+                let record = offline.store.message(id).await.map_err(unreadable)?;
+                record.ok_or_else(no_message)?;
+                Ok(offline
+                    .store
+                    .raw_events(id)
+                    .await
+                    .map_err(unreadable)?
+                    .into())
+            }
+        }
+    }
+
+    /// Who is told of events.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(super) async fn outlets(&self) -> Outcome<OutletsBody> {
+        match self {
+            Self::Gateway(client) => client.get("outlets", &[]).await,
+            Self::Store(offline) => {
+                let outlets = offline.store.outlets().await.map_err(unreadable)?;
+                Ok(OutletsBody {
+                    outlets: outlets.into_iter().map(Into::into).collect(),
+                })
             }
         }
     }

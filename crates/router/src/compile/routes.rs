@@ -8,6 +8,7 @@ use malote_core::name::{PoolName, ProviderName, RouteName, TargetName};
 use crate::config::{RouteConfig, RouterConfig, RouterProvider, Strategy, TargetConfig};
 use crate::hint::unknown;
 use crate::order::{Route, Target};
+use crate::router::{DIRECT_PREFIX, direct_name};
 
 /// Largest weight. Beyond a million to one a share cannot be told from none.
 const WEIGHT_MAX: f64 = 1_000_000.0;
@@ -23,6 +24,10 @@ pub(super) fn compile(
     check_fallbacks(config, faults);
     let compiled = config.routes.iter().map(|(name, route)| {
         let path = format!("routes.{name}");
+        if name.as_str().starts_with(DIRECT_PREFIX) {
+            let message = format!("names that begin with {DIRECT_PREFIX} are the gateway's own");
+            faults.push(ConfigFault::error(path.clone(), message));
+        }
         check_route(route, &path, config, faults);
         let targets = targets(route, &path, config, faults);
         let fallback = route.fallback.as_deref();
@@ -35,6 +40,25 @@ pub(super) fn compile(
         (name.clone(), compiled)
     });
     compiled.collect()
+}
+
+/// A route to each provider alone.
+pub(super) fn direct(config: &RouterConfig) -> BTreeMap<RouteName, Route> {
+    let providers = config.providers.iter();
+    let routes = providers.filter_map(|(name, provider)| {
+        let target = TargetName {
+            provider: name.clone(),
+            pool: TargetName::default_pool(),
+        };
+        let route = Route {
+            strategy: Strategy::Failover,
+            by: None,
+            targets: vec![Target::new(target, 1.0, provider.capabilities.clone())],
+            fallback: None,
+        };
+        Some((direct_name(name)?, route))
+    });
+    routes.collect()
 }
 
 fn check_costs(config: &RouterConfig, faults: &mut Vec<ConfigFault>) {

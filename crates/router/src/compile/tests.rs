@@ -343,6 +343,15 @@ fn routes_are_checked_part_by_part() {
 }
 
 #[test]
+fn names_of_direct_routes_are_not_for_the_configuration() {
+    let route = "[routes.direct-x]\nstrategy = 'failover'\ntargets = [{ provider = 'relay' }]";
+    assert_eq!(
+        faults(&format!("{ROUTES}{route}")),
+        ["routes.direct-x: names that begin with direct- are the gateway's own"]
+    );
+}
+
+#[test]
 fn a_circle_of_fallbacks_is_reported_once() {
     let circle = "[routes.c]\nstrategy = 'failover'\nfallback = 'a'\ntargets = [{ provider = 'ses' }]\n\
          [routes.a]\nstrategy = 'failover'\nfallback = 'b'\ntargets = [{ provider = 'ses' }]\n\

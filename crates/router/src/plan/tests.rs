@@ -440,3 +440,21 @@ proptest! {
         prop_assert_eq!(router.plan(&main_route(), &mail.facts(), &health, draw), plan);
     }
 }
+
+#[test]
+fn a_direct_route_has_its_provider_alone_and_no_rule_or_list_names_it() {
+    let main = "[main]\nstrategy = \"failover\"\ntargets = [{ provider = \"a\" }]";
+    let router = router(main);
+    let of = |name: &str| router.direct_route(&name.try_into().unwrap());
+    let direct = of("b").unwrap();
+    assert_eq!(direct.as_str(), "direct-b");
+    assert!(router.is_direct(&direct) && !router.is_direct(&main_route()));
+    let mail = Mail::to("joao@dest.example");
+    let plan = router.plan(&direct, &mail.facts(), &Health::default(), Draw::default());
+    let targets: Vec<_> = plan.targets.iter().map(|planned| &planned.target).collect();
+    assert_eq!(targets, [&target("b/default")]);
+    let stream = "tx".try_into().unwrap();
+    assert_eq!(router.targets_of(&direct, &stream), [target("b/default")]);
+    assert_eq!(router.targets(), BTreeSet::from([target("a/default")]));
+    assert_eq!(of("z"), None);
+}

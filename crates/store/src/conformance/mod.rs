@@ -6,6 +6,7 @@
 //! `async fn` that makes an engine and what has to outlive it (a directory, a server).
 
 pub mod mail;
+pub mod outbox;
 pub mod shared;
 pub mod spool_accept;
 pub mod spool_events;
@@ -52,6 +53,16 @@ macro_rules! conformance_spool {
             the_gateway_s_own_mail_is_not_in_the_feed,
             retention_takes_events_out_of_the_feed_and_never_gives_a_place_twice,
             what_a_service_told_is_kept_beside_the_event,
+        );
+        $crate::conformance_tests!($new, outbox:
+            an_outlet_begins_at_the_end_of_the_feed,
+            events_and_the_outlet_s_place_are_kept_together,
+            of_each_message_only_the_first_event_is_due,
+            a_full_outbox_leaves_the_place_where_it_is,
+            a_replay_keeps_the_order_of_a_message,
+            an_outlet_stays_disabled_until_it_is_enabled,
+            an_outlet_that_is_away_keeps_its_events_for_three_days,
+            retention_takes_events_out_of_the_outbox,
         );
         $crate::conformance_tests!($new, spool_moves:
             an_operator_cancels_holds_and_releases,

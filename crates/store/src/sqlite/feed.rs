@@ -237,6 +237,25 @@ impl<'a> Filter<'a> {
     }
 }
 
+/// The event of a place; `None` if it is gone, or damaged.
+pub(crate) fn event(conn: &Connection, feed: i64) -> Result<Option<FeedEvent>, Fault> {
+    let place = conn
+        .prepare_cached("SELECT id, delivery, seq, at FROM feed WHERE id = ?1")?
+        .query_row([feed], |row| {
+            Ok(Place {
+                feed: row.get(0)?,
+                delivery: row.get(1)?,
+                seq: row.get(2)?,
+                at: row.get(3)?,
+            })
+        })
+        .optional()?;
+    match place {
+        Some(place) => readable(event_at(conn, &place), &place),
+        None => Ok(None),
+    }
+}
+
 fn event_at(conn: &Connection, place: &Place) -> Result<Option<FeedEvent>, Fault> {
     let mut find = conn.prepare_cached(
         "SELECT e.at, e.kind, e.blame, e.provider, e.detail, d.recipient

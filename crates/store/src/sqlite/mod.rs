@@ -14,6 +14,8 @@ mod filter;
 mod key;
 mod lease;
 mod moves;
+mod outbox;
+mod outbox_engine;
 mod queue;
 mod quota;
 mod readers;

@@ -11,6 +11,7 @@ use crate::sqlite::body::Place;
 use crate::sqlite::columns::{self, delivery_range, micros};
 use crate::sqlite::fault::Fault;
 use crate::sqlite::lease::{self, release_scheduled};
+use crate::sqlite::outbox;
 use crate::sqlite::rows;
 use crate::sqlite::timeline::{self, Line};
 use crate::sqlite::view::lane_ids;
@@ -207,6 +208,7 @@ fn drop_message(conn: &Connection, pk: i64) -> Result<(), Fault> {
     ] {
         conn.prepare_cached(sql)?.execute([first, last])?;
     }
+    outbox::drop_message(conn, pk)?;
     for tag in rows::tags(conn, pk)? {
         conn.prepare_cached("DELETE FROM tags WHERE tag = ?1 AND message = ?2")?
             .execute(params![tag, pk])?;

@@ -70,6 +70,26 @@ async fn a_search_is_bounded_to_the_owner_and_to_what_it_understands() {
 }
 
 #[tokio::test]
+async fn the_feed_is_bounded_to_the_owner_and_names_what_it_does_not_understand() {
+    let gateway = Gateway::start().await;
+    let page = get(&gateway, "/v1/events?type=bounced", "mk_test_shop").await;
+    let page: Value = page.json().await.unwrap();
+    assert_eq!(page["next"], "cur_0000000000000007");
+    let event = &page["events"][0];
+    assert_eq!(
+        (&event["type"], &event["class"]),
+        (&"bounced".into(), &"mailbox_full".into())
+    );
+    assert!(event["pool"].is_null() && event["reply"] == "552 full");
+    let owner = gateway.ledger.feeds.lock().unwrap()[0].owner.clone();
+    assert_eq!(owner.unwrap().as_str(), "shop");
+    for query in ["limit=1e9", "since=x", "nonsense=1"] {
+        let response = get(&gateway, &format!("/v1/events?{query}"), "mk_test_shop").await;
+        assert_eq!(problem(response).await.1, "bad_query", "{query}");
+    }
+}
+
+#[tokio::test]
 async fn wrong_methods_are_told_the_right_ones_and_no_origin_is_let_in() {
     let gateway = Gateway::start().await;
     for (method, path, allow) in [

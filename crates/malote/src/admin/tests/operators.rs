@@ -132,3 +132,47 @@ async fn a_backup_is_made_while_mail_comes_in_and_restores_with_mail_held() {
     );
     bench.stop().await;
 }
+
+#[tokio::test]
+async fn outlets_are_listed_and_only_those_that_there_are_can_be_changed() {
+    let bench = Bench::start(None).await;
+    let (status, outlets) = bench.get("outlets").await;
+    assert_eq!((status, outlets), (StatusCode::OK, json!({"outlets": []})));
+    let times = json!({
+        "outlet": "shop/mautic", "from": "2026-11-22T08:00:00Z", "to": "2026-11-22T09:00:00Z",
+    });
+    for (path, body) in [
+        (
+            "outlets",
+            json!({"outlet": "shop/mautic", "action": "enable"}),
+        ),
+        (
+            "outlets",
+            json!({"outlet": "shop/mautic", "action": "disable"}),
+        ),
+        ("outlets/replay", times.clone()),
+    ] {
+        let (status, problem) = bench.post(path, body).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("shop/mautic"));
+    }
+    let mut backwards = times;
+    backwards["to"] = json!("2026-11-22T07:00:00Z");
+    let (status, problem) = bench.post("outlets/replay", backwards).await;
+    assert_eq!(
+        (status, &problem["pointer"]),
+        (StatusCode::UNPROCESSABLE_ENTITY, &json!("/to"))
+    );
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn raw_events_are_there_for_a_message_that_is() {
+    let bench = Bench::start(None).await;
+    let id = bench.accept(&["a@x.test"], "transactional", "one").await;
+    let (status, raw) = bench.get(&format!("messages/{id}/raw")).await;
+    assert_eq!((status, raw), (StatusCode::OK, json!({"events": []})));
+    let nobody = "messages/01934d2b-0000-7000-8000-000000000001/raw";
+    assert_eq!(bench.get(nobody).await.0, StatusCode::NOT_FOUND);
+    bench.stop().await;
+}
