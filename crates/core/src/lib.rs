@@ -22,4 +22,5 @@ pub mod secret;
 pub mod stream;
 pub mod tracking;
 pub mod units;
+pub mod web;
 pub mod webhook;

@@ -8,6 +8,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
+use crate::fault::ConfigFault;
+
 /// A password, key or token. `Debug` prints `***`; there is no `Display` and no `Serialize`.
 /// The memory is wiped when the last copy goes.
 #[derive(Clone)]
@@ -124,6 +126,66 @@ impl SecretSource<'_> {
             _ => Err(SecretFault::Ambiguous { field }),
         }
     }
+}
+
+/// Fetches a secret of the table `at`. Says what is wrong with it, and warns of one that stands in
+/// the configuration itself.
+pub fn fetch(at: &str, source: &SecretSource<'_>, faults: &mut Vec<ConfigFault>) -> Option<Secret> {
+    let secret = fetch_open(at, source, faults)?;
+    if source.literal.is_some() {
+        let field = source.field;
+        let message = format!("a secret in the file: better {field}_env or {field}_file");
+        faults.push(ConfigFault::warning(format!("{at}.{field}"), message));
+    }
+    Some(secret)
+}
+
+/// [`fetch`] for what may stand in the configuration itself: a public key.
+pub fn fetch_open(
+    at: &str,
+    source: &SecretSource<'_>,
+    faults: &mut Vec<ConfigFault>,
+) -> Option<Secret> {
+    let field = source.field;
+    match source.resolve() {
+        Ok(Some(secret)) if secret.expose().is_empty() => {
+            faults.push(ConfigFault::error(format!("{at}.{field}"), "is empty"));
+            None
+        }
+        Ok(found) => found,
+        Err(fault) => {
+            let suffix = match &fault {
+                SecretFault::Ambiguous { .. } => "",
+                SecretFault::VariableMissing { .. } => "_env",
+                SecretFault::FileUnreadable { .. } => "_file",
+            };
+            let path = format!("{at}.{field}{suffix}");
+            faults.push(ConfigFault::error(path, fault.to_string()));
+            None
+        }
+    }
+}
+
+/// [`fetch`] for one that must be there.
+pub fn fetch_required(
+    at: &str,
+    source: &SecretSource<'_>,
+    faults: &mut Vec<ConfigFault>,
+) -> Option<Secret> {
+    is_given(at, source, faults)
+        .then(|| fetch(at, source, faults))
+        .flatten()
+}
+
+/// Whether there is such a key; a fault if there is not.
+pub fn is_given(at: &str, source: &SecretSource<'_>, faults: &mut Vec<ConfigFault>) -> bool {
+    let field = source.field;
+    let is_given = source.literal.is_some() || source.env.is_some() || source.file.is_some();
+    if !is_given {
+        let message = format!("is missing: give {field}, {field}_env or {field}_file");
+        faults.push(ConfigFault::error(format!("{at}.{field}"), message));
+    }
+    is_given
 }
 
 #[cfg(test)]

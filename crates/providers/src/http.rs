@@ -21,8 +21,8 @@ use http::header::{DATE, HeaderMap, RETRY_AFTER};
 use http::{HeaderValue, Method};
 use http_body::{Frame, SizeHint};
 use jiff::Timestamp;
-use jiff::fmt::rfc2822::DateTimeParser;
-use malote_core::provider::{Fault, RETRY_AFTER_MAX, Reply, SendError, Verdict};
+use malote_core::provider::{Fault, Reply, SendError, Verdict};
+use malote_core::web::{http_date, retry_after};
 use reqwest::{Client, Response, Url};
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
@@ -337,37 +337,6 @@ pub(crate) fn verdict_of_status(
         502 | 504 => Verdict::Unknown,
         500..=599 if is_own_shape => Verdict::Transient,
         _ => Verdict::Unknown,
-    }
-}
-
-/// Reads `Retry-After`: seconds or an HTTP date; `None` for anything else, negative numbers
-/// included. At most [`RETRY_AFTER_MAX`].
-pub(crate) fn retry_after(value: &str, now: Timestamp) -> Option<Duration> {
-    let value = value.trim();
-    let is_number = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
-    if is_number {
-        let seconds = value.parse().unwrap_or(u64::MAX);
-        return Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX));
-    }
-    let wait = http_date(value)?.duration_since(now);
-    let wait = Duration::try_from(wait).unwrap_or(Duration::ZERO);
-    Some(wait.min(RETRY_AFTER_MAX))
-}
-
-/// Reads the dates that services write: RFC 9110 5.6.7 (IMF-fixdate) and the same with `UTC` or an
-/// offset in place of `GMT`. A wrong day of the week does not matter.
-pub(crate) fn http_date(text: &str) -> Option<Timestamp> {
-    const PARSER: DateTimeParser = DateTimeParser::new().relaxed_weekday(true);
-    let text = text.trim();
-    if text.len() > 64 {
-        return None;
-    }
-    let named = ["GMT", "UTC"]
-        .iter()
-        .find_map(|zone| text.strip_suffix(zone));
-    match named {
-        Some(rest) => PARSER.parse_timestamp(format!("{rest}+0000")).ok(),
-        None => PARSER.parse_timestamp(text).ok(),
     }
 }
 

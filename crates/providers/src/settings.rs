@@ -3,73 +3,11 @@
 use std::net::IpAddr;
 
 use malote_core::fault::ConfigFault;
-use malote_core::secret::{Secret, SecretFault, SecretSource};
+pub(crate) use malote_core::secret::{
+    fetch as secret, fetch_open as open, fetch_required as required_secret, is_given,
+};
 use reqwest::Url;
 use serde::Deserialize;
-
-/// Fetches a secret of the table `at`. Says what is wrong with it, and warns of one that stands in
-/// the configuration itself.
-pub(crate) fn secret(
-    at: &str,
-    source: &SecretSource<'_>,
-    faults: &mut Vec<ConfigFault>,
-) -> Option<Secret> {
-    let secret = open(at, source, faults)?;
-    if source.literal.is_some() {
-        let field = source.field;
-        let message = format!("a secret in the file: better {field}_env or {field}_file");
-        faults.push(ConfigFault::warning(format!("{at}.{field}"), message));
-    }
-    Some(secret)
-}
-
-/// [`secret`] of what may stand in the configuration itself: a public key.
-pub(crate) fn open(
-    at: &str,
-    source: &SecretSource<'_>,
-    faults: &mut Vec<ConfigFault>,
-) -> Option<Secret> {
-    let field = source.field;
-    match source.resolve() {
-        Ok(Some(secret)) if secret.expose().is_empty() => {
-            faults.push(ConfigFault::error(format!("{at}.{field}"), "is empty"));
-            None
-        }
-        Ok(found) => found,
-        Err(fault) => {
-            let suffix = match &fault {
-                SecretFault::Ambiguous { .. } => "",
-                SecretFault::VariableMissing { .. } => "_env",
-                SecretFault::FileUnreadable { .. } => "_file",
-            };
-            let path = format!("{at}.{field}{suffix}");
-            faults.push(ConfigFault::error(path, fault.to_string()));
-            None
-        }
-    }
-}
-
-/// [`secret`] that must be there.
-pub(crate) fn required_secret(
-    at: &str,
-    source: &SecretSource<'_>,
-    faults: &mut Vec<ConfigFault>,
-) -> Option<Secret> {
-    is_given(at, source, faults)
-        .then(|| secret(at, source, faults))
-        .flatten()
-}
-
-/// Whether there is such a key; a fault if there is not.
-pub(crate) fn is_given(at: &str, source: &SecretSource<'_>, faults: &mut Vec<ConfigFault>) -> bool {
-    let field = source.field;
-    let is_given = source.literal.is_some() || source.env.is_some() || source.file.is_some();
-    if !is_given {
-        let message = format!("is missing: give {field}, {field}_env or {field}_file");
-        faults.push(ConfigFault::error(format!("{at}.{field}"), message));
-    }
-    is_given
-}
 
 /// How a service without a call for raw MIME is sent to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -130,6 +68,8 @@ pub(crate) fn join(endpoint: &Url, path: &str) -> Url {
 
 #[cfg(test)]
 mod tests {
+    use malote_core::secret::SecretSource;
+
     use super::*;
 
     #[test]

@@ -3,10 +3,6 @@
 use super::responder::{Act, Responder, answer};
 use super::*;
 
-fn now() -> Timestamp {
-    "2026-11-22T00:00:00Z".parse().unwrap()
-}
-
 fn call_to(url: &str, body: Vec<u8>) -> Call {
     Call {
         method: Method::POST,
@@ -142,26 +138,6 @@ async fn fetching_is_bounded_and_follows_nothing() {
     for (act, expected) in rows {
         let peer = Responder::start(vec![act]).await;
         assert_eq!(fetch(&client, get(&peer), 10, wait).await, expected);
-    }
-}
-
-#[test]
-fn retry_after_is_seconds_or_a_date_within_an_hour() {
-    let s = Duration::from_secs;
-    for (value, wait) in [
-        ("3", Some(s(3))),
-        (" 0 ", Some(s(0))),
-        ("99999999", Some(RETRY_AFTER_MAX)),
-        ("999999999999999999999999", Some(RETRY_AFTER_MAX)),
-        ("-1", None),
-        ("1.5", None),
-        ("", None),
-        ("soon", None),
-        ("Sun, 22 Nov 2026 00:01:00 GMT", Some(s(60))),
-        ("Sun, 22 Nov 2026 09:00:00 GMT", Some(RETRY_AFTER_MAX)),
-        ("Sat, 21 Nov 2026 00:00:00 GMT", Some(s(0))),
-    ] {
-        assert_eq!(retry_after(value, now()), wait, "{value}");
     }
 }
 

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use malote_core::provider::{Fault, RETRY_AFTER_MAX, Receipt, Reply, SendError, Verdict};
+use malote_core::web::http_date;
 use serde::Deserialize;
 
-use crate::http::{Answer, http_date, verdict_of_status};
+use crate::http::{Answer, verdict_of_status};
 
 /// Longest time that a limit is believed to last: plans are counted by the month.
 const LIMIT_LASTS_MAX: Duration = Duration::from_secs(31 * 86_400);

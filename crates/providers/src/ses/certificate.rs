@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use aws_lc_rs::signature::{
 use bytes::Bytes;
 use http::Method;
 use jiff::{SignedDuration, Timestamp};
+use malote_core::web::is_public;
 use malote_core::webhook::WebhookRefusal;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Request};
@@ -258,47 +259,5 @@ impl Resolve for PublicOnly {
             }
             Ok(Box::new(public.into_iter()) as Addrs)
         })
-    }
-}
-
-/// Whether an address is of the Internet at large (IANA special-purpose registries).
-pub(crate) fn is_public(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(v4) => is_public_v4(v4),
-        IpAddr::V6(v6) => is_public_v6(v6),
-    }
-}
-
-fn is_public_v4(v4: Ipv4Addr) -> bool {
-    let [a, b, c, _] = v4.octets();
-    let is_special = v4.is_private()
-        || v4.is_loopback()
-        || v4.is_link_local()
-        || v4.is_documentation()
-        || v4.is_multicast()
-        || a == 0
-        || a >= 240
-        || (a == 100 && (64..128).contains(&b))
-        || (a == 192 && b == 0 && c == 0)
-        || (a == 198 && (18..20).contains(&b));
-    !is_special
-}
-
-/// Only 2000::/3 is given out; addresses in it that carry an IPv4 address are judged by that.
-fn is_public_v6(v6: Ipv6Addr) -> bool {
-    if let Some(v4) = v6.to_ipv4_mapped() {
-        return is_public_v4(v4);
-    }
-    let s = v6.segments();
-    let embedded = |high: u16, low: u16| {
-        let [a, b] = high.to_be_bytes();
-        let [c, d] = low.to_be_bytes();
-        Ipv4Addr::new(a, b, c, d)
-    };
-    match s {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => is_public_v4(embedded(high, low)),
-        [0x2002, high, low, ..] => is_public_v4(embedded(high, low)),
-        [0x2001, second, ..] if second < 0x200 || second == 0xdb8 => false,
-        [first, ..] => (0x2000..0x4000).contains(&first),
     }
 }

@@ -24,7 +24,6 @@ use malote_core::clock::Clock;
 use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
 
-pub(crate) use certificate::is_public;
 pub(crate) use classify::{Sent, addresses, message_rejected};
 pub(crate) use config::{SesConfig, dns_suffix, is_region};
 pub(crate) use errors::DOCUMENTED;

@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 
 use async_trait::async_trait;
 use malote_core::provider::SendError;
+use malote_core::web::is_public;
 use tokio::time::timeout;
 
 use super::{Endpoint, Protection, is_private, transient, unusable};
-use crate::ses::is_public;
 
 /// Most addresses of one name that are looked at.
 const ADDRESSES_MAX: usize = 32;
