@@ -298,7 +298,7 @@ impl Engine {
         group.members = going;
         quiet
             .into_iter()
-            .map(|member| outcome::suppressed(member.delivery, "suppressed while it waited", now))
+            .map(|member| outcome::suppressed(member.delivery, None, now))
             .collect()
     }
 

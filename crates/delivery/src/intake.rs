@@ -232,7 +232,7 @@ impl Engine {
                 delivery.events.push(event(
                     way.now,
                     EventKind::Suppressed,
-                    None,
+                    suppression.reason.blame(),
                     &suppression.detail,
                 ));
                 answer.status = RecipientStatus::Suppressed;

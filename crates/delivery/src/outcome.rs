@@ -86,11 +86,11 @@ pub(crate) fn before_call(
         return Some(settled(
             delivery.clone(),
             State::Expired,
-            (EventKind::Expired, why),
+            (EventKind::Expired, None, why),
             now,
         ));
     }
-    suppression.map(|entry| suppressed(delivery.clone(), &entry.detail, now))
+    suppression.map(|entry| suppressed(delivery.clone(), Some(entry), now))
 }
 
 /// Sets a delivery aside.
@@ -98,19 +98,17 @@ pub(crate) fn quarantine(delivery: Leased, why: &str, now: Timestamp) -> Outcome
     settled(
         delivery,
         State::Quarantined,
-        (EventKind::Quarantined, why),
+        (EventKind::Quarantined, None, why),
         now,
     )
 }
 
 /// The address is suppressed: nothing is sent.
-pub(crate) fn suppressed(delivery: Leased, why: &str, now: Timestamp) -> Outcome {
-    settled(
-        delivery,
-        State::Suppressed,
-        (EventKind::Suppressed, why),
-        now,
-    )
+pub(crate) fn suppressed(delivery: Leased, by: Option<&Suppression>, now: Timestamp) -> Outcome {
+    let why = by.map_or("suppressed while it waited", |entry| &entry.detail);
+    let blame = by.and_then(|entry| entry.reason.blame());
+    let note = (EventKind::Suppressed, blame, why);
+    settled(delivery, State::Suppressed, note, now)
 }
 
 /// No target of the route can ever carry it, or those that can have refused it.
@@ -119,8 +117,8 @@ pub(crate) fn bounced_unsendable(
     (blame, why): (Blame, &str),
     now: Timestamp,
 ) -> Outcome {
-    let mut outcome = settled(delivery, State::Bounced, (EventKind::Bounced, why), now);
-    outcome.settlement.events[0].blame = Some(blame);
+    let note = (EventKind::Bounced, Some(blame), why);
+    let mut outcome = settled(delivery, State::Bounced, note, now);
     outcome.reply = Some(Reply::new(None, Some("5.3.4".into()), why));
     outcome
 }
@@ -128,7 +126,7 @@ pub(crate) fn bounced_unsendable(
 fn settled(
     delivery: Leased,
     state: State,
-    (kind, why): (EventKind, &str),
+    (kind, blame, why): (EventKind, Option<Blame>, &str),
     now: Timestamp,
 ) -> Outcome {
     let next = NextStep {
@@ -141,7 +139,7 @@ fn settled(
     let event = EventRecord {
         at: now,
         kind,
-        blame: None,
+        blame,
         provider: None,
         detail: why.to_owned(),
     };

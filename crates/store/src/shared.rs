@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use malote_core::address::EmailAddress;
+use malote_core::event::Blame;
 use malote_core::name::{CredentialName, ProviderName, StreamName};
 use serde::{Deserialize, Serialize};
 
@@ -211,6 +212,18 @@ pub enum SuppressionReason {
     Unsubscribe,
     /// An operator or an import said so.
     Manual,
+}
+
+impl SuppressionReason {
+    /// By whose fault mail to the address is not sent; `None` where somebody wished it so.
+    #[must_use]
+    pub const fn blame(self) -> Option<Blame> {
+        match self {
+            Self::HardBounce => Some(Blame::Recipient),
+            Self::MailboxFull => Some(Blame::MailboxFull),
+            Self::Complaint | Self::Unsubscribe | Self::Manual => None,
+        }
+    }
 }
 
 /// Something that an operator switched off until further notice.
