@@ -8,6 +8,7 @@ use malote_core::clock::Clock;
 use malote_core::credential::{Credential, Credentials};
 use malote_core::fault::ConfigFault;
 use malote_core::name::{CredentialName, ProviderName, StreamName};
+use malote_core::outlet::Outlet;
 use malote_core::provider::Capabilities;
 use malote_core::stream::{Class, Stream};
 use malote_core::tracking::TrackingSwitches;
@@ -18,13 +19,14 @@ use malote_router::{Router, RouterConfig, RouterCredential, RouterProvider, Rout
 use super::de::nearest;
 use super::doors::Admin;
 use super::raw::{RawConfig, StreamConfig};
-use super::{Config, ConfiguredProvider, credentials, doors, settings, streams};
+use super::{Config, ConfiguredProvider, credentials, doors, outlets, settings, streams};
 
 /// The tables, each checked by itself.
 pub(super) struct Tables {
     raw: RawConfig,
     admin: Admin,
     credentials: Arc<Credentials>,
+    outlets: Vec<Arc<dyn Outlet>>,
     /// Listeners that lend a credential which is not there.
     dangling: Vec<ConfigFault>,
     streams: BTreeMap<StreamName, Stream>,
@@ -71,6 +73,7 @@ impl Tables {
             dangling,
             admin: doors::admin(&raw.admin, faults),
             providers: build_providers(&raw.providers, clock, faults),
+            outlets: outlets::build_all(&raw.credentials, clock, faults),
             raw,
         }
     }
@@ -84,23 +87,26 @@ impl Tables {
         let classed = self.streams.iter().filter(classed);
         check_sender_domains(&self.credentials, &classed.collect(), faults);
         self.check_tracking(faults);
+        outlets::check_providers(&self.raw, faults);
         let router_config = router_config(&self);
         let (router, router_faults) = compile(&router_config, &self.classed);
         faults.extend(router_faults);
         let providers = self.providers.into_iter();
         let providers: Option<_> = providers.map(|(name, p)| Some((name, p?))).collect();
         let raw = self.raw;
+        let report_carriers = outlets::report_carriers(&raw);
         Some(Config {
             http: raw.http,
             smtp: raw.smtp,
             admin: self.admin,
             store: raw.store.sqlite?,
             credentials: self.credentials,
+            outlets: self.outlets,
+            report_carriers,
             streams: self.streams,
             router: router?,
             router_config,
             providers: providers?,
-            outlets: Vec::new(),
             delivery: raw.delivery,
             retention: raw.retention,
             log: raw.log,
@@ -316,7 +322,8 @@ pub(super) fn unused(config: &Config) -> Vec<ConfigFault> {
     let mut faults = Vec::new();
     let routes = config.router_config.routes.values();
     let targets = routes.flat_map(|route| &route.targets);
-    let used: BTreeSet<&str> = targets.map(|target| target.provider.as_str()).collect();
+    let mut used: BTreeSet<&str> = targets.map(|target| target.provider.as_str()).collect();
+    used.extend(config.report_carriers.iter().map(ProviderName::as_str));
     for name in config.providers.keys() {
         if !used.contains(name.as_str()) {
             let message = "no route has it as a target";

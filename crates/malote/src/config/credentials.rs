@@ -69,11 +69,7 @@ impl Table<'_> {
         Credential {
             name: self.name.clone(),
             on_foreign_from: self.on_foreign_from(speaks_smtp, &from_domains),
-            on_final_failure: self.table.on_final_failure.unwrap_or(if speaks_smtp {
-                OnFinalFailure::Dsn
-            } else {
-                OnFinalFailure::Event
-            }),
+            on_final_failure: self.on_final_failure(speaks_smtp),
             api_key,
             smtp_login,
             streams: self.table.streams.clone(),
@@ -84,6 +80,17 @@ impl Table<'_> {
             received: self.table.received,
             lenient_headers: self.table.lenient_headers,
         }
+    }
+
+    /// Somebody must be told (RFC 5321 6.1): by mail, where there is no other way.
+    fn on_final_failure(&self, speaks_smtp: bool) -> OnFinalFailure {
+        let has_outlet = !self.table.webhooks.is_empty() || self.table.mautic.is_some();
+        let default = if speaks_smtp && !has_outlet {
+            OnFinalFailure::Dsn
+        } else {
+            OnFinalFailure::Event
+        };
+        self.table.on_final_failure.unwrap_or(default)
     }
 
     fn secret(&mut self, source: &SecretSource<'_>) -> Option<Secret> {
@@ -281,6 +288,11 @@ mod tests {
         );
         assert_eq!(mautic.on_final_failure, OnFinalFailure::Dsn);
         assert!(matches!(mautic.on_foreign_from, OnForeignFrom::Rewrite(_)));
+        for outlet in ["webhooks = [{}]", "mautic = {}"] {
+            let login = "smtp_user = 't'\nsmtp_password = 'p'\nstreams = ['s']";
+            let told = one(&format!("[t]\n{login}\n{outlet}"));
+            assert_eq!(told.on_final_failure, OnFinalFailure::Event);
+        }
         assert_eq!(mautic.from_domains, ["shop.example"]);
     }
 

@@ -7,6 +7,7 @@ mod check;
 mod credentials;
 mod de;
 mod doors;
+mod outlets;
 mod raw;
 mod read;
 mod repair;
@@ -20,7 +21,7 @@ mod tree;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -65,6 +66,8 @@ pub struct Config {
     pub providers: BTreeMap<ProviderName, ConfiguredProvider>,
     /// Who is told of events: the outlets of every credential.
     pub outlets: Vec<Arc<dyn Outlet>>,
+    /// The providers that carry outlets' reports, whether or not a route leads to them.
+    pub report_carriers: BTreeSet<ProviderName>,
     /// `[delivery]`.
     pub delivery: DeliveryConfig,
     /// `[retention]`.

@@ -10,6 +10,7 @@ use malote_core::secret::Secret;
 use malote_core::stream::{Class, OnThrottle, OnUnknown};
 use malote_core::units::{ByteSize, Span};
 use malote_delivery::Bounds;
+use malote_feedback::{MauticConfig, WebhookConfig};
 use malote_ingress::http::HttpConfig;
 use malote_ingress::smtp::SmtpConfig;
 use malote_providers::ProviderConfig;
@@ -114,7 +115,8 @@ pub(super) struct CredentialConfig {
     pub rewrite_from: Option<String>,
     /// What happens over SMTP to a recipient address that cannot exist; default `refuse`.
     pub bad_recipients: BadRecipients,
-    /// Who is told when a delivery fails for good; default `dsn` with an SMTP login, else `event`.
+    /// Who is told when a delivery fails for good; default `dsn` with an SMTP login and
+    /// neither a webhook nor a Mautic, else `event`.
     pub on_final_failure: Option<OnFinalFailure>,
     /// Whether provider control headers (`X-SES-*`, `X-Mailgun-*`, ...) may pass; default false.
     pub provider_headers: bool,
@@ -122,6 +124,10 @@ pub(super) struct CredentialConfig {
     pub received: ReceivedDetail,
     /// Whether raw UTF-8 in header fields is taken without SMTPUTF8; default false.
     pub lenient_headers: bool,
+    /// `[[credentials.NAME.webhooks]]`: who is told of its messages' events.
+    pub webhooks: Vec<WebhookConfig>,
+    /// `[credentials.NAME.mautic]`: the Mautic that is told whom not to write to again.
+    pub mautic: Option<MauticConfig>,
 }
 
 /// What happens to a From that the credential may not use, as configuration writes it.
@@ -296,11 +302,13 @@ mod tests {
         let text = "
             admin = { token = 'CANARY' }
             credentials.shop = { api_key = 'CANARY', smtp_password = 'CANARY', streams = [] }
+            credentials.a.webhooks = [{ secret = 'CANARY', secret_next = 'CANARY' }]
+            credentials.a.mautic = { password = 'CANARY', client_secret = 'CANARY' }
             providers.relay.smtp = { host = 'x.test', user = 'u', password = 'CANARY' }
         ";
         let config: RawConfig = toml::from_str(text).unwrap();
         let shown = format!("{config:?}");
         assert!(!shown.contains("CANARY"), "{shown}");
-        assert_eq!(shown.matches("***").count(), 4, "{shown}");
+        assert_eq!(shown.matches("***").count(), 8, "{shown}");
     }
 }

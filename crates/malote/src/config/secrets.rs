@@ -9,7 +9,7 @@ use malote_core::fault::ConfigFault;
 use super::tree::{Node, Value};
 
 /// The keys whose literal value is a secret.
-const SECRET_KEYS: [&str; 14] = [
+const SECRET_KEYS: [&str; 15] = [
     "api_key",
     "api_token",
     "client_secret",
@@ -18,6 +18,7 @@ const SECRET_KEYS: [&str; 14] = [
     "secret",
     "secret_access_key",
     "secret_key",
+    "secret_next",
     "server_key",
     "server_token",
     "session_token",
@@ -92,6 +93,9 @@ mod tests {
             [providers.webhook]
             signing_key = 'MC'
             secret = 'MD'
+            [[credentials.shop.webhooks]]
+            secret = 'ME'
+            secret_next = 'MF'
         ";
         let hidden = spans(&Node::parse(text, 0).unwrap(), 0);
         let hidden: Vec<&str> = hidden.into_iter().map(|span| &text[span]).collect();

@@ -1,0 +1,314 @@
+//! Mautic's REST API (versions 4 to 7): find the contacts of an address, put an entry to their
+//! `doNotContact`, take it out again.
+
+use std::time::Duration;
+
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Method};
+use jiff::Timestamp;
+use malote_core::feed::FeedEvent;
+use malote_core::outlet::Told;
+use malote_core::provider::{Reply, bounded};
+use reqwest::{Request, Url};
+use serde_json::{Value, json};
+
+use super::contact::{self, Contact};
+use super::miss::Miss;
+use super::pace::Pace;
+use super::saying::{self, Act, Saying};
+use super::token::Login;
+use super::{Peer, email_id};
+use crate::web::Answer;
+
+/// Contacts of one address that are marked; Mautic itself keeps one, imports may leave more.
+const CONTACTS_MAX: usize = 20;
+/// The wait after a 429 that names none: Mautic counts by the hour.
+const RATE_WAIT: Duration = Duration::from_secs(300);
+
+/// The way out of a refusal.
+const WAY_OUT: &str = "in Mautic's Configuration > API Settings switch on \"API enabled\" \
+    (api_enabled) and, for user and password, \"Enable HTTP basic auth\" (api_enable_basic_auth), \
+    then clear its cache; the user's role needs to view and edit others' contacts";
+
+/// The API of one Mautic.
+#[derive(Debug)]
+pub(crate) struct Api {
+    /// Who we are there.
+    pub login: Login,
+    /// How fast we may call.
+    pub pace: Pace,
+}
+
+/// One call.
+struct Call<'a> {
+    method: Method,
+    path: &'a str,
+    query: &'a [(&'a str, &'a str)],
+    body: Option<Value>,
+}
+
+/// `path` (which begins with `/`) under the address of Mautic.
+pub(crate) fn under(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    let joined = format!("{}{path}", base.path().trim_end_matches('/'));
+    url.set_path(&joined);
+    url.set_query(None);
+    url
+}
+
+impl Api {
+    /// Tells it of one event.
+    ///
+    /// # Errors
+    /// [`Miss`].
+    pub(crate) async fn say(
+        &self,
+        peer: &Peer,
+        saying: Saying,
+        event: &FeedEvent,
+    ) -> Result<Told, Miss> {
+        let contacts = self.find(peer, &event.recipient).await?;
+        if contacts.is_empty() {
+            let words = "api: no contact has this address".to_owned();
+            return Ok(Told::Done(words));
+        }
+        let comment = saying.comment(event);
+        let (mut changed, mut left) = (0_usize, 0_usize);
+        for contact in &contacts {
+            let is_changed = match saying {
+                Saying::Resubscribed => self.take_back(peer, contact).await?,
+                Saying::Bounced | Saying::Complained | Saying::Unsubscribed => {
+                    let entries = contact.entries.as_deref();
+                    let act = saying::act(saying, entries, email_id(event));
+                    self.do_it(peer, contact, &act, &comment).await?
+                }
+            };
+            if is_changed {
+                changed += 1;
+            } else {
+                left += 1;
+            }
+        }
+        Ok(Told::Done(format!(
+            "api: {changed} contacts changed, {left} left as they were"
+        )))
+    }
+
+    /// The search by `where`, not by `search=email:`, which answers everybody in some versions and
+    /// breaks on `+`.
+    async fn find(&self, peer: &Peer, address: &str) -> Result<Vec<Contact>, Miss> {
+        let query = [
+            ("where[0][col]", "email"),
+            ("where[0][expr]", "eq"),
+            ("where[0][val]", address),
+            ("limit", "20"),
+        ];
+        let call = Call {
+            method: Method::GET,
+            path: "/api/contacts",
+            query: &query,
+            body: None,
+        };
+        let answer = self.call(peer, call).await?;
+        let answer = answer.ok_or_else(|| {
+            Miss::Closed("/api/contacts answered 404: url must be Mautic's own address".to_owned())
+        })?;
+        let contacts = contact::contacts_with(address, &answer).ok_or_else(not_the_api)?;
+        Ok(contacts.into_iter().take(CONTACTS_MAX).collect())
+    }
+
+    /// Takes our entry out, by what the contact says now. Whether anything changed.
+    async fn take_back(&self, peer: &Peer, contact: &Contact) -> Result<bool, Miss> {
+        let path = format!("/api/contacts/{}", contact.id);
+        let call = Call {
+            method: Method::GET,
+            path: &path,
+            query: &[],
+            body: None,
+        };
+        let Some(answer) = self.call(peer, call).await? else {
+            return Ok(false);
+        };
+        let now = contact::one(&answer).ok_or_else(not_the_api)?;
+        let act = saying::act(Saying::Resubscribed, now.entries.as_deref(), None);
+        self.do_it(peer, contact, &act, "").await
+    }
+
+    /// Whether anything changed; a contact that is gone has nothing to change.
+    async fn do_it(
+        &self,
+        peer: &Peer,
+        contact: &Contact,
+        act: &Act,
+        comment: &str,
+    ) -> Result<bool, Miss> {
+        let (verb, body) = match act {
+            Act::Leave => return Ok(false),
+            Act::Remove => ("remove", json!({})),
+            Act::Add { reason, channel_id } => {
+                let mut body = json!({ "reason": reason, "comments": comment });
+                if let Some(id) = channel_id {
+                    body["channelId"] = (*id).into();
+                }
+                ("add", body)
+            }
+        };
+        let path = format!("/api/contacts/{}/dnc/email/{verb}", contact.id);
+        let call = Call {
+            method: Method::POST,
+            path: &path,
+            query: &[],
+            body: Some(body),
+        };
+        Ok(self.call(peer, call).await?.is_some())
+    }
+
+    /// One call; a token that is refused is renewed once. `None` if there is no such thing (404).
+    async fn call(&self, peer: &Peer, call: Call<'_>) -> Result<Option<Value>, Miss> {
+        let mut may_renew = true;
+        loop {
+            self.pace.turn().await?;
+            let now = peer.now();
+            let at = (&peer.web, peer.base()?);
+            let authorization = self.login.authorization(at, now).await?;
+            let request = request(at.1, &call, &authorization);
+            let answer = peer.web.call(request).await?;
+            if answer.status == 401 && may_renew && self.login.drop_refused(&authorization).await {
+                may_renew = false;
+                continue;
+            }
+            return meaning(&answer, peer.now());
+        }
+    }
+}
+
+fn request(base: &Url, call: &Call<'_>, authorization: &HeaderValue) -> Request {
+    let mut url = under(base, call.path);
+    if !call.query.is_empty() {
+        url.query_pairs_mut().extend_pairs(call.query);
+    }
+    let mut request = Request::new(call.method.clone(), url);
+    let headers = request.headers_mut();
+    headers.insert(AUTHORIZATION, authorization.clone());
+    if let Some(body) = &call.body {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        *request.body_mut() = Some(body.to_string().into());
+    }
+    request
+}
+
+fn not_the_api() -> Miss {
+    Miss::Later {
+        after: None,
+        why: "what answered is not Mautic's API: a page for people, or a part of an answer"
+            .to_owned(),
+    }
+}
+
+/// What an answer means. Mautic writes its own code into the body as well; some proxies make a 200
+/// of everything.
+fn meaning(answer: &Answer, now: Timestamp) -> Result<Option<Value>, Miss> {
+    let body: Option<Value> = serde_json::from_slice(&answer.body).ok();
+    let own = body.as_ref().and_then(|body| body.pointer("/errors/0"));
+    let own_code = own.and_then(|error| error.get("code")?.as_u64());
+    let own_code = own_code.and_then(|code| u16::try_from(code).ok());
+    let status = match answer.status {
+        200..=299 => own_code
+            .filter(|code| *code >= 400)
+            .unwrap_or(answer.status),
+        other => other,
+    };
+    let words = own.and_then(|error| error.get("message")?.as_str());
+    let words = words.map(|text| Reply::none(&bounded(text, 200)).without_local_parts());
+    let words = words.map(|text| format!(": {text}"));
+    let words = words.unwrap_or_default();
+    match status {
+        200..=299 => body.map(Some).ok_or_else(not_the_api),
+        300..=399 => Err(Miss::Closed(format!(
+            "the API answered {status}: redirects are not followed; give the address itself as url"
+        ))),
+        401 | 403 => Err(Miss::Closed(format!(
+            "the API answered {status}{words}; {WAY_OUT}"
+        ))),
+        404 => Ok(None),
+        429 => Err(Miss::Later {
+            after: Some(answer.wait_asked(now).unwrap_or(RATE_WAIT)),
+            why: format!("the API answered 429{words}"),
+        }),
+        400..=499 => Err(Miss::Refused(format!("the API answered {status}{words}"))),
+        _ => Err(Miss::Later {
+            after: answer.wait_asked(now),
+            why: format!("the API answered {status}{words}"),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_means_what_the_table_says() {
+        let now: Timestamp = "2026-11-22T00:00:00Z".parse().unwrap();
+        let off = r#"{"errors":[{"message":"API disabled","code":403,"type":"api_disabled"}]}"#;
+        let limit = r#"{ "errors": [ { "code": 429, "message": "You exceeded", "details": [] } ]}"#;
+        for (status, body, expected) in [
+            (200, "{\"contacts\":[]}", "some"),
+            (201, "{}", "some"),
+            (200, "<html>", "later"),
+            (200, "", "later"),
+            (200, off, "closed"),
+            (200, limit, "later"),
+            (302, "", "closed"),
+            (400, "{\"errors\":[{\"code\":400}]}", "refused"),
+            (401, "", "closed"),
+            (403, off, "closed"),
+            (404, "<html>", "none"),
+            (429, limit, "later"),
+            (500, "", "later"),
+            (503, "", "later"),
+        ] {
+            let answer = Answer {
+                status,
+                headers: HeaderMap::new(),
+                body: body.as_bytes().to_vec().into(),
+            };
+            let found = meaning(&answer, now);
+            let word = match &found {
+                Ok(Some(_)) => "some",
+                Ok(None) => "none",
+                Err(Miss::Later { .. }) => "later",
+                Err(Miss::Closed(why)) => {
+                    assert!(status == 302 || why.contains("api_enabled"), "{why}");
+                    "closed"
+                }
+                Err(Miss::Refused(_)) => "refused",
+                Err(Miss::Wait(_)) => "wait",
+            };
+            assert_eq!(word, expected, "{status} {body}: {found:?}");
+            if body == limit {
+                let after = Some(RATE_WAIT);
+                assert!(matches!(found, Err(Miss::Later { after: a, .. }) if a == after));
+            }
+        }
+    }
+
+    #[test]
+    fn an_address_is_encoded_whole() {
+        let base: Url = "https://mautic.example/sub/".parse().unwrap();
+        let call = Call {
+            method: Method::GET,
+            path: "/api/contacts",
+            query: &[("where[0][val]", "joão+x&y=z@dest.example")],
+            body: None,
+        };
+        let request = request(&base, &call, &HeaderValue::from_static("x"));
+        assert_eq!(
+            request.url().as_str(),
+            "https://mautic.example/sub/api/contacts?where%5B0%5D%5Bval%5D=\
+             jo%C3%A3o%2Bx%26y%3Dz%40dest.example"
+        );
+    }
+}
