@@ -19,7 +19,7 @@ use crate::{campaigns_by, order};
 
 /// How long Prometheus may take to have seen everything.
 const DATA_MAX: Duration = Duration::from_secs(90);
-const COMMAND_MAX: Duration = Duration::from_secs(30);
+const COMMAND_MAX: Duration = Duration::from_secs(120);
 /// What stands for `$__rate_interval`, with a scrape each second.
 const RATE_INTERVAL: &str = "20s";
 
