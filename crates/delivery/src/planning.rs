@@ -162,11 +162,8 @@ impl Engine {
             let outcome = outcome::wait_one(delivery, &progress, now, wait);
             return Err(Box::new(outcome));
         }
-        let mut reason = reason(&first.why, &plan, &progress);
-        for unmet in carriage.unmet_tracking(&target) {
-            reason += &format!("; {unmet}");
-        }
-        let reason = bounded(&reason, TEXT_BYTES_MAX);
+        let unmet = carriage.unmet_tracking(&target);
+        let reason = reason((&first.why, unmet), &plan, &progress);
         let others_left = open.len() - 1;
         let others_out = others_out(&plan, &progress);
         progress.waits = 0;
@@ -289,9 +286,16 @@ fn others_out(plan: &Plan, progress: &Progress) -> usize {
     plan.excluded.iter().filter(is_out).count()
 }
 
-/// Why this target, and why others of the plan are not it.
-fn reason(why: &str, plan: &Plan, progress: &Progress) -> String {
+/// Why this target, what it does not do, and why others of the plan are not it.
+fn reason(
+    (why, unmet): (&str, impl Iterator<Item = Unmet>),
+    plan: &Plan,
+    progress: &Progress,
+) -> String {
     let mut text = format!("route {}: {why}", plan.route);
+    for unmet in unmet {
+        text += &format!("; {unmet}");
+    }
     for (target, verdict) in progress.used_up.iter().chain(&progress.refused_by) {
         text += &format!("; {target} passed over: {verdict}");
     }
