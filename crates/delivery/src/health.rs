@@ -287,13 +287,18 @@ impl Inner {
         let Ok(breaker) = serde_json::from_str(&record.state) else {
             return;
         };
-        let replaced = match Kept::read(&record.key) {
-            Some(Kept::Target(target)) => self.breakers.insert(target, breaker),
-            Some(Kept::Reputation(key)) => self.reputations.insert(key, breaker),
-            Some(Kept::Told(key)) => self.told.insert(key, breaker),
-            None => None,
-        };
-        drop(replaced);
+        match Kept::read(&record.key) {
+            Some(Kept::Target(target)) => {
+                self.breakers.insert(target, breaker);
+            }
+            Some(Kept::Reputation(key)) => {
+                self.reputations.insert(key, breaker);
+            }
+            Some(Kept::Told(key)) => {
+                self.told.insert(key, breaker);
+            }
+            None => {}
+        }
     }
 
     fn signal(&mut self, target: &TargetName, signal: Signal, now: Timestamp) -> bool {

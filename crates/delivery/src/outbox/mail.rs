@@ -12,6 +12,7 @@ use malote_core::message::{Channel, DsnParameters, has_bare_cr_lf};
 use malote_core::name::{RouteName, StreamName};
 use malote_core::outlet::{Outlet, OutletMail, Untold};
 use malote_core::stream::{Class, Stream};
+use malote_core::tracking::Tracking;
 use malote_store::{IdempotencyRecord, Lane, MessageRecord, NewMessage, StoreError};
 
 use crate::engine::Engine;
@@ -95,6 +96,7 @@ fn record(
         tags: Vec::new(),
         metadata: BTreeMap::new(),
         dsn: DsnParameters::default(),
+        tracking: Tracking::default(),
         size_bytes: mail.body.len() as u64,
         accepted_at: now,
         expires_at: now

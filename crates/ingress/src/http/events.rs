@@ -151,12 +151,13 @@ fn set(query: &mut FeedQuery, name: &str, value: &str) -> Result<(), String> {
             query.recipient = Some(address);
         }
         "type" => {
-            let kinds = value
-                .split(',')
-                .map(|word| match EventKind::from_word(word) {
-                    EventKind::Other(word) => Err(format!("there is no type {word:?}")),
-                    kind => Ok(kind),
-                });
+            let kinds = value.split(',').map(|word| {
+                let kind = EventKind::from_word(word);
+                if matches!(kind, EventKind::Other(_)) {
+                    return Err(format!("there is no type {word:?}"));
+                }
+                Ok(kind)
+            });
             query.kinds = kinds.collect::<Result<_, _>>()?;
         }
         "limit" => {

@@ -38,7 +38,15 @@ pub(super) struct RuleText {
     all: Vec<String>,
     #[serde(default)]
     unless: Vec<String>,
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "shown by the tests, which try every rule on it")
+    )]
     pub(super) example: String,
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the tests see that every rule has one")
+    )]
     pub(super) source: String,
 }
 
@@ -89,6 +97,10 @@ enum StatusForm {
 
 /// A rule, ready to be tried. Texts are places in the list of all texts.
 pub(super) struct Rule {
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "the tests try every rule as it is written")
+    )]
     pub(super) text: RuleText,
     pub(super) blame: Blame,
     codes: Vec<CodeForm>,

@@ -120,7 +120,9 @@ fn form(body: &[u8], boundary: &str) -> Result<Map<String, Value>> {
                 list.push(value);
                 list.into()
             }
-            one => json!([one, value]),
+            one @ (Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) => {
+                json!([one, value])
+            }
         };
     }
     anyhow::bail!("a form without an end")
