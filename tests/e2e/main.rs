@@ -2,6 +2,7 @@
 
 mod abuse_config;
 mod abuse_http;
+mod abuse_reports;
 mod abuse_smtp;
 mod abuse_webhooks;
 mod backend_moto;

@@ -2,6 +2,8 @@
 //! their consequences, whatever order they come in, and without effect when forged.
 
 use anyhow::{Context, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use malote_sandbox::{Behaviour, Kind};
 use malote_tests::{Config, Gateway, SHOP_KEY, Service, answered, eventually, provider_tables};
 use reqwest::Method;
@@ -49,9 +51,13 @@ targets = [{ provider = "service", pool = "news" }]
 impl Rig {
     async fn start(way: Way) -> Result<Self> {
         let service = Service::start(way.kind).await?;
-        let proof = match service.sandbox.public_key_pem() {
-            Some(pem) => format!("public_key = '''{pem}'''"),
-            None => format!("secret = \"{SECRET}\""),
+        let proof = match (way.kind, service.sandbox.public_key_pem()) {
+            (_, Some(pem)) => format!("public_key = '''{pem}'''"),
+            (Kind::Mailtrap, None) => format!("signing_key = \"{SECRET}\""),
+            (Kind::Resend, None) => {
+                format!("signing_key = \"whsec_{}\"", STANDARD.encode(SECRET))
+            }
+            (_, None) => format!("secret = \"{SECRET}\""),
         };
         let provider = provider_tables(way.kind, "service", service.address);
         let webhook = format!("[providers.service.webhook]\n{proof}\n");
@@ -123,12 +129,24 @@ impl Rig {
     }
 }
 
+/// What a service never tells: an unsubscribe is no event of an email at Resend, and Postal hears
+/// of neither.
+const NOT_REPORTED: [(Kind, &str); 3] = [
+    (Kind::Resend, "unsubscribed"),
+    (Kind::Postal, "complained"),
+    (Kind::Postal, "unsubscribed"),
+];
+
 /// Everything for one service, in one gateway.
 async fn rehearse(way: Way) -> Result<Rig> {
     let rig = Rig::start(way).await?;
     delivered_and_forged(&rig).await.context("delivered")?;
     bounced_out_of_order(&rig).await.context("bounced")?;
+    blocked(&rig).await.context("blocked")?;
     for event in ["complained", "unsubscribed"] {
+        if NOT_REPORTED.contains(&(rig.way.kind, event)) {
+            continue;
+        }
         silenced(&rig, event).await.context(event)?;
     }
     doubled_and_late(&rig).await.context("doubled and late")?;
@@ -169,6 +187,22 @@ async fn bounced_out_of_order(rig: &Rig) -> Result<()> {
         ensure!(status == "suppressed", "{stream}: {status}");
     }
     Ok(())
+}
+
+/// A block is called a bounce too, and is not the address's fault.
+async fn blocked(rig: &Rig) -> Result<()> {
+    let recipient = "blocked@one.example";
+    rig.send(recipient, "transactional").await?;
+    let reply = "550 5.7.1 blocked by Spamhaus, see https://check.example";
+    rig.expect(json!({ "event": "bounced", "reply": reply }), 200)
+        .await?;
+    let (state, events) = rig.told(recipient, "bounced").await?;
+    ensure!(
+        state == "bounced" && events.len() == 1,
+        "{state} {events:?}"
+    );
+    ensure!(events[0]["blame"] == "reputation", "{events:?}");
+    rig.send(recipient, "transactional").await
 }
 
 /// Whoever wants no more campaigns gets none, and still gets what he asked for.
@@ -276,4 +310,29 @@ async fn events_of_elasticemail_have_their_effect_once_and_forged_ones_none() ->
     })
     .await?;
     asked_for(&rig).await
+}
+
+#[tokio::test]
+async fn events_of_postal_have_their_effect_once_and_forged_ones_none() -> Result<()> {
+    rehearse(signed_or_carried(Kind::Postal)).await.map(drop)
+}
+
+#[tokio::test]
+async fn events_of_brevo_have_their_effect_once_and_forged_ones_none() -> Result<()> {
+    rehearse(signed_or_carried(Kind::Brevo)).await.map(drop)
+}
+
+#[tokio::test]
+async fn events_of_resend_have_their_effect_once_and_forged_ones_none() -> Result<()> {
+    rehearse(signed_or_carried(Kind::Resend)).await.map(drop)
+}
+
+#[tokio::test]
+async fn events_of_mailjet_have_their_effect_once_and_forged_ones_none() -> Result<()> {
+    rehearse(signed_or_carried(Kind::Mailjet)).await.map(drop)
+}
+
+#[tokio::test]
+async fn events_of_mailtrap_have_their_effect_once_and_forged_ones_none() -> Result<()> {
+    rehearse(signed_or_carried(Kind::Mailtrap)).await.map(drop)
 }
