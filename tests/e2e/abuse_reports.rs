@@ -127,7 +127,7 @@ impl Rig {
             let webhook = match service.proof {
                 Proof::Basic | Proof::Bearer => format!("secret = \"{SECRET}\""),
                 Proof::Hmac => format!("signing_key = \"{SECRET}\""),
-                Proof::Svix => format!("signing_key = \"whsec_{}\"", STANDARD.encode(SECRET)),
+                Proof::Svix => format!("secret = \"whsec_{}\"", STANDARD.encode(SECRET)),
                 Proof::Rsa => format!("public_key = '''{}'''", key.public_key_pem()),
             };
             tables += &provider_tables(service.kind, name, nowhere);

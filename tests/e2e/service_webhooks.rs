@@ -55,7 +55,7 @@ impl Rig {
             (_, Some(pem)) => format!("public_key = '''{pem}'''"),
             (Kind::Mailtrap, None) => format!("signing_key = \"{SECRET}\""),
             (Kind::Resend, None) => {
-                format!("signing_key = \"whsec_{}\"", STANDARD.encode(SECRET))
+                format!("secret = \"whsec_{}\"", STANDARD.encode(SECRET))
             }
             (_, None) => format!("secret = \"{SECRET}\""),
         };

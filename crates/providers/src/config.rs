@@ -132,7 +132,7 @@ pub struct WebhookConfig {
     pub allow_sha1: Option<bool>,
     /// SES: the SNS signing certificate (PEM) in a file, instead of fetching it.
     pub certificate_file: Option<PathBuf>,
-    /// Mailgun, Resend (`whsec_...`), Mailtrap: the webhook's signing key or secret.
+    /// Mailgun, Mailtrap: the webhook's signing key.
     pub signing_key: Option<Secret>,
     /// The environment variable that holds the signing key.
     pub signing_key_env: Option<String>,
@@ -147,6 +147,7 @@ pub struct WebhookConfig {
     pub public_key_file: Option<PathBuf>,
     /// Services that sign nothing (Postmark, SparkPost, Elastic Email, SMTP2GO, Brevo, Mailjet) or
     /// need not (Mailtrap): the secret that their requests must carry, at least 16 characters.
+    /// Resend: the secret that it signs with, `whsec_...`.
     pub secret: Option<Secret>,
     /// The environment variable that holds the secret.
     pub secret_env: Option<String>,
@@ -155,7 +156,7 @@ pub struct WebhookConfig {
 }
 
 /// The services that sign nothing, so that a shared secret must do.
-const WITH_SECRET: [&str; 7] = [
+const WITH_SECRET: [&str; 8] = [
     "postmark",
     "sparkpost",
     "elasticemail",
@@ -163,9 +164,10 @@ const WITH_SECRET: [&str; 7] = [
     "brevo",
     "mailjet",
     "mailtrap",
+    "resend",
 ];
 /// The services that sign with a key that only they and their customer know.
-const WITH_SIGNING_KEY: [&str; 3] = ["mailgun", "resend", "mailtrap"];
+const WITH_SIGNING_KEY: [&str; 2] = ["mailgun", "mailtrap"];
 
 /// A key of [`PoolConfig`] or [`WebhookConfig`] and the kinds that know it.
 struct OwnedKey {

@@ -345,7 +345,7 @@ pub(super) const SERVICES: &[Service] = &[
             "resend",
         ),
         webhook: Some(Webhook {
-            table: "signing_key_env = \"RESEND_SIGNING_SECRET\"\n",
+            table: "secret_env = \"RESEND_SIGNING_SECRET\"\n",
             console: "Webhooks, Add Webhook: `https://GATEWAY/v1/webhooks/resend`, all events of emails. The signing secret, `whsec_` and more, stands on the webhook's page.",
         }),
         doubts: &[

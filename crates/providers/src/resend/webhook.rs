@@ -33,14 +33,14 @@ pub(crate) fn parser(
     faults: &mut Vec<ConfigFault>,
 ) -> Option<Arc<dyn WebhookParser>> {
     let table = format!("providers.{name}.webhook");
-    let secret = settings::required_secret(&table, &config.signing_key(), faults)?;
+    let secret = settings::required_secret(&table, &config.secret(), faults)?;
     match key(&secret) {
         Ok(key) => Some(Arc::new(ResendWebhook {
             key,
             clock: Arc::clone(clock),
         })),
         Err(message) => {
-            faults.push(ConfigFault::error(format!("{table}.signing_key"), message));
+            faults.push(ConfigFault::error(format!("{table}.secret"), message));
             None
         }
     }

@@ -16,7 +16,7 @@ use crate::webhook::rig::{NOW, meaning, only, parser, post, refused};
 
 const FIXTURE: &str = include_str!("../../../testdata/resend_bounced_2026.json");
 const TABLE: &str =
-    "[resend]\napi_key = 'k'\n[webhook]\nsigning_key = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'";
+    "[resend]\napi_key = 'k'\n[webhook]\nsecret = 'whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw'";
 const KEY: &str = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const ID: &str = "msg_p5jXN8AQM9LWM0D4loKWxJek";
 
@@ -146,12 +146,12 @@ fn a_secret_of_another_form_is_told() {
         "whsec_*",
         "re_123",
     ] {
-        let table = format!("[resend]\napi_key = 'k'\n[webhook]\nsigning_key = '{key}'");
+        let table = format!("[resend]\napi_key = 'k'\n[webhook]\nsecret = '{key}'");
         let errors = refused(&table);
-        assert!(errors.contains("p.webhook.signing_key"), "{errors}");
+        assert!(errors.contains("p.webhook.secret"), "{errors}");
     }
     let errors = refused("[resend]\napi_key = 'k'\n[webhook]");
-    assert!(errors.contains("signing_key: is missing"), "{errors}");
+    assert!(errors.contains("secret: is missing"), "{errors}");
 }
 
 fn read(kind: &str, data: &Value) -> Webhook {
