@@ -317,7 +317,7 @@ async fn events_come_in_a_batch_with_a_login() {
         );
         assert_eq!(
             headers["authorization"],
-            "Basic c2FuZGJveDp3ZWJob29rLXNhbmRib3g="
+            "Basic c2FuZGJveDp3ZWJob29rLXNlY3JldC1zYW5kYm94"
         );
         assert!(headers.contains_key("x-messagesystems-batch-id"));
         let event = &body[0]["msys"][class];
