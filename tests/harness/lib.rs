@@ -4,6 +4,8 @@
 mod config;
 mod gateway;
 mod mail;
+mod mautic;
+mod peer;
 mod recorder;
 mod rehearsal;
 mod service;
@@ -15,6 +17,8 @@ mod world;
 pub use config::{Backends, Config, Doors, LOADTEST_KEY, MAUTIC_KEY, SHOP_KEY};
 pub use gateway::{Gateway, answered};
 pub use mail::{HeaderSet, MAUTIC_ROWS, text_message};
+pub use mautic::{DncEntry, MAUTIC_API_LOGIN, Mautic, MauticState};
+pub use peer::{Answer, Peer, Request};
 pub use recorder::{Exchange, HttpMessage, Recorder};
 pub use rehearsal::provider_tables;
 pub use service::Service;
