@@ -76,7 +76,12 @@ async fn an_email_is_taken_with_its_stream_and_everybody_it_goes_to() {
     let all = ["a@x.example", "b@x.example", "c@x.example", "d@x.example"];
     assert_eq!(taken.recipients, all);
     assert_eq!(taken.pool.as_deref(), Some("news"));
-    let options = [("Tag", "welcome"), ("Metadata.malote-message", "m1")];
+    let options = [
+        ("Tag", "welcome"),
+        ("TrackOpens", "false"),
+        ("TrackLinks", "None"),
+        ("Metadata.malote-message", "m1"),
+    ];
     let options = options.map(|(name, value)| (name.to_owned(), value.to_owned()));
     assert_eq!(taken.options, options);
     assert_eq!(taken.fields, Some(email()));

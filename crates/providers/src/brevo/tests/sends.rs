@@ -131,7 +131,7 @@ fn faults_of_the_table_name_their_key() {
             format!("{good}[pools.a]\nip_pool = 'x'"),
             "providers.b.pools.a.ip_pool",
         ),
-        (format!("{good}[webhook]"), "providers.b.webhook"),
+        (format!("{good}[webhook]"), "providers.b.webhook.secret"),
     ] {
         let (_, faults) = built(&toml);
         let is_told = |fault: &malote_core::fault::ConfigFault| {

@@ -114,7 +114,7 @@ fn the_remote_servers_words_correct_the_services_sorting() {
             "550 5.1.1 blocked by Spamhaus",
             Blame::Reputation,
         ),
-        ("hard_bounce", "550 5.7.1 rejected", Blame::Reputation),
+        ("hard_bounce", "550 5.7.1 rejected", Blame::Policy),
         ("hard_bounce", "552 5.2.2 full", Blame::MailboxFull),
         ("soft_bounce", "452 4.2.2 mailbox full", Blame::MailboxFull),
         ("soft_bounce", "550 5.1.1 user unknown", Blame::Unknown),

@@ -320,7 +320,7 @@ fn faults_of_the_table_name_their_key() {
             "mailjet.endpoint",
         ),
         (format!("{good}[pools.a]\nip_pool = 'x'"), "pools.a.ip_pool"),
-        (format!("{good}[webhook]"), "webhook"),
+        (format!("{good}[webhook]"), "webhook.secret"),
     ] {
         let (_, faults) = built(&toml);
         let path = format!("providers.mailjet.{path}");

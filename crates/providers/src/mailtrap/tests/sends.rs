@@ -238,7 +238,10 @@ fn faults_of_the_table_name_their_key() {
             "[mailtrap]\napi_token = 't'\n[pools.a]\nip_pool = 'x'",
             "pools.a.ip_pool",
         ),
-        ("[mailtrap]\napi_token = 't'\n[webhook]", "webhook"),
+        (
+            "[mailtrap]\napi_token = 't'\n[webhook]",
+            "webhook.signing_key",
+        ),
     ] {
         let (adapter, faults) = built(toml);
         let path = format!("providers.mt.{path}");

@@ -213,7 +213,7 @@ fn faults_of_the_table_name_their_key() {
             "[postal]\nserver_key = 'k'\nendpoint = 'http://p.example'".to_owned(),
             "postal.endpoint",
         ),
-        (format!("{good}[webhook]"), "webhook"),
+        (format!("{good}[webhook]"), "webhook.public_key"),
         (
             format!("{good}[pools.a]\nsource_addresses = ['192.0.2.1']"),
             "pools.a.source_addresses",

@@ -139,7 +139,7 @@ fn faults_of_the_table_name_their_key() {
             format!("{good}[pools.a]\nip_pool_name = 'news'"),
             "pools.a.ip_pool_name",
         ),
-        (format!("{good}[webhook]"), "webhook"),
+        (format!("{good}[webhook]"), "webhook.secret"),
     ] {
         let (adapter, faults) = built(&toml);
         let path = format!("providers.p.{path}");
