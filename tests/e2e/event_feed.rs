@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::webhooks::{report, start};
 use crate::{SENT_MAX, order, send_order};
 
-const COMMAND_MAX: std::time::Duration = std::time::Duration::from_secs(30);
+const COMMAND_MAX: std::time::Duration = std::time::Duration::from_secs(120);
 
 async fn page(gateway: &Gateway, key: &str, query: &[(&str, &str)]) -> Result<Value> {
     let request = gateway.request(Method::GET, "/v1/events", key).query(query);
@@ -27,7 +27,8 @@ fn text<'a>(event: &'a Value, member: &str) -> &'a str {
 
 #[tokio::test]
 async fn a_reader_that_goes_on_from_next_hears_of_everything_once_while_mail_flows() -> Result<()> {
-    const MESSAGES: usize = 30;
+    // Under the rate of the provider, so that none fails over.
+    const MESSAGES: usize = 12;
     let world = World::start().await?;
     let submitting = async {
         let mut ids = BTreeSet::new();
@@ -40,7 +41,7 @@ async fn a_reader_that_goes_on_from_next_hears_of_everything_once_while_mail_flo
     let reading = async {
         let (mut since, mut seen) = (None::<String>, Vec::new());
         eventually("all is told", SENT_MAX, async || {
-            let mut query = vec![("limit", "7")];
+            let mut query = vec![("limit", "5")];
             query.extend(since.as_deref().map(|since| ("since", since)));
             let page = page(&world.gateway, SHOP_KEY, &query).await?;
             seen.extend(events(&page)?.iter().cloned());
@@ -56,7 +57,11 @@ async fn a_reader_that_goes_on_from_next_hears_of_everything_once_while_mail_flo
     let (ids, seen) = tokio::join!(submitting, reading);
     let (ids, seen) = (ids?, seen?);
     let unique: BTreeSet<&str> = seen.iter().map(|event| text(event, "id")).collect();
-    assert_eq!((unique.len(), seen.len()), (2 * MESSAGES, 2 * MESSAGES));
+    assert_eq!(
+        (unique.len(), seen.len()),
+        (2 * MESSAGES, 2 * MESSAGES),
+        "{seen:#?}"
+    );
     let mut told: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for event in &seen {
         told.entry(text(event, "message_id"))

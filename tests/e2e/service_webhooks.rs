@@ -181,7 +181,7 @@ async fn bounced_out_of_order(rig: &Rig) -> Result<()> {
         state == "bounced" && events.len() == 1,
         "{state} {events:?}"
     );
-    ensure!(events[0]["blame"] == "recipient", "{events:?}");
+    ensure!(events[0]["class"] == "recipient", "{events:?}");
     for stream in ["transactional", "campaign"] {
         let status = rig.post("gone@one.example", stream).await?;
         ensure!(status == "suppressed", "{stream}: {status}");
@@ -201,7 +201,7 @@ async fn blocked(rig: &Rig) -> Result<()> {
         state == "bounced" && events.len() == 1,
         "{state} {events:?}"
     );
-    ensure!(events[0]["blame"] == "reputation", "{events:?}");
+    ensure!(events[0]["class"] == "reputation", "{events:?}");
     rig.send(recipient, "transactional").await
 }
 

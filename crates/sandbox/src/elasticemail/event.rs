@@ -7,6 +7,8 @@ pub(crate) fn webhook(report: &Report) -> Webhook {
     let (status, category) = match report.event {
         EventKind::Delivered | EventKind::Subscription => ("Sent", ""),
         EventKind::Deferred => ("Error", "GreyListed"),
+        // The service tells its own sorting and not what the far server said.
+        EventKind::Bounced if report.reply().contains(" 5.7.") => ("Error", "BlackListed"),
         EventKind::Bounced => ("Error", "NoMailbox"),
         EventKind::Complained => ("AbuseReport", ""),
         EventKind::Unsubscribed => ("Unsubscribed", ""),
