@@ -38,14 +38,14 @@ const fn expect(fault: &'static str, outcome: &'static str, ends: Ends) -> Expec
     }
 }
 
-/// The connection is cut before the message was read. Asked for by a recipient it would come too
-/// late, so a simulator of its own plays it.
-const CUT_EARLY: &str = "cut-early";
-/// Octets of a text that no buffer on the way takes whole, so that the cut leaves some unwritten.
+/// The connection is cut before the message was read, or the message is never read. Asked for by a
+/// recipient they would come too late, so a simulator of its own plays each.
+const EARLY: [FaultKind; 2] = [FaultKind::CutEarly, FaultKind::HangEarly];
+/// Octets of a text that no buffer on the way takes whole, so that some is left unwritten.
 const LONG_TEXT_BYTES: usize = 4 * 1024 * 1024;
 
 /// What every service comes to unless [`exception`] says otherwise.
-const EXPECTED: [Expected; 20] = [
+const EXPECTED: [Expected; 21] = [
     expect("ana", "sent", Ends::AtService),
     expect("slow", "sent", Ends::AtService),
     expect("401", "provider_unusable", Ends::AtRelay),
@@ -61,7 +61,8 @@ const EXPECTED: [Expected; 20] = [
     expect("reputation", "rejected_reputation", Ends::AtRelay),
     expect("hang", "unknown", Ends::AtRelay),
     expect("cut", "unknown", Ends::AtRelay),
-    expect(CUT_EARLY, "transient", Ends::AtRelay),
+    expect("cut-early", "transient", Ends::AtRelay),
+    expect("hang-early", "transient", Ends::AtRelay),
     expect("cut-reply", "unknown", Ends::AtRelay),
     expect("nonsense", "unknown", Ends::AtRelay),
     expect("huge", "unknown", Ends::AtRelay),
@@ -70,20 +71,19 @@ const EXPECTED: [Expected; 20] = [
 
 /// A gateway with one provider per fault at one service, so that no fault touches another's
 /// breaker, and behind each a relay that takes everything: a simulator would play the fault, too.
-async fn rehearse(kind: Kind) -> Result<(Gateway, [Service; 2])> {
+async fn rehearse(kind: Kind) -> Result<(Gateway, Service, [Service; 2])> {
     let service = Service::start(kind).await?;
-    let cutting = Service::start(kind).await?;
-    ensure!(cutting.sandbox.arm(Fault::always(FaultKind::CutEarly)));
+    let early = [Service::start(kind).await?, Service::start(kind).await?];
+    for (service, fault) in early.iter().zip(EARLY) {
+        ensure!(service.sandbox.arm(Fault::always(fault)));
+    }
     let mut tables = "[providers.relay.capture]\n".to_owned();
     tables
         .push_str("[routes.main]\nstrategy = \"failover\"\ntargets = [{ provider = \"relay\" }]\n");
     for Expected { fault, .. } in &EXPECTED {
         let name = format!("at_{}", fault.replace('-', "_"));
-        let at = match *fault {
-            CUT_EARLY => cutting.address,
-            _ => service.address,
-        };
-        tables.push_str(&provider_tables(kind, &name, at));
+        let at = early_of(fault).map_or(&service, |index| &early[index]);
+        tables.push_str(&provider_tables(kind, &name, at.address));
         write!(
             tables,
             "[routes.{name}]\nstrategy = \"failover\"\n\
@@ -93,13 +93,18 @@ async fn rehearse(kind: Kind) -> Result<(Gateway, [Service; 2])> {
         )?;
     }
     let gateway = Gateway::start(Config::rehearsal(&tables)?).await?;
-    Ok((gateway, [service, cutting]))
+    Ok((gateway, service, early))
+}
+
+/// Which of [`EARLY`] this fault is.
+fn early_of(fault: &str) -> Option<usize> {
+    EARLY.iter().position(|early| early.to_string() == fault)
 }
 
 /// A message that meets this fault.
 fn order_for(fault: &str) -> Value {
     let mut order = order(&format!("{fault}@{fault}.example"));
-    if fault == CUT_EARLY {
+    if early_of(fault).is_some() {
         order["text"] = "A line of a long text.\n"
             .repeat(LONG_TEXT_BYTES / 23)
             .into();
@@ -108,7 +113,7 @@ fn order_for(fault: &str) -> Value {
 }
 
 async fn conforms(kind: Kind) -> Result<()> {
-    let (gateway, [service, cutting]) = rehearse(kind).await?;
+    let (gateway, service, early) = rehearse(kind).await?;
     for Expected { fault, .. } in &EXPECTED {
         gateway.submit(&order_for(fault)).await?;
     }
@@ -136,8 +141,10 @@ async fn conforms(kind: Kind) -> Result<()> {
             ));
         }
     }
-    ensure!(cutting.sandbox.stats().faults > 0, "nothing was cut early");
-    ensure!(cutting.sandbox.messages().is_empty(), "taken all the same");
+    for (unread, fault) in early.iter().zip(EARLY) {
+        ensure!(unread.sandbox.stats().faults > 0, "{fault} was not played");
+        ensure!(unread.sandbox.messages().is_empty(), "{fault}, yet taken");
+    }
     drop(service);
     ensure!(
         surprises.is_empty(),

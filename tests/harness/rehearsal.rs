@@ -74,6 +74,8 @@ class = "transactional"
 route = "main"
 retry = {{ first = "10s", factor = 2.0, max = "15m", give_up_after = "24h" }}
 on_unknown = "prefer_no_loss"
+write_wait_max = "5s"
+write_rate_min = "4MiB"
 reply_wait_max = "5s"
 failover = {{ transient_after = "0s", on_throttle = "next" }}
 {tables}"#,

@@ -14,7 +14,7 @@ use crate::event::Blame;
 use crate::id::{DeliveryId, MessageId};
 use crate::message::{DsnParameters, Notify};
 use crate::name::{PoolName, StreamName};
-use crate::stream::Class;
+use crate::stream::{Class, WritePace};
 use crate::tracking::{Tracking, TrackingSwitches};
 
 /// A configured account at a service. The adapter classifies, because only it understands the
@@ -96,6 +96,8 @@ pub struct Outgoing {
     pub tracking: Tracking,
     /// DSN parameters to pass on where the service has such a thing.
     pub dsn: DsnParameters,
+    /// How fast the service must take it.
+    pub write_pace: WritePace,
     /// How long to wait for the reply after the last octet.
     pub reply_wait_max: Duration,
 }

@@ -1,6 +1,7 @@
 //! Streams: named classes of mail with their policies.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -50,11 +51,47 @@ pub struct Stream {
     pub on_unknown: OnUnknown,
     /// When the next target takes over.
     pub failover: FailoverPolicy,
+    /// How fast a provider must take a message.
+    pub write_pace: WritePace,
     /// How long to wait for the reply after the last octet was written (60 s for
     /// transactional streams, 600 s for campaign streams, RFC 5321 4.5.3.2.6).
     pub reply_wait_max: Duration,
     /// What is tracked where a message does not say.
     pub tracking: Tracking,
+}
+
+/// How fast a provider must take a message, so that one that stops reading does not keep it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WritePace {
+    /// How long any message may take, connecting included.
+    pub wait_max: Duration,
+    /// Octets a second that a large message must make.
+    pub bytes_per_second_min: NonZeroU64,
+}
+
+impl WritePace {
+    /// How long this many octets may take.
+    #[must_use]
+    pub fn wait_for(&self, bytes: u64) -> Duration {
+        self.wait_max.max(self.at_slowest(bytes))
+    }
+
+    /// How long they take at the slowest that is waited for.
+    #[must_use]
+    pub fn at_slowest(&self, bytes: u64) -> Duration {
+        Duration::from_secs(bytes / self.bytes_per_second_min)
+    }
+}
+
+impl Default for WritePace {
+    /// 60 s, or 32 KiB a second if that is longer.
+    fn default() -> Self {
+        const RATE: NonZeroU64 = NonZeroU64::new(32 * 1024).unwrap();
+        Self {
+            wait_max: Duration::from_secs(60),
+            bytes_per_second_min: RATE,
+        }
+    }
 }
 
 /// Back-off with full jitter: before attempt *n* + 1 wait between 0 and

@@ -11,7 +11,7 @@ use malote_core::name::{MailboxProvider, TargetName};
 use malote_core::provider::{
     Outgoing, OutgoingRecipient, Reply, SendError, SendReport, Verdict, report_for_all,
 };
-use malote_core::stream::{OnThrottle, OnUnknown, Stream};
+use malote_core::stream::{OnThrottle, OnUnknown, Stream, WritePace};
 use malote_store::{AttemptStart, Lane, Leased, LeasedMessage, MessageRecord, Suppression};
 
 use crate::engine::Engine;
@@ -29,8 +29,6 @@ const PATIENCE_WITH_CHOICE: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Added to an adapter's own deadlines: beyond it the call is cut, whatever the adapter does.
 const CALL_GRACE: Duration = Duration::from_secs(90);
-/// Slowest upload that is waited for, octets a second.
-const UPLOAD_MIN: u64 = 32_000;
 /// Longest wait for a quota: a release of it that nobody tells us of is noticed by then.
 const PARKED_MAX: Duration = Duration::from_secs(3600);
 
@@ -315,8 +313,8 @@ impl Engine {
                 &Err(SendError::new(Verdict::Unknown, Reply::none(what))),
             )
         };
-        let upload = Duration::from_secs(outgoing.body.len() as u64 / UPLOAD_MIN);
-        let call_max = outgoing.reply_wait_max + upload + CALL_GRACE;
+        let bytes = outgoing.body.len() as u64;
+        let call_max = call_max(outgoing.write_pace, bytes, outgoing.reply_wait_max);
         let call = AssertUnwindSafe(provider.send(outgoing)).catch_unwind();
         match tokio::time::timeout(call_max, call).await {
             Ok(Ok(report)) if report.len() == outgoing.recipients.len() => (report, false),
@@ -336,9 +334,19 @@ impl Engine {
 impl Carriage<'_> {
     /// Longest time that one call can take.
     fn call_max(&self) -> Duration {
-        let upload = Duration::from_secs(self.record.size_bytes / UPLOAD_MIN);
-        self.stream.reply_wait_max + upload + CALL_GRACE
+        let stream = self.stream;
+        call_max(
+            stream.write_pace,
+            self.record.size_bytes,
+            stream.reply_wait_max,
+        )
     }
+}
+
+/// A service may be given the message in another coding, a half longer or so, and the last of it
+/// lies in buffers when the wait for the reply begins.
+fn call_max(pace: WritePace, bytes: u64, reply_wait_max: Duration) -> Duration {
+    pace.wait_max + pace.at_slowest(bytes.saturating_mul(2)) + reply_wait_max + CALL_GRACE
 }
 
 fn starts(group: &Group, at: Timestamp) -> Vec<AttemptStart> {
@@ -371,6 +379,7 @@ fn outgoing(carriage: &Carriage<'_>, group: &Group) -> Outgoing {
         metadata: carriage.record.metadata.clone(),
         tracking: carriage.tracking(),
         dsn: carriage.record.dsn.clone(),
+        write_pace: carriage.stream.write_pace,
         reply_wait_max: carriage.stream.reply_wait_max,
     }
 }

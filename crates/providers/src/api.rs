@@ -118,7 +118,7 @@ impl<S: Service> HttpApi<S> {
     async fn answer(&self, outgoing: &Outgoing) -> Result<Answer, SendError> {
         let call = self.service.request(outgoing).await?;
         let bytes: usize = call.body.iter().map(Bytes::len).sum();
-        let patience = Patience::for_message(bytes as u64, outgoing.reply_wait_max);
+        let patience = Patience::for_message(outgoing, bytes as u64);
         let answer = self.clients.exchange(outgoing.class, call, patience);
         Ok(answer.await?)
     }

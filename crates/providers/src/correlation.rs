@@ -125,7 +125,7 @@ pub(crate) mod tests {
     use malote_core::message::DsnParameters;
     use malote_core::name::{PoolName, StreamName};
     use malote_core::provider::OutgoingRecipient;
-    use malote_core::stream::Class;
+    use malote_core::stream::{Class, WritePace};
 
     use super::*;
 
@@ -156,6 +156,7 @@ pub(crate) mod tests {
             metadata: BTreeMap::from([("order".into(), "42".into())]),
             tracking: malote_core::tracking::Tracking::default(),
             dsn: DsnParameters::default(),
+            write_pace: WritePace::default(),
             reply_wait_max: Duration::from_secs(1),
         }
     }

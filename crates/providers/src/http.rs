@@ -21,7 +21,7 @@ use http::header::{DATE, HeaderMap, RETRY_AFTER};
 use http::{HeaderValue, Method};
 use http_body::{Frame, SizeHint};
 use jiff::Timestamp;
-use malote_core::provider::{Fault, Reply, SendError, Verdict};
+use malote_core::provider::{Fault, Outgoing, Reply, SendError, Verdict};
 use malote_core::web::{http_date, retry_after};
 use reqwest::{Client, Response, Url};
 use tokio::sync::Notify;
@@ -33,10 +33,6 @@ pub(crate) use clients::{HttpClients, Speech, client_builder};
 pub(crate) const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Longest time for reading an answer's body once its header is there.
 const ANSWER_BODY_WAIT_MAX: Duration = Duration::from_secs(30);
-/// Slowest link that a message must get through on, in octets a second.
-const WRITE_BYTES_PER_SECOND_MIN: u64 = 32 * 1024;
-/// Shortest time allowed for writing a request.
-const WRITE_WAIT_MIN: Duration = Duration::from_secs(60);
 /// What may sit in buffers of the HTTP library and the kernel when the last octet is handed over.
 const BUFFERED_BYTES_MAX: u64 = 1024 * 1024;
 /// Octets handed to the connection at once.
@@ -71,12 +67,12 @@ impl Patience {
         reply_max: Duration::from_secs(15),
     };
 
-    /// For a message of this size: 60 s or 32 KiB a second for writing, whichever is longer.
-    pub(crate) fn for_message(bytes: u64, reply_wait_max: Duration) -> Self {
-        let at_slowest = |bytes: u64| Duration::from_secs(bytes / WRITE_BYTES_PER_SECOND_MIN);
+    /// For a message that makes a body of this size.
+    pub(crate) fn for_message(outgoing: &Outgoing, bytes: u64) -> Self {
+        let buffered = bytes.min(BUFFERED_BYTES_MAX);
         Self {
-            write_max: WRITE_WAIT_MIN.max(at_slowest(bytes)),
-            reply_max: reply_wait_max + at_slowest(bytes.min(BUFFERED_BYTES_MAX)),
+            write_max: outgoing.write_pace.wait_for(bytes),
+            reply_max: outgoing.reply_wait_max + outgoing.write_pace.at_slowest(buffered),
         }
     }
 }

@@ -42,6 +42,8 @@ pub enum FaultKind {
     Cut,
     /// `"cut-early"`: the connection closes before the message was read.
     CutEarly,
+    /// `"hang-early"`: the message is never read, and there is no answer.
+    HangEarly,
     /// `"cut-reply"`: the message is taken and the connection closes in the middle of the answer.
     CutReply,
     /// `"nonsense"`: success that says nothing.
@@ -58,12 +60,13 @@ pub enum FaultKind {
 #[derive(Debug, thiserror::Error)]
 #[error(
     "no fault {0:?}; there are a status from 400 to 599, bare-STATUS, quota, suspended, sender, \
-     recipient, content, reputation, partial, hang, cut, cut-early, cut-reply, nonsense, redirect, huge and slow"
+     recipient, content, reputation, partial, hang, cut, cut-early, hang-early, \
+     cut-reply, nonsense, redirect, huge and slow"
 )]
 pub struct UnknownFault(pub String);
 
 /// The faults without a number.
-const NAMED: [(&str, FaultKind); 15] = [
+const NAMED: [(&str, FaultKind); 16] = [
     ("quota", FaultKind::Quota),
     ("suspended", FaultKind::Suspended),
     ("sender", FaultKind::Sender),
@@ -74,6 +77,7 @@ const NAMED: [(&str, FaultKind); 15] = [
     ("hang", FaultKind::Hang),
     ("cut", FaultKind::Cut),
     ("cut-early", FaultKind::CutEarly),
+    ("hang-early", FaultKind::HangEarly),
     ("cut-reply", FaultKind::CutReply),
     ("nonsense", FaultKind::Nonsense),
     ("redirect", FaultKind::Redirect),
@@ -128,6 +132,7 @@ impl FaultKind {
             | Self::Hang
             | Self::Cut
             | Self::CutEarly
+            | Self::HangEarly
             | Self::CutReply
             | Self::Nonsense
             | Self::Redirect
@@ -269,7 +274,7 @@ impl Fault {
             | FaultKind::Suspended
             | FaultKind::Sender => Stage::Mail,
             FaultKind::Recipient | FaultKind::Partial => Stage::Rcpt,
-            FaultKind::CutEarly => Stage::Data,
+            FaultKind::CutEarly | FaultKind::HangEarly => Stage::Data,
             FaultKind::Status(_)
             | FaultKind::Bare(_)
             | FaultKind::Quota
@@ -350,9 +355,9 @@ impl Faults {
             .or_else(|| self.play(recipients.find_map(Fault::of_recipient)))
     }
 
-    /// Whether the next fault cuts the connection before a request's body is read.
-    pub(crate) fn for_early_cut(&self) -> Option<Fault> {
-        self.next_if(|fault| fault.kind == FaultKind::CutEarly)
+    /// The next fault, if it leaves a request's body unread.
+    pub(crate) fn for_unread(&self) -> Option<Fault> {
+        self.next_if(|fault| matches!(fault.kind, FaultKind::CutEarly | FaultKind::HangEarly))
     }
 
     /// The armed fault for this stage of an SMTP session, if it is the next one.

@@ -96,6 +96,15 @@ pub(crate) fn json(status: StatusCode, body: &serde_json::Value) -> Response {
     (status, headers, body.to_string()).into_response()
 }
 
+/// The end of a call whose body is left unread by the next fault: a cut, or silence.
+pub(crate) async fn unread(sandbox: &Sandbox) -> Option<Response> {
+    let fault = sandbox.faults().for_unread()?;
+    if fault.kind == FaultKind::HangEarly {
+        return Some(hang().await);
+    }
+    Some(cut())
+}
+
 /// Answers one send: `accept` takes the message and says so, `words` is the service's own way to
 /// say what is wrong.
 pub(crate) async fn answer<A, W>(
@@ -120,7 +129,7 @@ where
     }
     match fault.kind {
         FaultKind::Bare(status) => proxy_page(status),
-        FaultKind::Hang => hang().await,
+        FaultKind::Hang | FaultKind::HangEarly => hang().await,
         FaultKind::Cut | FaultKind::CutEarly => cut(),
         FaultKind::CutReply => half(taken.unwrap_or_else(cut)).await,
         FaultKind::Redirect => redirect(),

@@ -1,7 +1,7 @@
 //! The verdict table, row by row.
 
 use malote_core::provider::Reply;
-use malote_core::stream::{Class, FailoverPolicy};
+use malote_core::stream::{Class, FailoverPolicy, WritePace};
 
 use super::*;
 
@@ -28,6 +28,7 @@ fn stream(on_unknown: OnUnknown, on_throttle: OnThrottle, transient_after_s: u64
             transient_after: Duration::from_secs(transient_after_s),
             on_throttle,
         },
+        write_pace: WritePace::default(),
         reply_wait_max: Duration::from_secs(60),
         tracking: malote_core::tracking::Tracking::default(),
     }

@@ -19,7 +19,9 @@ use malote_core::message::{Channel, DsnParameters, Recipient, Submission};
 use malote_core::name::TargetName;
 use malote_core::outlet::Outlet;
 use malote_core::provider::Provider;
-use malote_core::stream::{Class, FailoverPolicy, OnThrottle, OnUnknown, RetryPolicy, Stream};
+use malote_core::stream::{
+    Class, FailoverPolicy, OnThrottle, OnUnknown, RetryPolicy, Stream, WritePace,
+};
 use malote_delivery::{Bounds, Engine, Metrics, MxCache, Parts, Policy, ProviderEntry};
 use malote_router::{
     CAMPAIGN_BURST_DEFAULT, MailboxProvidersConfig, RouteConfig, Router, RouterConfig,
@@ -147,6 +149,7 @@ impl Setup {
                 transient_after: Duration::ZERO,
                 on_throttle: self.on_throttle,
             },
+            write_pace: WritePace::default(),
             reply_wait_max: Duration::from_secs(60),
             tracking: malote_core::tracking::Tracking::default(),
         }

@@ -157,6 +157,12 @@ pub(super) struct StreamConfig {
     /// When the next target takes over.
     #[serde(default)]
     pub failover: FailoverConfig,
+    /// How long a message may take to be handed over.
+    #[serde(default)]
+    pub write_wait_max: Option<Span>,
+    /// Octets a second that a large one must make.
+    #[serde(default)]
+    pub write_rate_min: Option<ByteSize>,
     /// How long to wait for the reply after the last octet.
     #[serde(default)]
     pub reply_wait_max: Option<Span>,

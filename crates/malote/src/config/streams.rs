@@ -1,12 +1,16 @@
 //! `[streams.NAME]`: the defaults of each class, and the bounds.
 
+use std::num::NonZeroU64;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use malote_core::fault::ConfigFault;
 use malote_core::name::{ProviderName, StreamName};
-use malote_core::stream::{Class, FailoverPolicy, OnThrottle, OnUnknown, RetryPolicy, Stream};
+use malote_core::stream::{
+    Class, FailoverPolicy, OnThrottle, OnUnknown, RetryPolicy, Stream, WritePace,
+};
 use malote_core::tracking::{Tracking, TrackingSwitches};
-use malote_core::units::Span;
+use malote_core::units::{ByteSize, Span};
 
 use super::raw::StreamConfig;
 
@@ -89,6 +93,7 @@ pub(super) fn build(
                 .on_throttle
                 .unwrap_or(class.failover.on_throttle),
         },
+        write_pace: write_pace(name, config, faults),
         reply_wait_max: given(config.reply_wait_max, class.reply_wait_max),
         tracking: Tracking {
             opens: config.track_opens,
@@ -141,6 +146,32 @@ pub(super) fn build_of_any_class(
     stream
 }
 
+/// Slowest and fastest pace that may be asked of a provider, octets a second.
+const WRITE_RATES: RangeInclusive<u64> = 1024..=1024 * 1024 * 1024;
+
+fn write_pace(
+    name: &StreamName,
+    config: &StreamConfig,
+    faults: &mut Vec<ConfigFault>,
+) -> WritePace {
+    let mut pace = WritePace::default();
+    if let Some(wait) = config.write_wait_max {
+        pace.wait_max = wait.0;
+    }
+    if let Some(rate) = config.write_rate_min {
+        match NonZeroU64::new(rate.0).filter(|_| WRITE_RATES.contains(&rate.0)) {
+            Some(rate) => pace.bytes_per_second_min = rate,
+            None => {
+                let (min, max) = (*WRITE_RATES.start(), *WRITE_RATES.end());
+                let message = format!("must be from {} to {}", ByteSize(min), ByteSize(max));
+                let path = format!("streams.{name}.write_rate_min");
+                faults.push(ConfigFault::error(path, message));
+            }
+        }
+    }
+    pace
+}
+
 fn check(stream: &Stream, faults: &mut Vec<ConfigFault>) {
     let at = format!("streams.{}", stream.name);
     let second = Duration::from_secs(1);
@@ -154,6 +185,12 @@ fn check(stream: &Stream, faults: &mut Vec<ConfigFault>) {
             stream.failover.transient_after,
             Duration::ZERO,
             DAY,
+        ),
+        (
+            "write_wait_max",
+            stream.write_pace.wait_max,
+            second,
+            10 * MINUTE,
         ),
         (
             "reply_wait_max",
@@ -215,15 +252,17 @@ mod tests {
     #[test]
     fn values_out_of_bounds_are_all_noted() {
         let (_, faults) = stream(
-            "class = 'campaign'\nroute = 'r'\nreply_wait_max = '1ms'\n\
+            "class = 'campaign'\nroute = 'r'\nwrite_wait_max = '11m'\nwrite_rate_min = '1B'\nreply_wait_max = '1ms'\n\
              retry = { first = '2h', factor = nan, max = '1h', give_up_after = '15d' }",
         );
         let keys: Vec<_> = faults.iter().map(|f| f.path.as_str()).collect();
         assert_eq!(
             keys,
             [
+                "streams.s.write_rate_min",
                 "streams.s.retry.max",
                 "streams.s.retry.give_up_after",
+                "streams.s.write_wait_max",
                 "streams.s.reply_wait_max",
                 "streams.s.retry.factor"
             ]

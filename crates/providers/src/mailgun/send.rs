@@ -165,7 +165,7 @@ impl Mailgun {
         let body = reencode::fit(&outgoing.body, EightBit::Allowed, MESSAGE_BYTES_MAX).await?;
         let form = form(outgoing, body, pool.map(String::as_str));
         let body_bytes: usize = form.body.iter().map(Bytes::len).sum();
-        let patience = Patience::for_message(body_bytes as u64, outgoing.reply_wait_max);
+        let patience = Patience::for_message(outgoing, body_bytes as u64);
         let call = self.form_call(&form.content_type, form.body);
         let answer = self.clients.exchange(outgoing.class, call, patience);
         let answer = answer.await?;

@@ -166,7 +166,7 @@ impl Ses {
         let configuration_set = self.settings.configuration_sets.get(&outgoing.pool);
         let body = reencode::fit(&outgoing.body, EIGHT_BIT, MESSAGE_BYTES_MAX).await?;
         let request = prepare(outgoing, body, configuration_set.cloned()).await;
-        let patience = Patience::for_message(request.body.len() as u64, outgoing.reply_wait_max);
+        let patience = Patience::for_message(outgoing, request.body.len() as u64);
         let answer = self
             .call(&request, outgoing.class, patience)
             .await

@@ -42,10 +42,6 @@ pub(crate) struct Timing {
     pub(crate) auth: Duration,
     /// MAIL, RCPT, DATA and RSET.
     pub(crate) command: Duration,
-    /// The message, however small.
-    pub(crate) data_min: Duration,
-    /// Octets a second that a large message must make.
-    pub(crate) data_bytes_per_s: u64,
     /// Waiting for a connection when all are busy.
     pub(crate) busy: Duration,
 }
@@ -60,19 +56,8 @@ impl Default for Timing {
             tls: step,
             auth: step,
             command: Duration::from_secs(30),
-            data_min: Duration::from_secs(60),
-            data_bytes_per_s: 32 * 1024,
             busy: step,
         }
-    }
-}
-
-impl Timing {
-    /// How long a message of this size may take to be written.
-    pub(crate) fn data(&self, bytes: usize) -> Duration {
-        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
-        let by_size = Duration::from_secs(bytes / self.data_bytes_per_s);
-        by_size.max(self.data_min)
     }
 }
 

@@ -11,6 +11,7 @@ mod tls;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use malote_core::id::{DeliveryId, MessageId};
 use malote_core::message::DsnParameters;
 use malote_core::name::{PoolName, StreamName};
 use malote_core::provider::{Outgoing, OutgoingRecipient, Provider, SendReport, Verdict};
-use malote_core::stream::Class;
+use malote_core::stream::{Class, WritePace};
 
 use super::connect::Timing;
 use super::pools::Pools;
@@ -40,8 +41,6 @@ fn timing() -> Timing {
         tls: step,
         auth: step,
         command: step,
-        data_min: step,
-        data_bytes_per_s: u64::MAX,
         busy: step,
     }
 }
@@ -91,6 +90,10 @@ fn outgoing(addresses: &[&str]) -> Outgoing {
         metadata: BTreeMap::new(),
         tracking: malote_core::tracking::Tracking::default(),
         dsn: DsnParameters::default(),
+        write_pace: WritePace {
+            wait_max: Duration::from_millis(400),
+            bytes_per_second_min: NonZeroU64::MAX,
+        },
         reply_wait_max: Duration::from_millis(400),
     }
 }

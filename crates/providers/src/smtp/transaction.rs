@@ -307,7 +307,8 @@ impl<'a> Transaction<'a> {
 
     /// The message, the final dot and the answer.
     async fn data(mut self) -> Ended {
-        let wait = self.timing.data(self.message.len());
+        let bytes = self.message.len() as u64;
+        let wait = self.outgoing.write_pace.wait_for(bytes);
         let mut is_dot_written = false;
         let write = write_message(self.link, &self.message, &mut is_dot_written);
         match timeout(wait, write).await {

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 pub(crate) use event::webhook;
 
 use crate::fault::FaultKind;
-use crate::http::{Peer, answer, cut, json as json_answer, status};
+use crate::http::{Peer, answer, cut, json as json_answer, status, unread};
 use crate::mailbox::Arrival;
 use crate::sandbox::Sandbox;
 use check::Email;
@@ -68,8 +68,8 @@ pub(crate) fn router(sandbox: Sandbox) -> Router {
 }
 
 async fn send(sandbox: &Sandbox, request: Request, call: Call) -> Response {
-    if sandbox.faults().for_early_cut().is_some() {
-        return cut();
+    if let Some(end) = unread(sandbox).await {
+        return end;
     }
     let (head, body) = request.into_parts();
     let Some(Peer(peer)) = head.extensions.get::<Peer>().copied() else {
@@ -235,6 +235,7 @@ fn words(kind: FaultKind) -> Problem {
         | FaultKind::Hang
         | FaultKind::Cut
         | FaultKind::CutEarly
+        | FaultKind::HangEarly
         | FaultKind::CutReply
         | FaultKind::Nonsense
         | FaultKind::Redirect

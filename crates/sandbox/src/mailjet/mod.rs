@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 pub(crate) use event::webhook;
 
 use crate::fault::{Fault, FaultKind};
-use crate::http::{Peer, answer, cut, json as json_answer};
+use crate::http::{Peer, answer, cut, json as json_answer, unread};
 use crate::mailbox::Arrival;
 use crate::sandbox::Sandbox;
 use check::{Call, Message};
@@ -48,8 +48,8 @@ pub(crate) fn router(sandbox: Sandbox) -> Router {
 }
 
 async fn send(State(sandbox): State<Sandbox>, request: Request) -> Response {
-    if sandbox.faults().for_early_cut().is_some() {
-        return cut();
+    if let Some(end) = unread(&sandbox).await {
+        return end;
     }
     let (head, body) = request.into_parts();
     let Some(Peer(peer)) = head.extensions.get::<Peer>().copied() else {

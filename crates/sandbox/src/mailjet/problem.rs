@@ -142,6 +142,7 @@ pub(super) fn words(kind: FaultKind, messages: usize) -> Response {
         | FaultKind::Hang
         | FaultKind::Cut
         | FaultKind::CutEarly
+        | FaultKind::HangEarly
         | FaultKind::CutReply
         | FaultKind::Nonsense
         | FaultKind::Redirect

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 pub(crate) use event::webhook;
 
 use crate::fault::FaultKind;
-use crate::http::{Peer, answer, cut, json as json_answer, status};
+use crate::http::{Peer, answer, cut, json as json_answer, status, unread};
 use crate::mailbox::Arrival;
 use crate::sandbox::Sandbox;
 use check::Email;
@@ -67,8 +67,8 @@ async fn receive(
     request: Request,
     bytes_max: usize,
 ) -> Result<(SocketAddr, Bytes), Response> {
-    if sandbox.faults().for_early_cut().is_some() {
-        return Err(cut());
+    if let Some(end) = unread(sandbox).await {
+        return Err(end);
     }
     let (head, body) = request.into_parts();
     let Some(Peer(peer)) = head.extensions.get::<Peer>().copied() else {
@@ -236,6 +236,7 @@ fn words(kind: FaultKind) -> Problem {
         | FaultKind::Hang
         | FaultKind::Cut
         | FaultKind::CutEarly
+        | FaultKind::HangEarly
         | FaultKind::CutReply
         | FaultKind::Nonsense
         | FaultKind::Redirect

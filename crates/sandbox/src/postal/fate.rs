@@ -60,6 +60,7 @@ const fn of_kind(kind: FaultKind) -> Option<Fate> {
         | FaultKind::Hang
         | FaultKind::Cut
         | FaultKind::CutEarly
+        | FaultKind::HangEarly
         | FaultKind::CutReply
         | FaultKind::Nonsense
         | FaultKind::Redirect

@@ -24,7 +24,7 @@ pub(crate) use event::webhook;
 
 use self::form::Form;
 use crate::fault::FaultKind;
-use crate::http::{Peer, answer, cut, json as json_answer, status};
+use crate::http::{Peer, answer, cut, json as json_answer, status, unread};
 use crate::mailbox::Taken;
 use crate::sandbox::Sandbox;
 
@@ -96,8 +96,8 @@ async fn message(State(sandbox): State<Sandbox>, request: Request) -> Response {
 type Check = fn(&Sandbox, &Value, Bytes) -> Result<Form, Problem>;
 
 async fn receive(sandbox: &Sandbox, request: Request, check: Check) -> Response {
-    if sandbox.faults().for_early_cut().is_some() {
-        return cut();
+    if let Some(end) = unread(sandbox).await {
+        return end;
     }
     let Some(Peer(peer)) = request.extensions().get::<Peer>().copied() else {
         return cut();
@@ -276,6 +276,7 @@ fn words(kind: FaultKind) -> Problem {
         | FaultKind::Hang
         | FaultKind::Cut
         | FaultKind::CutEarly
+        | FaultKind::HangEarly
         | FaultKind::CutReply
         | FaultKind::Nonsense
         | FaultKind::Redirect

@@ -19,7 +19,7 @@ pub(crate) use event::webhook;
 
 use crate::config::Account;
 use crate::fault::{Fault, FaultKind};
-use crate::http::{Peer, answer, cut, json as json_answer, status};
+use crate::http::{Peer, answer, cut, json as json_answer, status, unread};
 use crate::mailbox::Arrival;
 use crate::sandbox::Sandbox;
 use check::Email;
@@ -83,8 +83,8 @@ async fn receive(
     request: Request,
     bytes_max: usize,
 ) -> Result<Received, Response> {
-    if sandbox.faults().for_early_cut().is_some() {
-        return Err(cut());
+    if let Some(end) = unread(sandbox).await {
+        return Err(end);
     }
     let (head, body) = request.into_parts();
     let Some(Peer(peer)) = head.extensions.get::<Peer>().copied() else {
@@ -384,6 +384,7 @@ fn words(kind: FaultKind, recipients: &[String]) -> Problem {
         | FaultKind::Hang
         | FaultKind::Cut
         | FaultKind::CutEarly
+        | FaultKind::HangEarly
         | FaultKind::CutReply
         | FaultKind::Nonsense
         | FaultKind::Redirect

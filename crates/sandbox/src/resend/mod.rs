@@ -22,7 +22,7 @@ pub(crate) use event::webhook;
 use self::check::Email;
 use self::idempotency::{Claim, Keys};
 use crate::fault::FaultKind;
-use crate::http::{Peer, answer, cut, json as json_answer, status};
+use crate::http::{Peer, answer, cut, json as json_answer, status, unread};
 use crate::mailbox::Arrival;
 use crate::sandbox::Sandbox;
 
@@ -129,8 +129,8 @@ async fn send_batch(State(desk): State<Desk>, request: Request) -> Response {
 
 async fn take(desk: &Desk, request: Request, is_batch: bool) -> Response {
     let sandbox = &desk.sandbox;
-    if sandbox.faults().for_early_cut().is_some() {
-        return cut();
+    if let Some(end) = unread(sandbox).await {
+        return end;
     }
     let (head, body) = request.into_parts();
     let Some(Peer(peer)) = head.extensions.get::<Peer>().copied() else {
@@ -361,6 +361,7 @@ fn words(kind: FaultKind) -> Problem {
         | FaultKind::Hang
         | FaultKind::Cut
         | FaultKind::CutEarly
+        | FaultKind::HangEarly
         | FaultKind::CutReply
         | FaultKind::Nonsense
         | FaultKind::Redirect

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 pub(crate) use event::webhook;
 
 use crate::fault::FaultKind;
-use crate::http::{Peer, answer, cut, json as json_answer, status};
+use crate::http::{Peer, answer, cut, json as json_answer, status, unread};
 use crate::mailbox::Arrival;
 use crate::sandbox::Sandbox;
 use check::Email;
@@ -108,8 +108,8 @@ pub(crate) fn router(sandbox: Sandbox) -> Router {
 }
 
 async fn send(State(sandbox): State<Sandbox>, request: Request) -> Response {
-    if sandbox.faults().for_early_cut().is_some() {
-        return cut();
+    if let Some(end) = unread(&sandbox).await {
+        return end;
     }
     let (head, body) = request.into_parts();
     let Some(Peer(peer)) = head.extensions.get::<Peer>().copied() else {
@@ -234,6 +234,7 @@ fn words(kind: FaultKind) -> Problem {
         | FaultKind::Hang
         | FaultKind::Cut
         | FaultKind::CutEarly
+        | FaultKind::HangEarly
         | FaultKind::CutReply
         | FaultKind::Nonsense
         | FaultKind::Redirect

@@ -16,7 +16,7 @@ use super::lookup;
 use super::sigv4::{Refusal, Signed, verify};
 use crate::address::addresses;
 use crate::fault::FaultKind;
-use crate::http::{Peer, answer, cut, json as json_answer, status};
+use crate::http::{Peer, answer, cut, json as json_answer, status, unread};
 use crate::mailbox::Arrival;
 use crate::sandbox::Sandbox;
 
@@ -153,8 +153,8 @@ pub(crate) fn router(sandbox: Sandbox) -> Router {
 }
 
 async fn send_email(State(sandbox): State<Sandbox>, request: Request) -> Response {
-    if sandbox.faults().for_early_cut().is_some() {
-        return cut();
+    if let Some(end) = unread(&sandbox).await {
+        return end;
     }
     let peer = request.extensions().get::<Peer>().copied();
     let (Some(Peer(peer)), (head, body)) = (peer, request.into_parts()) else {
@@ -358,6 +358,7 @@ pub(super) fn words(kind: FaultKind) -> Problem {
         | FaultKind::Hang
         | FaultKind::Cut
         | FaultKind::CutEarly
+        | FaultKind::HangEarly
         | FaultKind::CutReply
         | FaultKind::Nonsense
         | FaultKind::Redirect

@@ -89,6 +89,12 @@ impl Connection {
                 }
                 return Ok(Next::Over);
             }
+            Step::Deaf(text) => {
+                self.output.extend_from_slice(text.as_bytes());
+                self.flush().await?;
+                tokio::time::sleep(IDLE_MAX).await;
+                return Ok(Next::Over);
+            }
             Step::Late(delay, text) => {
                 self.flush().await?;
                 tokio::time::sleep(delay).await;

@@ -25,6 +25,8 @@ pub(crate) enum Step {
     Close(String),
     /// Say nothing more.
     Hang,
+    /// Say this, then read nothing more.
+    Deaf(String),
     /// Wait, then write this and go on.
     Late(std::time::Duration, String),
 }
@@ -275,19 +277,23 @@ impl Session {
         if transaction.recipients.is_empty() {
             return say("554 5.5.1 No valid recipients");
         }
+        let go = "354 End data with <CR><LF>.<CR><LF>\r\n".to_owned();
         let asked = transaction.fault.clone();
         if let Some(fault) = asked.filter(|fault| stage_of_recipient(fault) == Stage::Data) {
             self.sandbox.faults().play(Some(fault.clone()));
-            return step(act(&fault, Stage::Data), say(""));
+            return step(act(&fault, Stage::Data), Step::Listen(go));
         }
-        let go = "354 End data with <CR><LF>.<CR><LF>\r\n".to_owned();
         match self.or_fault(Stage::Data, Step::Listen(go)) {
             // The message is not even begun: the transaction is over.
             Step::Say(text) => {
                 self.transaction = None;
                 Step::Say(text)
             }
-            step @ (Step::Listen(_) | Step::Close(_) | Step::Hang | Step::Late(..)) => step,
+            step @ (Step::Listen(_)
+            | Step::Close(_)
+            | Step::Hang
+            | Step::Deaf(_)
+            | Step::Late(..)) => step,
         }
     }
 
@@ -321,9 +327,17 @@ fn step(act: Act, usual: Step) -> Step {
         Act::Reply(text) => Step::Say(text),
         Act::Last(text) => Step::Close(text),
         Act::Hang => Step::Hang,
+        Act::Deaf => match usual {
+            Step::Say(text) | Step::Listen(text) => Step::Deaf(text),
+            unsaid @ (Step::Close(_) | Step::Hang | Step::Deaf(_) | Step::Late(..)) => unsaid,
+        },
         Act::Late(delay) => match usual {
             Step::Say(text) => Step::Late(delay, text),
-            unsaid @ (Step::Listen(_) | Step::Close(_) | Step::Hang | Step::Late(..)) => unsaid,
+            unsaid @ (Step::Listen(_)
+            | Step::Close(_)
+            | Step::Hang
+            | Step::Deaf(_)
+            | Step::Late(..)) => unsaid,
         },
     }
 }

@@ -16,6 +16,8 @@ pub(crate) enum Act {
     Last(String),
     /// Nothing, ever.
     Hang,
+    /// The usual reply, and no further octet is read.
+    Deaf,
     /// The usual reply, late.
     Late(Duration),
 }
@@ -33,6 +35,7 @@ pub(crate) fn act(fault: &Fault, stage: Stage) -> Act {
         FaultKind::Content => reply("554 5.6.0 Message refused for its content"),
         FaultKind::Reputation => reply("554 5.7.1 Client host blocked using a block list"),
         FaultKind::Hang => Act::Hang,
+        FaultKind::HangEarly => Act::Deaf,
         FaultKind::Cut | FaultKind::CutEarly => Act::Last(String::new()),
         FaultKind::CutReply => Act::Last("25".to_owned()),
         FaultKind::Nonsense => reply("200 It works!"),
@@ -53,7 +56,7 @@ pub(crate) fn stage_of_recipient(fault: &Fault) -> Stage {
         | FaultKind::Recipient
         | FaultKind::Partial
         | FaultKind::Redirect => Stage::Rcpt,
-        FaultKind::CutEarly => Stage::Data,
+        FaultKind::CutEarly | FaultKind::HangEarly => Stage::Data,
         FaultKind::Quota
         | FaultKind::Suspended
         | FaultKind::Sender

@@ -9,15 +9,15 @@ use serde_json::{Value, json};
 use super::payload::{self, Payload};
 use super::problem::{Problem, words};
 use super::{accept, permit, read, success};
-use crate::http::{Peer, answer, cut};
+use crate::http::{Peer, answer, cut, unread};
 use crate::sandbox::Sandbox;
 
 /// Emails of one call: as many as the service queues at a time.
 const EMAILS_MAX: usize = 50_000;
 
 pub(super) async fn send(State(sandbox): State<Sandbox>, request: Request) -> Response {
-    if sandbox.faults().for_early_cut().is_some() {
-        return cut();
+    if let Some(end) = unread(&sandbox).await {
+        return end;
     }
     let Some(Peer(peer)) = request.extensions().get::<Peer>().copied() else {
         return cut();

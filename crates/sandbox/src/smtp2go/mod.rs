@@ -21,7 +21,7 @@ pub(crate) use event::webhook;
 
 use self::payload::Payload;
 use self::problem::{Problem, words};
-use crate::http::{Peer, answer, cut, json as json_answer};
+use crate::http::{Peer, answer, cut, json as json_answer, unread};
 use crate::sandbox::Sandbox;
 
 /// Largest request ("Emails: 50 MB").
@@ -59,8 +59,8 @@ async fn receive(
     request: Request,
     check: fn(&Value, Bytes) -> Result<Payload, Problem>,
 ) -> Response {
-    if sandbox.faults().for_early_cut().is_some() {
-        return cut();
+    if let Some(end) = unread(sandbox).await {
+        return end;
     }
     let Some(Peer(peer)) = request.extensions().get::<Peer>().copied() else {
         return cut();

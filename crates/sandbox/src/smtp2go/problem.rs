@@ -122,6 +122,7 @@ pub(super) fn words(kind: FaultKind, sender: &str, recipients: &[String]) -> Pro
         | FaultKind::Hang
         | FaultKind::Cut
         | FaultKind::CutEarly
+        | FaultKind::HangEarly
         | FaultKind::CutReply
         | FaultKind::Nonsense
         | FaultKind::Redirect

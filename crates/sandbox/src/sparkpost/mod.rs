@@ -21,7 +21,7 @@ pub(crate) use event::webhook;
 
 use self::request::Transmission;
 use crate::fault::{Fault, FaultKind};
-use crate::http::{Peer, answer, cut, json as json_answer, status};
+use crate::http::{Peer, answer, cut, json as json_answer, status, unread};
 use crate::sandbox::Sandbox;
 
 /// The largest request that is read: 20 MB of content, each octet escaped, and the rest.
@@ -109,8 +109,8 @@ pub(crate) fn router(sandbox: Sandbox) -> Router {
 }
 
 async fn send(State(sandbox): State<Sandbox>, request: Request) -> Response {
-    if sandbox.faults().for_early_cut().is_some() {
-        return cut();
+    if let Some(end) = unread(&sandbox).await {
+        return end;
     }
     let (head, body) = request.into_parts();
     let Some(Peer(peer)) = head.extensions.get::<Peer>().copied() else {
@@ -233,6 +233,7 @@ fn words(kind: FaultKind) -> Problem {
         | FaultKind::Hang
         | FaultKind::Cut
         | FaultKind::CutEarly
+        | FaultKind::HangEarly
         | FaultKind::CutReply
         | FaultKind::Nonsense
         | FaultKind::Redirect

@@ -101,14 +101,9 @@ async fn large_messages_arrive_whole() {
     let server = server.await;
     let mut sent = outgoing(&["x@x.test"]);
     sent.body = Bytes::from(body.clone());
+    sent.write_pace.wait_max = DEADLINE;
     sent.reply_wait_max = DEADLINE;
-    let mut patient = provider(server.port);
-    std::sync::Arc::get_mut(&mut patient.pool)
-        .unwrap()
-        .endpoint_mut()
-        .timing
-        .data_min = DEADLINE;
-    let report = send(&patient, &sent).await;
+    let report = send(&provider(server.port), &sent).await;
     assert_eq!(results(report), [Ok("Q".to_owned())]);
     let stuffed = [body.replace("\r\n.", "\r\n..").as_str(), ".\r\n"].concat();
     assert!(server.heard()[0].data[0] == stuffed.as_bytes());
