@@ -5,6 +5,7 @@
 //! `send` prints one line of JSON: CPU and memory of its own process and what was sent.
 
 mod bare;
+mod calls;
 mod given;
 mod malote;
 mod server;

@@ -10,7 +10,7 @@ use malote_core::clock::{Clock, SystemClock};
 use malote_core::id::{DeliveryId, MessageId};
 use malote_core::message::DsnParameters;
 use malote_core::provider::{Outgoing, OutgoingRecipient, Provider};
-use malote_core::stream::Class;
+use malote_core::stream::{Class, WritePace};
 use malote_core::tracking::Tracking;
 
 use crate::Fault;
@@ -82,6 +82,7 @@ impl Malote {
             metadata: BTreeMap::from([("order".to_owned(), "42".to_owned())]),
             tracking: Tracking::default(),
             dsn: DsnParameters::default(),
+            write_pace: WritePace::default(),
             reply_wait_max: Duration::from_secs(60),
         })
     }
