@@ -32,6 +32,7 @@ mod queue_full;
 mod relay_faults;
 mod reload;
 mod reload_under_load;
+mod reputation_guard;
 mod service_webhooks;
 mod shutdown;
 mod smtp_submission;

@@ -10,6 +10,7 @@ pub mod credential;
 pub mod event;
 pub mod fault;
 pub mod feed;
+pub mod guard;
 pub mod id;
 pub mod intake;
 pub mod ledger;

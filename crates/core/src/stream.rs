@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::guard::GuardPolicy;
 use crate::name::{RouteName, StreamName};
 use crate::tracking::Tracking;
 
@@ -58,6 +59,8 @@ pub struct Stream {
     pub reply_wait_max: Duration,
     /// What is tracked where a message does not say.
     pub tracking: Tracking,
+    /// When its campaigns are slowed and paused; `None` is never, as for transactional mail.
+    pub guard: Option<GuardPolicy>,
 }
 
 /// How fast a provider must take a message, so that one that stops reading does not keep it.

@@ -124,13 +124,18 @@ impl Engine {
         let mut outcomes = Vec::new();
         let mut ready = Vec::with_capacity(message.deliveries.len());
         for (delivery, suppression) in message.deliveries.into_iter().zip(suppressed) {
-            match outcome::before_call(&carriage, &delivery, suppression.as_ref(), now) {
+            let settled = outcome::before_call(&carriage, &delivery, suppression.as_ref(), now);
+            match settled.or_else(|| self.guarded(&carriage, &delivery, now)) {
                 Some(outcome) => outcomes.push(outcome),
                 None => ready.push(delivery),
             }
         }
         let groups = self.group(&carriage, ready, &mut outcomes, now);
+        let is_held = outcomes.iter().any(Outcome::is_held);
         let first_due = self.finish(&carriage, outcomes).await;
+        if is_held {
+            self.let_go_if_resumed(&carriage).await;
+        }
         let calls = groups.into_iter().map(|group| self.call(&carriage, group));
         let due = futures_util::future::join_all(calls).await;
         due.into_iter().chain([first_due]).flatten().min()

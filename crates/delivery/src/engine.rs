@@ -14,6 +14,7 @@ use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::bursts::Bursts;
 use crate::forecast::Forecaster;
+use crate::guard::Guard;
 use crate::health::Registry;
 use crate::limits::{AccountLimits, Limiters};
 use crate::metrics::Metrics;
@@ -39,6 +40,7 @@ pub struct Engine {
     pub(crate) workers: Workers,
     /// Addresses suppressed a moment ago: what is leased already must not leave either.
     pub(crate) quiet: Quiet,
+    pub(crate) guard: Guard,
     pub(crate) session: NodeSession,
     /// What services said of our accounts.
     pub(crate) learned: Mutex<HashMap<ProviderName, Learned>>,
@@ -98,6 +100,7 @@ impl Engine {
             turns: Turns::default(),
             workers,
             quiet: Quiet::default(),
+            guard: Guard::default(),
             session,
             learned: Mutex::default(),
             forecaster: Mutex::default(),
@@ -111,6 +114,7 @@ impl Engine {
             wakes: Mutex::default(),
         });
         engine.registry.restore(engine.shared.as_ref()).await?;
+        engine.guard.restore(engine.shared.as_ref()).await?;
         engine.recover(pending).await?;
         engine.measure_queue().await?;
         Ok(engine)
@@ -155,9 +159,12 @@ impl Engine {
         self.queue_bytes.load(Ordering::Relaxed)
     }
 
-    /// Gives unused quota back to the store at the end of the process.
+    /// Gives unused quota and what was counted back to the store at the end of the process.
     pub async fn close(&self) {
         self.limiters.load_full().give_back().await;
+        if let Err(error) = self.write_guard_counts(self.clock.now()).await {
+            tracing::warn!(%error, "lost the guard's counts of the last second");
+        }
     }
 
     /// The number of a lane, from memory where it was asked before.

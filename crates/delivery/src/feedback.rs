@@ -10,7 +10,7 @@ use malote_core::name::{MailboxProvider, ProviderName, StreamName};
 use malote_core::provider::Reply;
 use malote_core::stream::Class;
 use malote_core::webhook::{EventSink, SinkUnavailable, Webhook};
-use malote_store::{Leased, StoreError, Suppression, SuppressionReason, SuppressionScope};
+use malote_store::{Applied, Leased, StoreError, Suppression, SuppressionReason, SuppressionScope};
 
 use crate::breaker::Signal;
 use crate::engine::Engine;
@@ -70,15 +70,16 @@ impl Engine {
         let applied = self.apply_each(provider, &webhook.events, now).await?;
         self.ring_outlets();
         let policy = self.policy.load_full();
-        for (event, delivery) in webhook.events.iter().zip(applied) {
-            match delivery {
-                Some(delivery) => {
+        for (event, applied) in webhook.events.iter().zip(applied) {
+            match applied {
+                Some(Applied { delivery, is_new }) => {
                     self.follow(
                         &policy,
                         &Told {
                             provider,
                             event,
                             delivery: &delivery,
+                            is_new,
                             now,
                         },
                     )
@@ -101,12 +102,12 @@ impl Engine {
         provider: &ProviderName,
         events: &[ProviderEvent],
         now: Timestamp,
-    ) -> Result<Vec<Option<Leased>>, StoreError> {
+    ) -> Result<Vec<Option<Applied>>, StoreError> {
         let mut applied = self
             .spool
             .apply_events(provider, events.to_vec(), now)
             .await?;
-        let is_early = |(event, found): &(&ProviderEvent, &Option<Leased>)| {
+        let is_early = |(event, found): &(&ProviderEvent, &Option<Applied>)| {
             event.delivery.is_some() && found.is_none()
         };
         let early: Vec<ProviderEvent> = events
@@ -139,6 +140,7 @@ impl Engine {
             event,
             delivery,
             now,
+            ..
         } = *told;
         match consequence(policy, event, &delivery.stream) {
             Consequence::None => {}
@@ -157,6 +159,7 @@ impl Engine {
             Consequence::CountSoftBounce => self.count_soft_bounce(policy, told).await?,
         }
         self.count_event(told).await?;
+        self.count_told(policy, told).await?;
         self.heed_reputation(told).await?;
         if event.kind == EventKind::Bounced
             && event.blame == Some(Blame::Content)
@@ -235,6 +238,7 @@ impl Engine {
             event,
             delivery,
             now,
+            ..
         } = *told;
         let kind = event.kind.label();
         let mailbox = delivery
@@ -281,10 +285,12 @@ impl Engine {
 
 /// One event of a provider and the delivery it belongs to.
 #[derive(Clone, Copy)]
-struct Told<'a> {
+pub(crate) struct Told<'a> {
     provider: &'a ProviderName,
-    event: &'a ProviderEvent,
-    delivery: &'a Leased,
+    pub(crate) event: &'a ProviderEvent,
+    pub(crate) delivery: &'a Leased,
+    /// Whether it was told for the first time.
+    pub(crate) is_new: bool,
     now: Timestamp,
 }
 

@@ -19,6 +19,8 @@ use crate::settling::patiently;
 
 /// How often counts are taken.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
+/// How often the reputation guard decides.
+const GUARD_EVERY: Duration = Duration::from_secs(1);
 /// How often expiry and retention run.
 const TIDY_EVERY: Duration = Duration::from_secs(10);
 /// Deliveries expired in one go, and how often in a row.
@@ -39,6 +41,7 @@ impl Engine {
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&self).every(MEASURE_EVERY, Chore::Measure, shutdown.clone()));
         tasks.spawn(Arc::clone(&self).every(FORECAST_EVERY, Chore::Forecast, shutdown.clone()));
+        tasks.spawn(Arc::clone(&self).every(GUARD_EVERY, Chore::Guard, shutdown.clone()));
         tasks.spawn(Arc::clone(&self).every(TIDY_EVERY, Chore::Tidy, shutdown.clone()));
         tasks.spawn(Arc::clone(&self).watch_providers(shutdown));
         while tasks.join_next().await.is_some() {}
@@ -56,6 +59,7 @@ impl Engine {
             let result = match chore {
                 Chore::Measure => self.measure_queue().await,
                 Chore::Forecast => self.look_ahead().await,
+                Chore::Guard => self.keep_guard().await,
                 Chore::Tidy => self.tidy().await,
             };
             if let Err(error) = result {
@@ -265,6 +269,7 @@ impl Engine {
 enum Chore {
     Measure,
     Forecast,
+    Guard,
     Tidy,
 }
 

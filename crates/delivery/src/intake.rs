@@ -20,6 +20,7 @@ use malote_store::{
 };
 
 use crate::engine::Engine;
+use crate::guard;
 use crate::idempotency::{self, KeyInFlight};
 use crate::policy::Policy;
 use crate::prepare::{Prepared, prepare};
@@ -374,7 +375,7 @@ fn record(
         mail_from: submission.mail_from.clone(),
         from: prepared.from.clone(),
         message_id_header: prepared.message_id(id, &way.policy.bounds.hostname),
-        campaign: way.facts.campaign().map(str::to_owned),
+        campaign: way.facts.campaign().and_then(guard::campaign_name),
         tracking_hash: prepared.tracking_hash.clone(),
         one_click: prepared.one_click.clone(),
         tags: submission.tags.clone(),

@@ -14,6 +14,7 @@ pub mod dsn;
 mod engine;
 mod feedback;
 mod forecast;
+mod guard;
 pub mod header;
 mod health;
 mod housekeeping;
@@ -42,6 +43,7 @@ mod workers;
 
 pub use alert::Alert;
 pub use engine::{Engine, Parts};
+pub use guard::{GuardRow, Resumed, guard_rows};
 pub use health::Registry;
 pub use metrics::Metrics;
 pub use mx::MxCache;

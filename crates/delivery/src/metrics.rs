@@ -74,6 +74,8 @@ pub struct Metrics {
     pub(crate) outlet_oldest: IntGaugeVec,
     /// 1 while an outlet is set aside, by outlet.
     pub(crate) outlet_disabled: IntGaugeVec,
+    /// Campaigns (and the stream itself) that the guard has slowed or paused, by stream and state.
+    pub(crate) guard: IntGaugeVec,
     /// Panics of adapters, caught.
     pub panics: IntCounter,
     /// Deliveries a lease.
@@ -240,6 +242,11 @@ impl Metrics {
                 "malote_outlet_disabled",
                 "1 while an outlet is set aside",
                 &["outlet"],
+            )?,
+            guard: gauge(
+                "malote_guard_campaigns",
+                "Campaigns that the reputation guard has slowed or paused",
+                &["stream", "state"],
             )?,
             panics,
             lease_size,

@@ -50,6 +50,11 @@ impl Outcome {
         self.settlement.next.due_at
     }
 
+    /// Whether the delivery is held.
+    pub(crate) fn is_held(&self) -> bool {
+        self.settlement.next.state == State::Held
+    }
+
     fn without_attempt(delivery: Leased, next: NextStep, events: Vec<EventRecord>) -> Self {
         let settlement = Settlement {
             delivery: delivery.id,
@@ -123,7 +128,8 @@ pub(crate) fn bounced_unsendable(
     outcome
 }
 
-fn settled(
+/// An end without a call, and what is said of it on the timeline.
+pub(crate) fn settled(
     delivery: Leased,
     state: State,
     (kind, blame, why): (EventKind, Option<Blame>, &str),
@@ -271,6 +277,7 @@ impl Engine {
             }
         }
         self.count(carriage, target, &attempt, &step);
+        self.count_send(carriage, (target, &member.mailbox_provider), &step);
         conclusion(target, member, attempt, step)
     }
 

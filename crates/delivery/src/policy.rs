@@ -38,6 +38,8 @@ pub struct ProviderEntry {
     pub limits: Limits,
     /// Pools with limits or a warm-up of their own.
     pub pools: BTreeMap<PoolName, (Limits, Option<Warmup>)>,
+    /// Whether its events reach us: only then is no complaint a good sign.
+    pub tells_events: bool,
 }
 
 /// Bounds of the engine, with values that are safe in production.

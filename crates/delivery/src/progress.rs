@@ -36,6 +36,12 @@ pub struct Progress {
     /// timeline.
     #[serde(skip_serializing_if = "is_zero")]
     pub waits: u32,
+    /// Whether it was told that its campaign is slowed, and whether a turn was given to it.
+    #[serde(skip_serializing_if = "is_false")]
+    pub was_slowed: bool,
+    /// See `was_slowed`.
+    #[serde(skip_serializing_if = "is_false")]
+    pub has_turn: bool,
     /// Panics of an adapter over this delivery.
     #[serde(skip_serializing_if = "is_zero")]
     pub panics: u32,

@@ -211,6 +211,15 @@ pub struct Leased {
     pub damaged: Option<String>,
 }
 
+/// The delivery that a provider's event is about.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Applied {
+    /// The delivery as it was before the event; for a repeat as it is now.
+    pub delivery: Leased,
+    /// Whether the event was told for the first time.
+    pub is_new: bool,
+}
+
 /// An attempt that is about to start.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttemptStart {
@@ -293,6 +302,10 @@ pub struct QueueFilter {
     pub state: Option<State>,
     /// Only if the message is this credential's.
     pub owner: Option<CredentialName>,
+    /// Only if the message is of this campaign.
+    pub campaign: Option<String>,
+    /// Only if the reason of its last hold begins with this.
+    pub held_because: Option<String>,
 }
 
 /// How much waits where.

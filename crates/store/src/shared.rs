@@ -9,11 +9,11 @@ use malote_core::event::Blame;
 use malote_core::name::{CredentialName, ProviderName, StreamName};
 use serde::{Deserialize, Serialize};
 
-use crate::StoreError;
+use crate::{GuardBook, StoreError};
 
 /// Keeps what several nodes must agree on. Every write is durable when it returns.
 #[async_trait]
-pub trait Shared: Send + Sync {
+pub trait Shared: GuardBook {
     /// Takes up to `want` units out of a quota, never more than what is left of it. A unit taken
     /// is spent unless given back; callers take slices and keep what they do not use at once.
     ///

@@ -11,8 +11,9 @@ use malote_core::name::{CredentialName, ProviderName};
 
 use crate::outbox::Outbox;
 use crate::record::{
-    AcceptOutcome, AttemptStart, IdempotencyRecord, Lane, LaneDepth, LaneId, Leased, LeasedMessage,
-    MessageRecord, NewMessage, NodeSession, PendingAttempt, QueueFilter, QueueStats, Settlement,
+    AcceptOutcome, Applied, AttemptStart, IdempotencyRecord, Lane, LaneDepth, LaneId, Leased,
+    LeasedMessage, MessageRecord, NewMessage, NodeSession, PendingAttempt, QueueFilter, QueueStats,
+    Settlement,
 };
 
 /// Why the store did not do it.
@@ -133,7 +134,7 @@ pub trait Spool: Outbox {
         provider: &ProviderName,
         events: Vec<ProviderEvent>,
         now: Timestamp,
-    ) -> Result<Vec<Option<Leased>>, StoreError>;
+    ) -> Result<Vec<Option<Applied>>, StoreError>;
 
     /// Keeps parts of webhooks that could not be read, at most 10,000, oldest dropped.
     ///

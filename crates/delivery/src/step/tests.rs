@@ -31,6 +31,7 @@ fn stream(on_unknown: OnUnknown, on_throttle: OnThrottle, transient_after_s: u64
         write_pace: WritePace::default(),
         reply_wait_max: Duration::from_secs(60),
         tracking: malote_core::tracking::Tracking::default(),
+        guard: None,
     }
 }
 

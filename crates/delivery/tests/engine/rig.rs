@@ -152,6 +152,7 @@ impl Setup {
             write_pace: WritePace::default(),
             reply_wait_max: Duration::from_secs(60),
             tracking: malote_core::tracking::Tracking::default(),
+            guard: None,
         }
     }
 
@@ -160,6 +161,7 @@ impl Setup {
             provider,
             limits: self.limits.clone(),
             pools: BTreeMap::new(),
+            tells_events: true,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the operators' door is asked and answers: one set of shapes for the server and for the
 //! command line.
 
+mod guard;
 mod outlets;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use malote_store::{
 };
 use serde::{Deserialize, Serialize};
 
+pub(crate) use guard::{GuardBody, GuardResumeRequest, GuardResumedBody};
 pub(crate) use outlets::{
     OutletAction, OutletRequest, OutletsBody, RawEventsBody, ReplayBody, ReplayRequest,
 };
@@ -60,6 +62,7 @@ impl From<FilterBody> for QueueFilter {
             recipient: body.rcpt,
             state: body.state,
             owner: body.credential,
+            ..Self::default()
         }
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod api;
 mod auth;
 mod backup;
 mod captured;
+mod guard;
 mod health;
 mod messages;
 mod outlets;
@@ -86,6 +87,8 @@ fn operators() -> Router<AdminState> {
         .route("/messages/{id}/raw", get(messages::raw))
         .route("/outlets", get(outlets::list).post(outlets::set))
         .route("/outlets/replay", post(outlets::replay))
+        .route("/guard", get(guard::list))
+        .route("/guard/resume", post(guard::resume))
         .route("/explain", post(messages::explain))
         .route("/explain/{id}", get(messages::explain_kept))
         .route(

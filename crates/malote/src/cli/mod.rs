@@ -8,6 +8,7 @@ mod client;
 mod exit;
 mod explain;
 mod filter;
+mod guard;
 mod health;
 mod log;
 mod out;
@@ -69,6 +70,8 @@ enum Command {
     Providers(providers::ProvidersArgs),
     /// Who is told of events, how that goes, and telling it again.
     Outlets(outlets::OutletsArgs),
+    /// Campaigns with their bounces and complaints; letting paused ones go on.
+    Guard(guard::GuardArgs),
     /// Addresses that must not be mailed.
     #[command(subcommand)]
     Suppressions(suppressions::SuppressionsCommand),
@@ -115,6 +118,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Health(args) => health::run(args).await,
         Command::Providers(args) => providers::run(args).await,
         Command::Outlets(args) => outlets::run(args).await,
+        Command::Guard(args) => guard::run(args).await,
         Command::Suppressions(command) => suppressions::run(command).await,
         Command::Store(command) => store::run(command).await,
         Command::Sandbox(args) => sandbox::run(args).await,

@@ -14,7 +14,7 @@ use super::client::Client;
 use super::exit::{Failure, Outcome};
 use super::place::{Place, PlaceArgs};
 use crate::admin::api::{
-    OutletsBody, RawEventsBody, StatsBody, SwitchesBody, TargetBody, TargetsBody,
+    GuardBody, OutletsBody, RawEventsBody, StatsBody, SwitchesBody, TargetBody, TargetsBody,
 };
 use crate::config::Config;
 
@@ -166,6 +166,22 @@ impl Source {
         match self {
             Self::Gateway(client) => client.get("targets", &[]).await,
             Self::Store(offline) => Ok(targets_of(&offline.config)),
+        }
+    }
+
+    /// What the reputation guard counts and has decided.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(super) async fn guard(&self) -> Outcome<GuardBody> {
+        match self {
+            Self::Gateway(client) => client.get("guard", &[]).await,
+            Self::Store(offline) => {
+                let streams = &offline.config.streams;
+                let now = offline.clock.now();
+                let rows = malote_delivery::guard_rows(&offline.store, streams, now).await;
+                Ok(rows.map_err(unreadable)?.into())
+            }
         }
     }
 

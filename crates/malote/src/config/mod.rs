@@ -7,6 +7,7 @@ mod check;
 mod credentials;
 mod de;
 mod doors;
+mod guard;
 mod outlets;
 mod raw;
 mod read;
@@ -128,6 +129,7 @@ impl ConfiguredProvider {
             provider: Arc::clone(&self.adapter.provider),
             limits: self.limits.clone(),
             pools: self.pools.clone(),
+            tells_events: self.adapter.webhook.is_some(),
         }
     }
 }

@@ -173,6 +173,9 @@ pub(super) struct StreamConfig {
     /// The same for clicks.
     #[serde(default)]
     pub track_clicks: Option<bool>,
+    /// `[streams.NAME.guard]`: when campaigns are slowed and paused; campaign streams only.
+    #[serde(default)]
+    pub guard: Option<GuardConfig>,
 }
 
 /// `retry` of a stream.
@@ -187,6 +190,28 @@ pub(super) struct RetryConfig {
     pub max: Option<Span>,
     /// Age at which a message expires, `"1m"` to `"14d"`.
     pub give_up_after: Option<Span>,
+}
+
+/// `guard` of a stream. Shares are of the mail sent within the window.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct GuardConfig {
+    /// Whether it acts; default true.
+    pub enabled: Option<bool>,
+    /// The sliding window, `"1h"` to `"7d"`; default `"24h"`.
+    pub window: Option<Span>,
+    /// Sends within it before anything is decided, 10 to 1,000,000; default 500.
+    pub min_sends: Option<u64>,
+    /// Hard bounces above which a campaign is slowed, up to `bounce_pause`; default 0.03.
+    pub bounce_slow: Option<f64>,
+    /// Hard bounces above which it is paused, up to 1.0; default 0.05.
+    pub bounce_pause: Option<f64>,
+    /// Complaints above which it is slowed, up to `complaint_pause`; default 0.0005.
+    pub complaint_slow: Option<f64>,
+    /// Complaints above which it is paused, up to 1.0; default 0.001.
+    pub complaint_pause: Option<f64>,
+    /// The share of its pace that a slowed campaign keeps, 0.01 to 0.9; default 0.1.
+    pub slow_to: Option<f64>,
 }
 
 /// `failover` of a stream.

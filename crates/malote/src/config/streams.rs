@@ -12,6 +12,7 @@ use malote_core::stream::{
 use malote_core::tracking::{Tracking, TrackingSwitches};
 use malote_core::units::{ByteSize, Span};
 
+use super::guard;
 use super::raw::StreamConfig;
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -99,6 +100,7 @@ pub(super) fn build(
             opens: config.track_opens,
             clicks: config.track_clicks,
         },
+        guard: guard::build(name, config, faults),
     };
     check(&stream, faults);
     stream

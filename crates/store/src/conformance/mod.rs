@@ -5,6 +5,7 @@
 //! A function panics where a promise is broken. An engine's tests call the two macros with an
 //! `async fn` that makes an engine and what has to outlive it (a directory, a server).
 
+pub mod guard;
 pub mod mail;
 pub mod outbox;
 pub mod shared;
@@ -69,6 +70,7 @@ macro_rules! conformance_spool {
             settled_mail_is_released_only_when_it_is_named,
             an_unknown_outcome_is_resolved,
             a_filter_without_a_condition_selects_nothing,
+            held_mail_is_released_by_its_campaign_and_the_reason_of_its_hold,
         );
         $crate::conformance_tests!($new, spool_read:
             a_view_tells_the_whole_story,
@@ -93,6 +95,12 @@ macro_rules! conformance_shared {
             a_suppression_is_replaced_only_by_a_longer_one,
             suppressions_are_listed_in_pages,
             soft_bounces_are_counted_in_their_window,
+        );
+        $crate::conformance_tests!($new, guard:
+            the_guard_s_counts_add_up_by_campaign_within_the_window,
+            the_guard_s_decisions_are_kept,
+            the_guard_s_window_begins_anew,
+            the_guard_forgets_the_oldest_campaigns_first,
         );
     };
 }

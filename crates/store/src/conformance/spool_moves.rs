@@ -143,3 +143,45 @@ pub async fn a_filter_without_a_condition_selects_nothing(spool: &dyn Spool) {
     let none = QueueFilter::default();
     assert_eq!(moved(spool, &none, State::Cancelled).await, []);
 }
+
+/// What the guard held of one campaign goes on without what an operator held, or of another.
+pub async fn held_mail_is_released_by_its_campaign_and_the_reason_of_its_hold(spool: &dyn Spool) {
+    let lane = mail::tx_lane(spool).await;
+    let mut ids = Vec::new();
+    for campaign in [Some("42"), Some("42"), Some("43"), None] {
+        let mut message = mail::message(lane, at(0), &["a@x.test"]);
+        message.record.campaign = campaign.map(str::to_owned);
+        ids.push(of(mail::accept(spool, message).await, 0));
+    }
+    for (index, reason) in ["guard: a", "by hand", "guard: a", "guard: b"]
+        .into_iter()
+        .enumerate()
+    {
+        let filter = QueueFilter {
+            delivery: Some(ids[index]),
+            ..QueueFilter::default()
+        };
+        let held = spool.move_deliveries(&filter, State::Held, reason, at(50));
+        assert_eq!(held.await.unwrap(), [ids[index]]);
+    }
+    let because = |reason: &str, campaign: Option<&str>| QueueFilter {
+        campaign: campaign.map(str::to_owned),
+        held_because: Some(reason.to_owned()),
+        state: Some(State::Held),
+        ..QueueFilter::default()
+    };
+    let released = moved(spool, &because("guard: ", Some("42")), State::Queued).await;
+    assert_eq!(released, [ids[0]]);
+    let released = moved(spool, &because("guard: b", None), State::Queued).await;
+    assert_eq!(released, [ids[3]]);
+    let held_last_by_hand = QueueFilter {
+        delivery: Some(ids[2]),
+        ..QueueFilter::default()
+    };
+    let released = moved(spool, &held_last_by_hand, State::Queued).await;
+    assert_eq!(released, [ids[2]]);
+    let held = moved(spool, &held_last_by_hand, State::Held).await;
+    assert_eq!(held, [ids[2]]);
+    let released = moved(spool, &because("guard: ", Some("43")), State::Queued).await;
+    assert_eq!(released, []);
+}

@@ -6,7 +6,7 @@ use malote_core::name::ProviderName;
 use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
-use crate::Leased;
+use crate::Applied;
 use crate::sqlite::columns::{delivery_pk, micros, state_number};
 use crate::sqlite::fault::Fault;
 use crate::sqlite::rows::{self, DeliveryRow};
@@ -20,13 +20,13 @@ const PART_BYTES_MAX: usize = 8 << 10;
 /// Deliveries that may share a provider's id: the recipients of one call.
 const CANDIDATES_MAX: i64 = 1_000;
 
-/// Applies events; for each the delivery as it was before, or `None` if it matches nothing.
+/// Applies events; for each the delivery that it is about, or `None` if it matches nothing.
 pub(crate) fn apply(
     tx: &mut Tx<'_>,
     provider: &ProviderName,
     events: &[ProviderEvent],
     now: Timestamp,
-) -> Result<Vec<Option<Leased>>, Fault> {
+) -> Result<Vec<Option<Applied>>, Fault> {
     let mut applied = Vec::with_capacity(events.len());
     for event in events {
         applied.push(apply_one(tx, provider, event, now)?);
@@ -39,7 +39,7 @@ fn apply_one(
     provider: &ProviderName,
     event: &ProviderEvent,
     now: Timestamp,
-) -> Result<Option<Leased>, Fault> {
+) -> Result<Option<Applied>, Fault> {
     let key = dedup_key(provider, &event.dedup_key);
     let is_repeat = tx
         .conn
@@ -51,13 +51,16 @@ fn apply_one(
     let Some(row) = rows::delivery(tx.conn, pk)? else {
         return Ok(None);
     };
+    let delivery = rows::leased(tx.conn, pk, row.state)?;
     if is_repeat {
-        return Ok(Some(rows::leased(tx.conn, pk, row.state)?));
+        return Ok(Some(Applied {
+            delivery,
+            is_new: false,
+        }));
     }
     tx.conn
         .prepare_cached("INSERT INTO event_keys (key, at) VALUES (?1, ?2)")?
         .execute(params![&key[..], micros(now)])?;
-    let before = rows::leased(tx.conn, pk, row.state)?;
     if row.state == State::Sending {
         remember(tx.conn, &row, &event.kind)?;
     } else if let Some(state) = next_state(row.state, &event.kind) {
@@ -73,7 +76,10 @@ fn apply_one(
         raw: &event.raw,
     };
     timeline::write(tx, pk, &line)?;
-    Ok(Some(before))
+    Ok(Some(Applied {
+        delivery,
+        is_new: true,
+    }))
 }
 
 fn dedup_key(provider: &ProviderName, key: &str) -> [u8; 16] {

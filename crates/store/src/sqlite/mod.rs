@@ -11,6 +11,7 @@ mod events;
 mod fault;
 mod feed;
 mod filter;
+mod guard;
 mod key;
 mod lease;
 mod moves;

@@ -157,6 +157,16 @@ fn select_state(
     if let Some(recipient) = &filter.recipient {
         also("d.recipient_hash", key.recipient(&recipient.key()).into());
     }
+    if let Some(campaign) = &filter.campaign {
+        also("m.campaign", campaign.clone().into());
+    }
+    if let Some(prefix) = &filter.held_because {
+        let length = prefix.chars().count();
+        let reason = "SELECT e.detail FROM events e
+            WHERE e.delivery = d.id AND e.kind = 'held' ORDER BY e.seq DESC LIMIT 1";
+        let begin = format!("substr(({reason}), 1, {length})");
+        also(&begin, prefix.clone().into());
+    }
     let wanted = filter.recipient.as_ref().map(|address| address.key());
     let mut find = conn.prepare(&sql)?;
     let mut rows = find.query(params_from_iter(values))?;

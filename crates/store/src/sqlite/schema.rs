@@ -14,9 +14,10 @@ use crate::sqlite::fault::Fault;
 pub(crate) const APPLICATION_ID: i64 = 0x4D41_4C4F;
 
 /// One step per version, applied in order and never changed after a release.
-const MIGRATIONS: [(&str, &str); 2] = [
+const MIGRATIONS: [(&str, &str); 3] = [
     ("first tables", include_str!("schema_1.sql")),
     ("feed and outbox", include_str!("schema_2.sql")),
+    ("reputation guard", include_str!("schema_3.sql")),
 ];
 
 /// The version that this program writes.

@@ -22,9 +22,9 @@ use crate::sqlite::settle::SETTLEMENT_BYTES;
 use crate::sqlite::writer::Tx;
 use crate::sqlite::{Load, SqliteStore, columns, events, feed, retain, rows, search, settle, view};
 use crate::{
-    AcceptOutcome, AttemptStart, IdempotencyRecord, Lane, LaneDepth, LaneId, Leased, LeasedMessage,
-    MessageRecord, NewMessage, NodeSession, PendingAttempt, QueueFilter, QueueStats, Settlement,
-    Spool, StoreError,
+    AcceptOutcome, Applied, AttemptStart, IdempotencyRecord, Lane, LaneDepth, LaneId, Leased,
+    LeasedMessage, MessageRecord, NewMessage, NodeSession, PendingAttempt, QueueFilter, QueueStats,
+    Settlement, Spool, StoreError,
 };
 
 /// Octets of a batch's bodies above which they are hashed on a thread that may block.
@@ -165,7 +165,7 @@ impl Spool for SqliteStore {
         provider: &ProviderName,
         events: Vec<ProviderEvent>,
         now: Timestamp,
-    ) -> Result<Vec<Option<Leased>>, StoreError> {
+    ) -> Result<Vec<Option<Applied>>, StoreError> {
         let provider = provider.clone();
         let load = settlements(events.len());
         self.write(load, move |tx| events::apply(tx, &provider, &events, now))
