@@ -19,6 +19,7 @@ mod command_line;
 mod conformance;
 mod corpus;
 mod dashboards;
+mod doctor;
 mod event_feed;
 mod failover;
 mod http_submission;

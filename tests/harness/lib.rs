@@ -2,6 +2,7 @@
 //! waiting with a deadline.
 
 mod config;
+mod dns;
 mod gateway;
 mod mail;
 mod mautic;
@@ -15,6 +16,7 @@ mod wait;
 mod world;
 
 pub use config::{Backends, Config, Doors, LOADTEST_KEY, MAUTIC_KEY, SHOP_KEY};
+pub use dns::Dns;
 pub use gateway::{Gateway, answered};
 pub use mail::{HeaderSet, MAUTIC_ROWS, text_message};
 pub use mautic::{DncEntry, MAUTIC_API_LOGIN, Mautic, MauticState};

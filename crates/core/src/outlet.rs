@@ -64,6 +64,14 @@ pub trait Outlet: Send + Sync {
     /// # Errors
     /// [`Untold`]: what the peer's answer means for this event and those after it.
     async fn tell(&self, event: &FeedEvent, attempt: u32) -> Result<Told, Untold>;
+
+    /// Looks, without telling anything, whether the peer could be told: in words, what was asked
+    /// and what was not. Asked by an operator, never on an event's way. Ends by itself within
+    /// [`TELL_WAIT_MAX`].
+    ///
+    /// # Errors
+    /// [`Untold`]: what stands in the way.
+    async fn check(&self) -> Result<String, Untold>;
 }
 
 /// Longest that [`Outlet::tell`] may take.

@@ -47,11 +47,55 @@ pub trait Provider: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Asks which DNS records the service wants to find for sender domains, where it tells: names
+    /// and keys that only it knows. Asked by an operator, never on mail's way.
+    ///
+    /// # Errors
+    /// What the service said, classified as a send would be.
+    async fn sender_records(&self, _senders: &[String]) -> Result<Vec<SenderRecord>, SendError> {
+        Ok(Vec::new())
+    }
+
     /// How often [`Provider::check`] should be asked again to learn rate and quota; `None` if the
     /// service tells neither.
     fn account_poll_every(&self) -> Option<Duration> {
         None
     }
+}
+
+/// A DNS record that a service wants to find for a sender domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SenderRecord {
+    /// The sender domain, lower-case A-labels.
+    pub sender: String,
+    /// The record's whole name, lower-case, without final dot.
+    pub name: String,
+    /// Its type.
+    pub kind: SenderRecordKind,
+    /// What it must hold; of an MX the host without preference.
+    pub value: String,
+    /// What it is for.
+    pub purpose: SenderRecordPurpose,
+}
+
+/// The type of a [`SenderRecord`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SenderRecordKind {
+    /// Text.
+    Txt,
+    /// Another name.
+    Cname,
+    /// A mail exchanger.
+    Mx,
+}
+
+/// What a [`SenderRecord`] is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SenderRecordPurpose {
+    /// The key with which receivers verify the service's signatures.
+    Dkim,
+    /// MAIL FROM is of this name then, and no longer of the service.
+    MailFrom,
 }
 
 /// What an account can carry. The router excludes targets that cannot carry a message.

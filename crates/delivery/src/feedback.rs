@@ -68,6 +68,10 @@ impl Engine {
             return Ok(());
         }
         let applied = self.apply_each(provider, &webhook.events, now).await?;
+        self.metrics
+            .last_event
+            .with_label_values(&[provider.as_str()])
+            .set(now.as_second());
         self.ring_outlets();
         let policy = self.policy.load_full();
         for (event, applied) in webhook.events.iter().zip(applied) {

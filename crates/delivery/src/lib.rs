@@ -45,7 +45,7 @@ pub use alert::Alert;
 pub use engine::{Engine, Parts};
 pub use guard::{GuardRow, Resumed, guard_rows};
 pub use health::Registry;
-pub use metrics::Metrics;
+pub use metrics::{LAST_EVENT_METRIC, Metrics};
 pub use mx::MxCache;
 pub use operator::{Hypothesis, Resolution, TargetStatus};
 pub use outbox::Replayed;

@@ -14,6 +14,9 @@ const LATENCY_S: [f64; 12] = [
     0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 300.0, 3600.0, 86_400.0,
 ];
 
+/// The name of [`Metrics::last_event`], which the command line reads.
+pub const LAST_EVENT_METRIC: &str = "malote_provider_last_event_timestamp_seconds";
+
 /// The kind of alert that a complaint about transactional mail is.
 pub(crate) const COMPLAINT: &str = "complaint";
 
@@ -36,6 +39,8 @@ pub struct Metrics {
     pub content_refused: IntCounterVec,
     /// Providers' events that match nothing of ours, by provider.
     pub unmatched: IntCounterVec,
+    /// When the last events of a provider were applied, in seconds since 1970.
+    pub last_event: IntGaugeVec,
     /// Seconds from custody to receipt, by stream.
     pub to_sent: HistogramVec,
     /// Seconds from custody to delivery, by stream.
@@ -159,6 +164,11 @@ impl Metrics {
             unmatched: counter(
                 "malote_provider_events_unmatched_total",
                 "Events of providers that match no delivery",
+                &["provider"],
+            )?,
+            last_event: gauge(
+                LAST_EVENT_METRIC,
+                "When the last events of a provider came",
                 &["provider"],
             )?,
             to_sent: latency(

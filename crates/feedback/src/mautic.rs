@@ -164,6 +164,29 @@ impl Outlet for MauticOutlet {
             })
         })
     }
+
+    async fn check(&self) -> Result<String, Untold> {
+        let mut words = Vec::new();
+        let mut misses = Vec::new();
+        for sink in &self.sinks {
+            let Sink::Api(api) = sink else {
+                words.push(format!("{}: not asked", sink.kind().as_str()));
+                continue;
+            };
+            match timeout(TELL_MAX, api.check(&self.peer)).await {
+                Ok(Ok(found)) => words.push(found),
+                Ok(Err(missed)) => misses.push((sink.kind(), missed)),
+                Err(_) => {
+                    let why = "Mautic took too long".to_owned();
+                    misses.push((sink.kind(), Miss::Later { after: None, why }));
+                }
+            }
+        }
+        match misses.is_empty() {
+            true => Ok(words.join("; ")),
+            false => Err(miss::untold(&misses)),
+        }
+    }
 }
 
 impl MauticOutlet {

@@ -2,6 +2,7 @@
 //! them inside.
 
 pub(crate) mod address;
+pub(crate) mod probe;
 mod resolver;
 #[cfg(test)]
 pub(crate) mod responder;

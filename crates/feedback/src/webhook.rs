@@ -23,7 +23,7 @@ pub use self::config::WebhookConfig;
 use self::config::Wish;
 use self::sign::Signer;
 use crate::Owner;
-use crate::web::{Answer, Reach, Web, address};
+use crate::web::{Answer, Reach, Web, address, probe};
 
 /// One app's address for events.
 #[derive(Debug)]
@@ -109,6 +109,14 @@ impl Outlet for WebhookOutlet {
     async fn tell(&self, event: &FeedEvent, _attempt: u32) -> Result<Told, Untold> {
         let answer = self.web.call(self.request(event)?).await?;
         outcome(&answer, answer.wait_asked(self.clock.0.now()))
+    }
+
+    /// No request: an app may take any for an event, and what it answers to HEAD proves nothing.
+    async fn check(&self) -> Result<String, Untold> {
+        let reached = probe::reach(&self.url, self.web.reach()).await?;
+        Ok(format!(
+            "{reached}; whether it takes events only an event shows"
+        ))
     }
 }
 

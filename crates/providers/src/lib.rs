@@ -16,6 +16,7 @@ mod http;
 mod mailgun;
 mod mailjet;
 mod mailtrap;
+mod origin;
 mod parts;
 mod postal;
 mod postmark;
@@ -43,6 +44,7 @@ use malote_core::webhook::WebhookParser;
 pub use documented::{Documented, documented, documented_names};
 
 pub use config::{PoolConfig, ProviderConfig, WebhookConfig};
+pub use origin::Origin;
 
 /// A provider ready for use.
 pub struct Adapter {

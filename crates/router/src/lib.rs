@@ -27,6 +27,7 @@ pub use config::{
 pub use explain::{ExplainedDelivery, Explanation};
 pub use facts::{DeliveryFacts, EMAIL_ID_HEADER, MessageFacts, PlanFacts, STREAM_HEADER};
 pub use health::{Exclusion, Health};
+pub use mailbox::is_free_mail;
 pub use plan::{Draw, Plan, PlannedTarget};
 pub use route::{RouteDecision, RouteReason};
 pub use router::Router;

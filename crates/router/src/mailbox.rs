@@ -211,6 +211,20 @@ const BUILT_IN: &[(&str, &[&str], &[&str])] = &[
     ("cloudflare", &[], &["mx.cloudflare.net"]),
 ];
 
+/// Entries of [`BUILT_IN`] that do not give mailboxes to everybody.
+const NOT_FREE: [&str; 1] = ["locaweb"];
+
+/// Whether anybody can get a mailbox at `domain` (lower-case A-labels), by the built-in table. Mail
+/// from there passes no check that its receivers make, unless it leaves by that provider itself.
+#[must_use]
+pub fn is_free_mail(domain: &str) -> bool {
+    let free = BUILT_IN
+        .iter()
+        .filter(|(name, _, _)| !NOT_FREE.contains(name));
+    free.flat_map(|(_, domains, _)| *domains)
+        .any(|own| *own == domain)
+}
+
 /// The tables in force.
 #[derive(Debug)]
 pub(crate) struct MailboxTable {
@@ -326,6 +340,20 @@ fn lay_over(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_free_mailbox_is_told_from_a_company_s() {
+        for (domain, is_free) in [
+            ("gmail.com", true),
+            ("uol.com.br", true),
+            ("hotmail.com.br", true),
+            ("locaweb.com.br", false),
+            ("shop.example", false),
+            ("x.gmail.com", false),
+        ] {
+            assert_eq!(is_free_mail(domain), is_free, "{domain}");
+        }
+    }
 
     fn table(config: &str) -> (MailboxTable, Vec<ConfigFault>) {
         let mut faults = Vec::new();

@@ -129,6 +129,10 @@ impl Outlet for Listener {
         !self.deaf_to.lock().unwrap().contains(&event.kind.as_str())
     }
 
+    async fn check(&self) -> Result<String, Untold> {
+        Ok("hears".to_owned())
+    }
+
     async fn tell(&self, event: &FeedEvent, attempt: u32) -> Result<Told, Untold> {
         let under_way = self.under_way.fetch_add(1, Ordering::SeqCst) + 1;
         self.most_under_way.fetch_max(under_way, Ordering::SeqCst);

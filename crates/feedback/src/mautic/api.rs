@@ -94,6 +94,24 @@ impl Api {
         )))
     }
 
+    /// Whether it lets us in and shows contacts.
+    ///
+    /// # Errors
+    /// [`Miss`].
+    pub(crate) async fn check(&self, peer: &Peer) -> Result<String, Miss> {
+        let call = Call {
+            method: Method::GET,
+            path: "/api/contacts",
+            query: &[("limit", "1")],
+            body: None,
+        };
+        let answer = self.call(peer, call).await?.ok_or_else(no_such_path)?;
+        match answer.get("contacts") {
+            Some(_) => Ok("api: GET /api/contacts?limit=1 answers with contacts".to_owned()),
+            None => Err(not_the_api()),
+        }
+    }
+
     /// The search by `where`, not by `search=email:`, which answers everybody in some versions and
     /// breaks on `+`.
     async fn find(&self, peer: &Peer, address: &str) -> Result<Vec<Contact>, Miss> {
@@ -110,9 +128,7 @@ impl Api {
             body: None,
         };
         let answer = self.call(peer, call).await?;
-        let answer = answer.ok_or_else(|| {
-            Miss::Closed("/api/contacts answered 404: url must be Mautic's own address".to_owned())
-        })?;
+        let answer = answer.ok_or_else(no_such_path)?;
         let contacts = contact::contacts_with(address, &answer).ok_or_else(not_the_api)?;
         Ok(contacts.into_iter().take(CONTACTS_MAX).collect())
     }
@@ -195,6 +211,10 @@ fn request(base: &Url, call: &Call<'_>, authorization: &HeaderValue) -> Request 
         *request.body_mut() = Some(body.to_string().into());
     }
     request
+}
+
+fn no_such_path() -> Miss {
+    Miss::Closed("/api/contacts answered 404: url must be Mautic's own address".to_owned())
 }
 
 fn not_the_api() -> Miss {

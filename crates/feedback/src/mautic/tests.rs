@@ -329,3 +329,24 @@ fn every_fault_is_told_with_its_key() {
             .any(|f| f.path.ends_with("dsn_to") && f.severity == Severity::Warning)
     );
 }
+
+#[tokio::test]
+async fn a_check_asks_for_one_contact_and_tells_the_switch_to_turn_on() {
+    let peer = Responder::start(vec![ok(CONTACT)]).await;
+    let found = outlet(&peer, "").check().await;
+    assert!(found.is_ok_and(|words| words.contains("answers with contacts")));
+    let (lines, _) = calls(&peer);
+    assert_eq!(lines, ["GET /api/contacts?limit=1 HTTP/1.1"]);
+    let off = r#"{"errors":[{"message":"API disabled","code":403,"type":"api_disabled"}]}"#;
+    let peer = Responder::start(vec![answer("403 Forbidden", "", off)]).await;
+    let refused = outlet(&peer, "").check().await;
+    let Err(Untold::Unusable { why }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(why.contains("API enabled"), "{why}");
+    let peer = Responder::start(vec![answer("200 OK", "", "<html>")]).await;
+    assert!(matches!(
+        outlet(&peer, "").check().await,
+        Err(Untold::Later { .. })
+    ));
+}

@@ -34,7 +34,7 @@ impl Resolve for Resolver {
 ///
 /// # Errors
 /// [`Private`] if there is none.
-fn allowed(
+pub(super) fn allowed(
     found: impl Iterator<Item = SocketAddr>,
     reach: Reach,
 ) -> Result<Vec<SocketAddr>, Private> {

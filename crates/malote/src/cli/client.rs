@@ -111,6 +111,15 @@ impl Client {
             .map(drop)
     }
 
+    /// What the gateway measures, in Prometheus' text form.
+    ///
+    /// # Errors
+    /// As [`Client::answer`].
+    pub(super) async fn metrics(&self) -> Outcome<String> {
+        let answer = Self::answer(self.http.get(format!("{}/metrics", self.url))).await?;
+        Ok(answer.text().await?)
+    }
+
     /// A request to `/admin/v1/PATH`.
     pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("{}/admin/v1/{path}", self.url);

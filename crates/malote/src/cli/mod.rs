@@ -5,6 +5,7 @@
 
 mod check;
 mod client;
+mod doctor;
 mod exit;
 mod explain;
 mod filter;
@@ -55,6 +56,8 @@ enum Command {
     Serve(ServeArgs),
     /// Say everything that is wrong with a configuration.
     Check(check::CheckArgs),
+    /// Tell what stands between this configuration and the inbox, and what to publish.
+    Doctor(doctor::DoctorArgs),
     /// Tell why a message goes where it goes: one that is kept, or one that could be sent.
     Explain(explain::ExplainArgs),
     /// Send a test message through a gateway.
@@ -111,6 +114,7 @@ async fn run(command: Command) -> ExitCode {
             Err(error) => Err(error.into()),
         },
         Command::Check(args) => check::run(args).await,
+        Command::Doctor(args) => doctor::run(args).await,
         Command::Explain(args) => explain::run(args).await,
         Command::Send(args) => send::run(args).await,
         Command::Queue(command) => queue::run(command).await,

@@ -19,7 +19,7 @@ use malote_router::{Router, RouterConfig, RouterCredential, RouterProvider, Rout
 use super::de::nearest;
 use super::doors::Admin;
 use super::raw::{RawConfig, StreamConfig};
-use super::{Config, ConfiguredProvider, credentials, doors, outlets, settings, streams};
+use super::{Config, ConfiguredProvider, credentials, doctor, doors, outlets, settings, streams};
 
 /// The tables, each checked by itself.
 pub(super) struct Tables {
@@ -46,6 +46,7 @@ impl Tables {
         faults: &mut Vec<ConfigFault>,
     ) -> Self {
         settings::check(&raw, faults);
+        doctor::check(&raw, faults);
         check_doors(&raw, faults);
         if let Some(sqlite) = &raw.store.sqlite {
             faults.extend(sqlite.check());
@@ -110,6 +111,7 @@ impl Tables {
             delivery: raw.delivery,
             retention: raw.retention,
             log: raw.log,
+            doctor: raw.doctor,
         })
     }
 }
@@ -258,6 +260,7 @@ fn build_providers(
             limits: table.limits.clone(),
             pools: pools.collect(),
             cost_per_thousand: table.cost_per_thousand,
+            origin: table.origin(),
         });
         (name.clone(), provider)
     };

@@ -6,6 +6,7 @@ mod broken;
 mod check;
 mod credentials;
 mod de;
+mod doctor;
 mod doors;
 mod guard;
 mod outlets;
@@ -37,10 +38,12 @@ use malote_core::stream::Stream;
 use malote_delivery::{Bounds, ProviderEntry};
 use malote_ingress::http::HttpConfig;
 use malote_ingress::smtp::SmtpConfig;
-use malote_providers::Adapter;
+use malote_providers::{Adapter, Origin};
 use malote_router::{Router, RouterConfig};
 use malote_store::SqliteConfig;
 
+pub use doctor::DoctorConfig;
+pub(crate) use doctor::is_internal;
 pub use doors::Admin;
 pub use raw::{DeliveryConfig, LogConfig, LogFormat, RetentionConfig};
 pub use report::{Excerpt, Fault, Location, Report};
@@ -75,6 +78,8 @@ pub struct Config {
     pub retention: RetentionConfig,
     /// `[log]`.
     pub log: LogConfig,
+    /// `[doctor]`.
+    pub doctor: DoctorConfig,
 }
 
 /// A provider with what the engine keeps to.
@@ -87,6 +92,8 @@ pub struct ConfiguredProvider {
     pub pools: BTreeMap<PoolName, (Limits, Option<Warmup>)>,
     /// What a thousand recipients cost, in the operator's currency.
     pub cost_per_thousand: Option<f64>,
+    /// What is known of where its mail comes from.
+    pub origin: Origin,
 }
 
 impl Config {

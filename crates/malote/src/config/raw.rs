@@ -18,6 +18,8 @@ use malote_router::{MailboxProvidersConfig, RouteConfig, RuleConfig};
 use malote_store::SqliteConfig;
 use serde::{Deserialize, Serialize};
 
+use super::doctor::DoctorConfig;
+
 /// All tables.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -48,6 +50,8 @@ pub(super) struct RawConfig {
     pub retention: RetentionConfig,
     /// `[log]`.
     pub log: LogConfig,
+    /// `[doctor]`.
+    pub doctor: DoctorConfig,
 }
 
 /// `[store]`: one table per engine; today there is one.

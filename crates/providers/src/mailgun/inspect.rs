@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use malote_core::name::PoolName;
-use malote_core::provider::{About, Finding, bounded};
+use malote_core::provider::{
+    About, Finding, SenderRecord, SenderRecordKind, SenderRecordPurpose, bounded,
+};
 use serde::Deserialize;
 
 use crate::http::Answer;
@@ -22,6 +24,22 @@ struct Domain {
     /// `custom` or `sandbox`.
     #[serde(rename = "type")]
     kind: Option<String>,
+}
+
+/// Keys looked at; a domain has one, and two while they are changed.
+const KEYS_MAX: usize = 10;
+
+#[derive(Deserialize)]
+struct Records {
+    #[serde(default)]
+    sending_dns_records: Vec<Record>,
+}
+
+#[derive(Deserialize)]
+struct Record {
+    name: Option<String>,
+    record_type: String,
+    value: String,
 }
 
 #[derive(Deserialize)]
@@ -59,6 +77,36 @@ pub(super) fn of_domain(answer: &Answer) -> Vec<Finding> {
         text,
     });
     findings.collect()
+}
+
+/// The DKIM keys in the answer to `GET /v4/domains/DOMAIN`, for each of these senders.
+pub(super) fn keys(answer: &Answer, senders: &[String]) -> Vec<SenderRecord> {
+    let told: Option<Records> = answer.json();
+    let Some(told) = told.filter(|_| answer.status == 200) else {
+        return Vec::new();
+    };
+    let named = told.sending_dns_records.iter();
+    let named = named.filter_map(|record| Some((record.name.as_deref()?, record)));
+    let keys = named.filter(|(name, _)| name.contains("._domainkey."));
+    let of_type = |record: &Record| match record.record_type.as_str() {
+        "TXT" => Some(SenderRecordKind::Txt),
+        "CNAME" => Some(SenderRecordKind::Cname),
+        _ => None,
+    };
+    let mut records = Vec::new();
+    for (name, record) in keys.take(KEYS_MAX) {
+        let Some(kind) = of_type(record) else {
+            continue;
+        };
+        records.extend(senders.iter().map(|sender| SenderRecord {
+            sender: sender.clone(),
+            name: bounded(name, 255).to_ascii_lowercase(),
+            kind,
+            value: bounded(&record.value, 2_000),
+            purpose: SenderRecordPurpose::Dkim,
+        }));
+    }
+    records
 }
 
 /// The pools whose id is not in the answer to `GET /v3/ip_pools`.
@@ -111,6 +159,21 @@ mod tests {
             assert_eq!(findings.len(), usize::from(found.is_some()), "{body}");
             let text = findings.first().map(|finding| finding.text.as_str());
             assert!(found.is_none_or(|found| text.unwrap().contains(found)));
+        }
+    }
+
+    #[test]
+    fn keys_are_told_from_other_records() {
+        let body = r#"{"domain":{"name":"mg.x.test"},"sending_dns_records":[
+            {"record_type":"TXT","name":"mg.x.test","value":"v=spf1 include:mailgun.org ~all"},
+            {"record_type":"TXT","name":"mx._domainkey.mg.x.test","value":"k=rsa; p=AAAA","valid":"unknown"},
+            {"record_type":"CNAME","name":"email.mg.x.test","value":"mailgun.org"}]}"#;
+        let found = keys(&answer(200, body), &["x.test".to_owned()]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(found[0].name, "mx._domainkey.mg.x.test");
+        assert_eq!(found[0].kind, SenderRecordKind::Txt);
+        for (status, body) in [(401, body), (200, "{}"), (200, "Mailgun Magnificent API")] {
+            assert!(keys(&answer(status, body), &["x.test".to_owned()]).is_empty());
         }
     }
 

@@ -11,7 +11,7 @@ use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderVal
 use malote_core::clock::Clock;
 use malote_core::provider::{
     Account, Capabilities, Finding, Outgoing, Provider, Receipt, Reply, SendError, SendReport,
-    Verdict, report_for_all,
+    SenderRecord, Verdict, report_for_all,
 };
 use malote_core::stream::Class;
 use malote_core::tracking::TrackingSwitches;
@@ -101,6 +101,13 @@ impl Provider for Mailgun {
             findings.extend(inspect::missing_pools(&answer, ours));
         }
         Ok(findings)
+    }
+
+    /// The keys of the domain in the path: it signs for every From.
+    async fn sender_records(&self, senders: &[String]) -> Result<Vec<SenderRecord>, SendError> {
+        let path = format!("/v4/domains/{}", self.settings.domain);
+        let answer = self.ask(self.get(&path)).await?;
+        Ok(inspect::keys(&answer, senders))
     }
 }
 

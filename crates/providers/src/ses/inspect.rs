@@ -14,7 +14,7 @@ use super::send::{ACCOUNT_PATH, Ses};
 use crate::http::Answer;
 
 /// Most sender domains that one inspection asks about.
-const SENDERS_MAX: usize = 100;
+pub(super) const SENDERS_MAX: usize = 100;
 /// All calls but those that send may be made once a second (developer guide, "Service quotas").
 const PAUSE: Duration = Duration::from_millis(1_100);
 /// How often a call that came too soon is made.
@@ -31,9 +31,28 @@ struct AccountDocument {
 /// `GetEmailIdentity`.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Identity {
+pub(super) struct Identity {
     verified_for_sending_status: Option<bool>,
     verification_status: Option<String>,
+    pub(super) dkim_attributes: Option<DkimAttributes>,
+    pub(super) mail_from_attributes: Option<MailFromAttributes>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct DkimAttributes {
+    /// `AWS_SES...` for Easy DKIM, `EXTERNAL` where the customer brought a key.
+    pub(super) signing_attributes_origin: Option<String>,
+    /// Where Easy DKIM's keys are, if not at `dkim.amazonses.com`.
+    pub(super) signing_hosted_zone: Option<String>,
+    #[serde(default)]
+    pub(super) tokens: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub(super) struct MailFromAttributes {
+    pub(super) mail_from_domain: Option<String>,
 }
 
 /// `GetConfigurationSet`.
@@ -50,7 +69,7 @@ struct SendingOptions {
 }
 
 /// What the service tells of one thing.
-enum Told<T> {
+pub(super) enum Told<T> {
     Yes(T),
     NotThere,
     /// The keys may not ask, or the endpoint does not know the call (emulators).
@@ -158,23 +177,34 @@ fn fault_of_set(name: &str, told: &Told<ConfigurationSet>) -> Option<String> {
 /// A domain is verified with all below it (developer guide, "Verifying a domain identity"), so
 /// those above are asked for, too.
 async fn fault_of_sender(ses: &Ses, sender: &str) -> Result<Option<String>, SendError> {
+    Ok(match identity_of(ses, sender).await? {
+        Told::Nothing => None,
+        Told::Yes((domain, identity)) => identity.fault(domain),
+        Told::NotThere => Some(format!(
+            "{sender} is no identity of the account in this region: verify the domain, unless \
+             single addresses of it are verified"
+        )),
+    })
+}
+
+/// The identity that a sender domain belongs to, with its name.
+pub(super) async fn identity_of<'a>(
+    ses: &Ses,
+    sender: &'a str,
+) -> Result<Told<(&'a str, Identity)>, SendError> {
     let mut domain = sender;
     loop {
         let path = format!("/v2/email/identities/{domain}");
         match ask::<Identity>(ses, path.into()).await? {
-            Told::Nothing => return Ok(None),
-            Told::Yes(identity) => return Ok(identity.fault(domain)),
+            Told::Nothing => return Ok(Told::Nothing),
+            Told::Yes(identity) => return Ok(Told::Yes((domain, identity))),
             Told::NotThere => {}
         }
         match domain.split_once('.') {
             Some((_, above)) if above.contains('.') => domain = above,
-            Some(_) | None => break,
+            Some(_) | None => return Ok(Told::NotThere),
         }
     }
-    Ok(Some(format!(
-        "{sender} is no identity of the account in this region: verify the domain, unless single \
-         addresses of it are verified"
-    )))
 }
 
 impl Identity {

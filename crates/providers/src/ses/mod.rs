@@ -10,6 +10,7 @@ mod events;
 mod inspect;
 mod metadata;
 mod profile;
+mod records;
 mod send;
 mod sign;
 mod sns;

@@ -15,7 +15,7 @@ use malote_core::clock::Clock;
 use malote_core::name::ProviderName;
 use malote_core::provider::{
     Account, Capabilities, Finding, Outgoing, Provider, Receipt, Reply, SendError, SendReport,
-    Verdict, report_for_all,
+    SenderRecord, Verdict, report_for_all,
 };
 use malote_core::stream::Class;
 use malote_core::tracking::{Tracking, TrackingSwitches};
@@ -26,6 +26,7 @@ use super::classify::{Sent, addresses, classify, clock_skew};
 use super::config::Settings;
 use super::credentials::{Credentials, NoKeys};
 use super::inspect;
+use super::records;
 use super::sign::{Signable, sha256_hex, sign};
 use crate::correlation;
 use crate::http::{Answer, Call, HttpClients, Lost, Patience};
@@ -102,6 +103,10 @@ impl Provider for Ses {
 
     async fn inspect(&self, senders: &[String]) -> Result<Vec<Finding>, SendError> {
         inspect::inspect(self, senders).await
+    }
+
+    async fn sender_records(&self, senders: &[String]) -> Result<Vec<SenderRecord>, SendError> {
+        records::ask(self, senders).await
     }
 
     fn account_poll_every(&self) -> Option<Duration> {

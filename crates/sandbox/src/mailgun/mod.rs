@@ -138,7 +138,26 @@ async fn domain(
             true => "sandbox",
             false => "custom",
         };
-        Ok(json!({ "domain": { "name": domain, "state": state, "type": kind } }))
+        Ok(json!({
+            "domain": { "name": domain, "state": state, "type": kind },
+            "receiving_dns_records": [],
+            "sending_dns_records": [
+                {
+                    "record_type": "TXT",
+                    "name": format!("mx._domainkey.{domain}"),
+                    "value": "k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQ",
+                    "is_active": true,
+                    "valid": "valid",
+                },
+                {
+                    "record_type": "TXT",
+                    "name": domain,
+                    "value": "v=spf1 include:mailgun.org ~all",
+                    "is_active": true,
+                    "valid": "valid",
+                },
+            ],
+        }))
     })
 }
 

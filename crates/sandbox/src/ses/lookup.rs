@@ -56,7 +56,12 @@ pub(super) async fn identity(
             "FeedbackForwardingStatus": true,
             "VerifiedForSendingStatus": true,
             "VerificationStatus": "SUCCESS",
-            "DkimAttributes": { "SigningEnabled": true, "Status": "SUCCESS" },
+            "DkimAttributes": {
+                "SigningEnabled": true,
+                "Status": "SUCCESS",
+                "SigningAttributesOrigin": "AWS_SES",
+                "Tokens": ["token1", "token2", "token3"],
+            },
             "MailFromAttributes": { "BehaviorOnMxFailure": "USE_DEFAULT_VALUE" },
             "Policies": {},
             "Tags": [],

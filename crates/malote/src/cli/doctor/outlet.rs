@@ -1,0 +1,47 @@
+//! Who is told of events: apps and Mautics, and whether they could be told now.
+
+use std::sync::Arc;
+
+use malote_core::outlet::{Outlet, TELL_WAIT_MAX, Untold};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+
+use super::report::{Level, Line, Section};
+use crate::config::Config;
+
+const CHECK: &str = "peer";
+
+/// Asks all outlets at once.
+pub(super) async fn sections(config: &Config) -> Vec<Section> {
+    let mut asking = JoinSet::new();
+    for outlet in &config.outlets {
+        asking.spawn(section(Arc::clone(outlet)));
+    }
+    let mut sections = asking.join_all().await;
+    sections.sort_by(|a, b| a.name.cmp(&b.name));
+    sections
+}
+
+async fn section(outlet: Arc<dyn Outlet>) -> Section {
+    let line = match timeout(TELL_WAIT_MAX, outlet.check()).await {
+        Ok(found) => line(found),
+        Err(_) => Line::new(Level::Fault, CHECK, "no answer within a minute"),
+    };
+    Section {
+        name: outlet.name().to_string(),
+        about: format!("told of the mail of {}", outlet.credential()),
+        lines: vec![line],
+        pages: Vec::new(),
+    }
+}
+
+fn line(found: Result<String, Untold>) -> Line {
+    match found {
+        Ok(words) => Line::new(Level::Ok, CHECK, words),
+        Err(Untold::Later { why, .. }) => Line::new(Level::Fault, CHECK, why)
+            .way_out("events wait for it for three days; see malote outlets"),
+        Err(Untold::Never { why } | Untold::Unusable { why }) => {
+            Line::new(Level::Fault, CHECK, why).way_out("until then it hears of nothing")
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! `malote doctor` tells what stands between a configuration and the inbox, from what services and
+//! the DNS say.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use malote_sandbox::Kind;
+use malote_tests::{Config, Dns, Gateway, Outcome, Service, provider_tables, run};
+use serde_json::Value;
+
+/// How long one run may take on a busy machine.
+const RUN_MAX: Duration = Duration::from_secs(60);
+
+/// What a good zone has beside what a test changes. The relay sends from 192.0.2.25.
+const COMMON: &str = "
+MX shop.example 10 mx.shop.example
+A mx.shop.example 192.0.2.10
+PTR 25.2.0.192.in-addr.arpa out.shop.example
+A out.shop.example 192.0.2.25
+A 2.0.0.127.zen.spamhaus.org 127.0.0.2
+";
+
+fn key(name: &str) -> String {
+    format!("TXT {name} v=DKIM1; k=rsa; p={}\n", "A".repeat(392))
+}
+
+fn good_zone() -> String {
+    format!(
+        "{COMMON}{}
+TXT shop.example v=spf1 ip4:192.0.2.0/24 ~all
+TXT _dmarc.shop.example v=DMARC1; p=reject; rua=mailto:dmarc@shop.example
+",
+        key("own._domainkey.shop.example")
+    )
+}
+
+/// A gateway that sends by a relay, and these tables; its doctor asks `dns`.
+async fn gateway(dns: &Dns, relay: &Service, tables: &str) -> Result<Gateway> {
+    let doctor = format!(
+        "[doctor]\nown_ips = [\"192.0.2.25\"]\ndnsbls = [\"zen.spamhaus.org\"]\n\
+         dns_server = \"{}\"\n[doctor.dkim_selectors]\nrelay = [\"own\"]\n",
+        dns.address
+    );
+    let relay = provider_tables(Kind::Smtp, "relay", relay.address);
+    let route = match tables.contains("[routes.main]") {
+        true => "",
+        false => "[routes.main]\nstrategy = \"failover\"\ntargets = [{ provider = \"relay\" }]\n",
+    };
+    Gateway::start(Config::rehearsal(&format!(
+        "{relay}{route}{tables}{doctor}"
+    ))?)
+    .await
+}
+
+async fn doctor(gateway: &Gateway, arguments: &[&str]) -> Result<Outcome> {
+    let all: Vec<&str> = ["doctor", "--config", "malote.toml"]
+        .iter()
+        .chain(arguments)
+        .copied()
+        .collect();
+    run(&mut gateway.command(&all)?, RUN_MAX).await
+}
+
+fn ensure_says(outcome: &Outcome, words: &[&str]) -> Result<()> {
+    for word in words {
+        ensure!(
+            outcome.stdout.contains(word),
+            "no {word:?} in\n{}\n{}",
+            outcome.stdout,
+            outcome.stderr
+        );
+    }
+    Ok(())
+}
+
+/// The level of each line of a JSON report that is about this check, the worst last.
+fn levels<'a>(report: &'a Value, part: &str, check: &str) -> Vec<&'a str> {
+    let sections = report[part].as_array().into_iter().flatten();
+    let lines = sections.flat_map(|section| section["lines"].as_array().into_iter().flatten());
+    let own = lines.filter(|line| line["check"] == check);
+    own.filter_map(|line| line["level"].as_str()).collect()
+}
+
+#[tokio::test]
+async fn a_domain_with_everything_in_place_ends_with_0_and_says_why() -> Result<()> {
+    let dns = Dns::start(&good_zone()).await?;
+    let relay = Service::start(Kind::Smtp).await?;
+    let gateway = gateway(&dns, &relay, "").await?;
+    let outcome = doctor(&gateway, &[]).await?;
+    ensure!(outcome.status == Some(0), "{outcome:?}");
+    ensure_says(
+        &outcome,
+        &[
+            "DOMAIN shop.example  written by shop; sent by relay (transactional)",
+            "ADDRESS 192.0.2.25  in [doctor] own_ips",
+            "out.shop.example, which leads back to it",
+            "not listed",
+            "by DKIM, d=shop.example and by SPF",
+            "https://talosintelligence.com/reputation_center/lookup?search=shop.example",
+            "0 faults, 0 warnings",
+        ],
+    )?;
+    ensure!(!outcome.stdout.contains('\x1b'), "colours in a file");
+    ensure!(outcome.stderr.is_empty(), "{}", outcome.stderr);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_empty_zone_ends_with_1_and_prints_the_records_to_publish() -> Result<()> {
+    let dns = Dns::start("A 25.2.0.192.zen.spamhaus.org 127.255.255.254").await?;
+    let relay = Service::start(Kind::Smtp).await?;
+    let gateway = gateway(&dns, &relay, "").await?;
+    let outcome = doctor(&gateway, &[]).await?;
+    ensure!(outcome.status == Some(1), "{outcome:?}");
+    ensure_says(
+        &outcome,
+        &[
+            "FAULT    MX",
+            "shop.example has neither an MX nor an address",
+            "publish: shop.example. TXT \"v=spf1 ip4:192.0.2.25 ~all\"",
+            "there is no key at own._domainkey.shop.example",
+            "publish: _dmarc.shop.example. TXT \"v=DMARC1; p=none; rua=mailto:dmarc@shop.example\"",
+            "it has no name (PTR)",
+            "unknown  list zen.spamhaus.org",
+            "asked through a public name server",
+        ],
+    )?;
+    ensure!(outcome.stderr.contains("faults"), "{}", outcome.stderr);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_receivers_give_up_on_is_told_apart_from_what_nobody_knows() -> Result<()> {
+    let includes: Vec<String> = (0..11).map(|n| format!("include:i{n}.test")).collect();
+    let records: Vec<String> = (0..11)
+        .map(|n| format!("TXT i{n}.test v=spf1 ip4:192.0.2.{n} -all"))
+        .collect();
+    let zone = format!(
+        "{COMMON}
+TXT shop.example v=spf1 {} ip4:192.0.2.25 -all
+{}
+SERVFAIL _dmarc.shop.example
+CNAME own._domainkey.shop.example a.test
+CNAME a.test b.test
+{}
+TXT two.example v=spf1 -all
+TXT two.example v=spf1 ~all
+MX two.example 0 .
+TXT _dmarc.two.example v=DMARC1; p=rejct\x1b[2J
+",
+        includes.join(" "),
+        records.join("\n"),
+        key("b.test")
+    )
+    .replace("MX two.example 0 .", "A two.example 192.0.2.11");
+    let dns = Dns::start(&zone).await?;
+    let relay = Service::start(Kind::Smtp).await?;
+    let gateway = gateway(&dns, &relay, "").await?;
+    let outcome = doctor(&gateway, &["--json"]).await?;
+    ensure!(outcome.status == Some(1), "{outcome:?}");
+    let report: Value = serde_json::from_str(&outcome.stdout).context(outcome.stdout.clone())?;
+    for (check, level) in [
+        ("SPF", "fault"),
+        ("DKIM relay", "ok"),
+        ("DMARC", "unknown"),
+        ("alignment relay", "ok"),
+    ] {
+        let found = levels(&report, "domains", check);
+        ensure!(found == [level], "{check}: {found:?} in {report}");
+    }
+    ensure!(outcome.stdout.contains("11 look-ups"), "{report}");
+    ensure!(
+        outcome.stdout.contains("ServFail") || outcome.stdout.contains("Server Failure"),
+        "{report}"
+    );
+    ensure!(dns.over_tcp() > 0, "the long key came whole without TCP");
+    let other = doctor(&gateway, &["--domain", "two.example"]).await?;
+    ensure_says(
+        &other,
+        &[
+            "two.example has 2 SPF records",
+            "cannot be read",
+            "permerror",
+        ],
+    )?;
+    ensure!(!other.stdout.contains(['\x1b', '\r']), "{:?}", other.stdout);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_name_server_that_says_nothing_is_waited_for_in_bounds() -> Result<()> {
+    let silent = [
+        "shop.example",
+        "_dmarc.shop.example",
+        "own._domainkey.shop.example",
+    ]
+    .map(|name| format!("SILENT {name}\n"));
+    let dns =
+        Dns::start(&format!("{COMMON}{}", silent.concat()).replace("MX shop", "MX other")).await?;
+    let relay = Service::start(Kind::Smtp).await?;
+    let gateway = gateway(&dns, &relay, "").await?;
+    let started = Instant::now();
+    let outcome = doctor(&gateway, &[]).await?;
+    ensure!(
+        started.elapsed() < Duration::from_secs(40),
+        "{:?}",
+        started.elapsed()
+    );
+    ensure_says(
+        &outcome,
+        &["unknown  SPF", "unknown  DMARC", "no answer within 5 s"],
+    )?;
+    ensure!(
+        outcome.status == Some(0),
+        "silence is no fault: {outcome:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_account_that_may_not_mail_everybody_is_a_fault_and_its_webhook_is_asked_for()
+-> Result<()> {
+    let dns = Dns::start(&good_zone()).await?;
+    let relay = Service::start(Kind::Smtp).await?;
+    let ses = Service::start_on(Kind::Ses, ([127, 0, 0, 1], 0).into(), |config| {
+        config.account.is_limited = true;
+    })
+    .await?;
+    let mut tables = provider_tables(Kind::Ses, "ses", ses.address);
+    tables.push_str(
+        "[routes.main]\nstrategy = \"failover\"\n\
+         targets = [{ provider = \"relay\" }, { provider = \"ses\" }]\n",
+    );
+    let gateway = gateway(&dns, &relay, &tables).await?;
+    let outcome = doctor(&gateway, &[]).await?;
+    ensure!(outcome.status == Some(1), "{outcome:?}");
+    ensure_says(
+        &outcome,
+        &[
+            "PROVIDER ses  ses",
+            "the account is in the sandbox",
+            "200 of 200 in 24 hours are left",
+            "WARNING  webhook",
+            "https://GATEWAY/v1/webhooks/ses",
+        ],
+    )?;
+    let one = doctor(&gateway, &["--provider", "relay", "--json"]).await?;
+    ensure!(one.status == Some(0), "{one:?}");
+    let wrong = doctor(&gateway, &["--provider", "sess"]).await?;
+    ensure!(wrong.status == Some(2), "{wrong:?}");
+    ensure!(wrong.stderr.contains("there are relay, ses"), "{wrong:?}");
+    ensure!(ses.sandbox.stats().messages == 0, "mail was sent");
+    Ok(())
+}
