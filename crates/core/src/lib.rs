@@ -2,7 +2,7 @@
 //!
 //! Nothing here opens a socket, a file or a database, and nothing reads the clock but
 //! [`clock::SystemClock`]. Crates that never name each other meet through the ports in
-//! [`intake`], [`ledger`], [`provider`], [`webhook`] and [`outlet`].
+//! [`intake`], [`ledger`], [`suppression`], [`provider`], [`webhook`] and [`outlet`].
 
 pub mod address;
 pub mod clock;
@@ -21,6 +21,7 @@ pub mod outlet;
 pub mod provider;
 pub mod secret;
 pub mod stream;
+pub mod suppression;
 pub mod tracking;
 pub mod units;
 pub mod web;

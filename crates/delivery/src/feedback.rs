@@ -6,9 +6,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use malote_core::event::{Blame, EventKind, ProviderEvent, State};
-use malote_core::name::{MailboxProvider, ProviderName, StreamName};
+use malote_core::name::{CredentialName, MailboxProvider, ProviderName, StreamName};
 use malote_core::provider::Reply;
 use malote_core::stream::Class;
+use malote_core::suppression::source_of;
 use malote_core::webhook::{EventSink, SinkUnavailable, Webhook};
 use malote_store::{Applied, Leased, StoreError, Suppression, SuppressionReason, SuppressionScope};
 
@@ -156,7 +157,11 @@ impl Engine {
                         .with_label_values(&[COMPLAINT, provider.as_str()])
                         .inc();
                 }
-                let entry = |scope| told.suppression(scope, reason, event.detail.clone());
+                let owner = self.owner_of(delivery).await?;
+                let entry = |scope| Suppression {
+                    credential: owner.clone(),
+                    ..told.suppression(scope, reason, event.detail.clone())
+                };
                 self.silence(scopes.into_iter().map(entry).collect(), now)
                     .await?;
             }
@@ -181,9 +186,15 @@ impl Engine {
         Ok(())
     }
 
+    /// Whose mail it is.
+    async fn owner_of(&self, delivery: &Leased) -> Result<Option<CredentialName>, StoreError> {
+        let record = self.spool.message(delivery.id.message).await?;
+        Ok(record.map(|record| record.credential))
+    }
+
     async fn silence(&self, entries: Vec<Suppression>, now: Timestamp) -> Result<(), StoreError> {
         for entry in &entries {
-            self.quiet.add(&entry.address, entry.scope.clone(), now);
+            self.quiet.add_entry(entry, now);
         }
         self.shared.suppress(entries).await
     }
@@ -209,8 +220,10 @@ impl Engine {
             detail,
         );
         let expires_at = told.now.checked_add(bounds.soft_bounce_suppression).ok();
+        let credential = self.owner_of(told.delivery).await?;
         self.silence(
             vec![Suppression {
+                credential,
                 expires_at,
                 ..entry
             }],
@@ -306,10 +319,11 @@ impl Told<'_> {
         detail: String,
     ) -> Suppression {
         Suppression {
-            address: self.delivery.recipient.clone(),
+            address: self.delivery.recipient.clone().into(),
             scope,
             reason,
             detail,
+            source: source_of(self.provider),
             provider: Some(self.provider.clone()),
             credential: None,
             created_at: self.now,

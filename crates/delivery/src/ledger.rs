@@ -63,7 +63,8 @@ impl Ledger for Engine {
     }
 }
 
-fn fault(error: StoreError) -> LedgerFault {
+/// What the doors are told of a fault of the store.
+pub(crate) fn fault(error: StoreError) -> LedgerFault {
     match error {
         // The store names a cursor that it did not give out a damaged record.
         StoreError::Damaged(what) if what.contains("cursor") => LedgerFault::BadCursor,

@@ -1,4 +1,4 @@
-//! The operator's hands: switches, the queue, unknown outcomes, suppressions and explanations.
+//! The operator's hands: switches, the queue, unknown outcomes and explanations.
 
 use jiff::Timestamp;
 use malote_core::address::EmailAddress;
@@ -9,9 +9,7 @@ use malote_router::{
     DeliveryFacts, Draw, ExplainedDelivery, Explanation, Health, MessageFacts, PlanFacts, Router,
     STREAM_HEADER, StreamReason,
 };
-use malote_store::{
-    QueueFilter, QueueStats, Spool, StoreError, Suppression, SuppressionScope, Switch,
-};
+use malote_store::{QueueFilter, QueueStats, Spool, StoreError, Switch};
 use serde::Serialize;
 
 use crate::engine::Engine;
@@ -183,69 +181,6 @@ impl Engine {
             }
         };
         policy.router.targets().iter().map(status).collect()
-    }
-
-    /// Suppresses an address by hand.
-    ///
-    /// # Errors
-    /// If it cannot be written.
-    pub async fn suppress(&self, entry: Suppression) -> Result<(), StoreError> {
-        self.quiet
-            .add(&entry.address, entry.scope.clone(), self.clock.now());
-        self.shared.suppress(vec![entry]).await
-    }
-
-    /// Lifts suppressions of an address, in one scope or all.
-    ///
-    /// # Errors
-    /// If it cannot be written.
-    pub async fn unsuppress(
-        &self,
-        address: &EmailAddress,
-        scope: Option<&SuppressionScope>,
-    ) -> Result<u64, StoreError> {
-        let lifted = self.shared.unsuppress(address, scope).await?;
-        self.quiet.remove(address, scope);
-        Ok(lifted)
-    }
-
-    /// What stops mail to this address in this scope now, however the address is spelt.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub async fn suppression_in(
-        &self,
-        address: &EmailAddress,
-        scope: SuppressionScope,
-    ) -> Result<Option<Suppression>, StoreError> {
-        let now = self.clock.now();
-        let addresses = std::slice::from_ref(address);
-        let found = self.shared.suppressed(addresses, &[scope], now).await?;
-        Ok(found.into_iter().next().flatten())
-    }
-
-    /// Suppressions in the order of their addresses.
-    ///
-    /// # Errors
-    /// If the store cannot be read.
-    pub async fn suppressions(
-        &self,
-        after: Option<(EmailAddress, SuppressionScope)>,
-        count_max: u32,
-    ) -> Result<Vec<Suppression>, StoreError> {
-        self.shared.suppressions(after, count_max).await
-    }
-
-    /// Suppresses many addresses by hand: all of them or none.
-    ///
-    /// # Errors
-    /// If they cannot be written.
-    pub async fn suppress_all(&self, entries: Vec<Suppression>) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        for entry in &entries {
-            self.quiet.add(&entry.address, entry.scope.clone(), now);
-        }
-        self.shared.suppress(entries).await
     }
 
     /// Why a kept message would go where it goes if it were decided now.

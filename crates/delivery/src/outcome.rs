@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use malote_core::event::{Blame, EventKind, State};
 use malote_core::name::{MailboxProvider, ProviderName, TargetName};
 use malote_core::provider::{Receipt, Reply, SendError, Verdict};
+use malote_core::suppression::source_of;
 use malote_store::{
     AttemptOutcome, AttemptStart, EventRecord, Leased, MessageRecord, NextStep, Settlement,
     Suppression, SuppressionReason, SuppressionScope,
@@ -372,7 +373,7 @@ impl Engine {
         if outcome.suppress {
             let entry = hard_bounce(carriage.record, outcome, now);
             self.quiet
-                .add(&entry.address, SuppressionScope::Global, now);
+                .add(&outcome.delivery.recipient, SuppressionScope::Global, now);
             let entries = vec![entry];
             if let Err(error) = patiently(|| self.shared.suppress(entries.clone())).await {
                 tracing::error!(message.id = %carriage.record.id, %error, "could not suppress");
@@ -469,7 +470,7 @@ fn detail(
 fn hard_bounce(record: &MessageRecord, outcome: &Outcome, now: Timestamp) -> Suppression {
     let provider: Option<ProviderName> = outcome.target.as_ref().map(|t| t.provider.clone());
     Suppression {
-        address: outcome.delivery.recipient.clone(),
+        address: outcome.delivery.recipient.clone().into(),
         scope: SuppressionScope::Global,
         reason: SuppressionReason::HardBounce,
         detail: outcome
@@ -477,6 +478,9 @@ fn hard_bounce(record: &MessageRecord, outcome: &Outcome, now: Timestamp) -> Sup
             .as_ref()
             .map(ToString::to_string)
             .unwrap_or_default(),
+        source: provider
+            .as_ref()
+            .map_or_else(|| "gateway".to_owned(), source_of),
         provider,
         credential: Some(record.credential.clone()),
         created_at: now,

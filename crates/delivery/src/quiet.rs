@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use malote_core::address::EmailAddress;
-use malote_store::SuppressionScope;
+use malote_store::{Suppression, SuppressionScope};
 
 use crate::engine::lock;
 
@@ -36,6 +36,13 @@ impl Quiet {
         let scopes = addresses.entry(address.key()).or_default();
         scopes.retain(|(known, _)| *known != scope);
         scopes.push((scope, now));
+    }
+
+    /// Remembers whom an entry stops. An erased address is in no mail that waits.
+    pub(crate) fn add_entry(&self, entry: &Suppression, now: Timestamp) {
+        if let Some(address) = entry.address.known() {
+            self.add(address, entry.scope.clone(), now);
+        }
     }
 
     /// Whether mail to this address that any of `scopes` stops must not leave.

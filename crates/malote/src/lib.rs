@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 mod listeners;
+mod lists;
 pub mod logging;
 mod reload;
 pub mod serve;

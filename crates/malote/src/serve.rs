@@ -9,6 +9,7 @@ use anyhow::Context;
 use arc_swap::ArcSwap;
 use malote_core::clock::{Clock, SystemClock};
 use malote_core::credential::CredentialsInForce;
+use malote_core::secret::Secret;
 use malote_delivery::{Engine, Metrics, MxCache, Parts};
 use malote_ingress::ReloadingCertificate;
 use malote_ingress::http::{self, HttpConfig, HttpMetrics, HttpPorts, HttpState, WebhookParsers};
@@ -109,6 +110,7 @@ async fn serve(
     let (doors_close, engine_stops) = (CancellationToken::new(), CancellationToken::new());
     let mut doors = JoinSet::new();
     if let Some(http) = http_config {
+        let http = (http, admin.token.clone());
         gateway.open_http(http, &mut sockets, &mut doors, &doors_close)?;
     }
     gateway.open_smtp(&smtp_config, &mut sockets, &mut doors, &doors_close)?;
@@ -171,7 +173,7 @@ impl Running {
 impl Gateway {
     fn open_http(
         &mut self,
-        config: HttpConfig,
+        (config, operator): (HttpConfig, Option<Secret>),
         sockets: &mut Handed,
         doors: &mut JoinSet<anyhow::Result<()>>,
         close: &CancellationToken,
@@ -184,9 +186,11 @@ impl Gateway {
         let ports = HttpPorts {
             intake: self.engine.clone(),
             ledger: self.engine.clone(),
+            suppressions: self.engine.clone(),
             sink: self.engine.clone(),
             parsers: Arc::clone(&self.parsers),
             credentials: Arc::clone(&self.credentials),
+            operator,
             clock: Arc::clone(&self.clock),
         };
         let metrics = HttpMetrics::new(&self.registry)?;

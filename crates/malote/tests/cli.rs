@@ -90,6 +90,7 @@ fn help_names_every_command_and_the_exit_codes() {
         "log",
         "providers",
         "suppressions",
+        "erase",
         "store",
         "sandbox",
         "demo",

@@ -234,6 +234,43 @@ fn suppressions(gateway: &Gateway) {
             .good(&["suppressions", "list", "--rcpt", "ONE@x.test"])
             .contains("manual")
     );
+    let sheet = "\u{feff}email;scope;reason;detail\r\n\
+        five@x.test;news;complaint;\"said \"\"no\"\"; twice\"\r\nsix@x.test;;bored;\r\n";
+    std::fs::write(gateway.dir.path().join("sheet.csv"), sheet).unwrap();
+    let (code, out, err) = gateway.run(&["suppressions", "import", "sheet.csv"]);
+    assert_eq!(code, 1, "{out}{err}");
+    assert!(
+        out.contains("1 imported, 1 refused") && err.contains("line 3: reason: use one of"),
+        "{out}{err}"
+    );
+    let csv = gateway.good(&["suppressions", "export", "--format", "csv"]);
+    assert!(
+        csv.starts_with("email,scope,reason,source,at,expires_at,detail\r\n"),
+        "{csv}"
+    );
+    assert!(csv.contains("five@x.test,news,complaint,import,"), "{csv}");
+    assert!(csv.contains(",\"said \"\"no\"\"; twice\"\r\n"), "{csv}");
+    std::fs::write(gateway.dir.path().join("back.csv"), csv).unwrap();
+    let back = gateway.good(&["suppressions", "import", "back.csv"]);
+    assert!(back.contains("4 imported, 0 refused"), "{back}");
+    let counted = document(&gateway.good(&["erase", "FIVE@x.test", "--dry-run", "--json"]));
+    assert_eq!(
+        (&counted["suppressions"], &counted["cancelled"]),
+        (&1.into(), &0.into())
+    );
+    assert!(
+        gateway
+            .good(&["suppressions", "export"])
+            .contains("five@x.test")
+    );
+    assert!(gateway.good(&["erase", "FIVE@x.test"]).contains("hash:"));
+    assert!(
+        !gateway
+            .good(&["suppressions", "export"])
+            .contains("five@x.test")
+    );
+    gateway.good(&["suppressions", "list", "--rcpt", "five@x.test"]);
+    gateway.good(&["suppressions", "remove", "five@x.test"]);
     gateway.good(&["suppressions", "remove", "one@x.test"]);
     assert_eq!(gateway.run(&["suppressions", "remove", "one@x.test"]).0, 3);
     let add = ["suppressions", "add", "four@x.test", "--json"];

@@ -8,6 +8,7 @@
 mod config;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
+mod erasure;
 mod guard;
 mod metrics;
 mod outbox;
@@ -17,6 +18,7 @@ mod spool;
 mod sqlite;
 
 pub use config::SqliteConfig;
+pub use erasure::{Erased, Erasing, Erasure};
 
 pub use guard::{GuardBook, GuardCount, GuardKey, GuardRecord, GuardState, GuardSum, GuardTally};
 pub use outbox::{
@@ -29,8 +31,8 @@ pub use record::{
     NodeSession, PendingAttempt, QueueFilter, QueueStats, Settlement,
 };
 pub use shared::{
-    BreakerRecord, QuotaGrant, QuotaRequest, Shared, Suppression, SuppressionReason,
-    SuppressionScope, Switch, WarmupRecord,
+    BreakerRecord, QuotaGrant, QuotaRequest, Shared, SuppressedAddress, Suppression,
+    SuppressionQuery, SuppressionReason, SuppressionScope, Switch, WarmupRecord,
 };
 pub use spool::{Spool, StoreError};
 pub use sqlite::{BackupReport, OnFatal, RestoreReport, SqliteStore, restore};

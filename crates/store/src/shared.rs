@@ -5,11 +5,13 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use malote_core::address::EmailAddress;
-use malote_core::event::Blame;
-use malote_core::name::{CredentialName, ProviderName, StreamName};
+use malote_core::name::{ProviderName, StreamName};
+pub use malote_core::suppression::{
+    SuppressedAddress, Suppression, SuppressionQuery, SuppressionReason, SuppressionScope,
+};
 use serde::{Deserialize, Serialize};
 
-use crate::{GuardBook, StoreError};
+use crate::{Erasing, GuardBook, StoreError};
 
 /// Keeps what several nodes must agree on. Every write is durable when it returns.
 #[async_trait]
@@ -90,15 +92,23 @@ pub trait Shared: GuardBook {
         scope: Option<&SuppressionScope>,
     ) -> Result<u64, StoreError>;
 
-    /// Suppressions in the order of their addresses, after `after`, at most `count_max`.
+    /// Suppressions in the order of address and scope, expired ones among them until they are
+    /// replaced or lifted.
     ///
     /// # Errors
     /// If the store cannot be read.
-    async fn suppressions(
+    async fn suppressions(&self, query: &SuppressionQuery) -> Result<Vec<Suppression>, StoreError>;
+
+    /// Replaces an address by the keyed hash of its entry in every scope, and drops the entries'
+    /// details: they still stop it. Returns how many there are.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    async fn erase_suppressions(
         &self,
-        after: Option<(EmailAddress, SuppressionScope)>,
-        count_max: u32,
-    ) -> Result<Vec<Suppression>, StoreError>;
+        address: &EmailAddress,
+        erasing: Erasing,
+    ) -> Result<u64, StoreError>;
 
     /// Notes a soft bounce and returns how many `address` had since `since`, this one included.
     ///
@@ -165,65 +175,6 @@ pub struct BreakerRecord {
     pub key: String,
     /// Its state, by the engine's own writing.
     pub state: String,
-}
-
-/// Where an address must not be mailed.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SuppressionScope {
-    /// By no stream.
-    Global,
-    /// By this stream.
-    Stream(StreamName),
-}
-
-/// An address that must not be mailed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Suppression {
-    /// The address.
-    pub address: EmailAddress,
-    /// Where.
-    pub scope: SuppressionScope,
-    /// Why.
-    pub reason: SuppressionReason,
-    /// In words: the diagnostic that caused it.
-    pub detail: String,
-    /// The provider that told, if one did.
-    pub provider: Option<ProviderName>,
-    /// Whose mail caused it, if known.
-    pub credential: Option<CredentialName>,
-    /// Since when.
-    pub created_at: Timestamp,
-    /// Until when; `None` is for ever.
-    pub expires_at: Option<Timestamp>,
-}
-
-/// Why an address must not be mailed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SuppressionReason {
-    /// Its server refused it for good.
-    HardBounce,
-    /// Its mailbox stayed full.
-    MailboxFull,
-    /// Its owner called our mail spam.
-    Complaint,
-    /// Its owner unsubscribed.
-    Unsubscribe,
-    /// An operator or an import said so.
-    Manual,
-}
-
-impl SuppressionReason {
-    /// By whose fault mail to the address is not sent; `None` where somebody wished it so.
-    #[must_use]
-    pub const fn blame(self) -> Option<Blame> {
-        match self {
-            Self::HardBounce => Some(Blame::Recipient),
-            Self::MailboxFull => Some(Blame::MailboxFull),
-            Self::Complaint | Self::Unsubscribe | Self::Manual => None,
-        }
-    }
 }
 
 /// Something that an operator switched off until further notice.

@@ -9,6 +9,7 @@ use malote_core::id::{DeliveryId, MessageId};
 use malote_core::ledger::{MessageView, RawEvent, Search, SearchPage};
 use malote_core::name::{CredentialName, ProviderName};
 
+use crate::erasure::Erasure;
 use crate::outbox::Outbox;
 use crate::record::{
     AcceptOutcome, Applied, AttemptStart, IdempotencyRecord, Lane, LaneDepth, LaneId, Leased,
@@ -39,7 +40,7 @@ pub enum StoreError {
 /// Keeps messages from accept to retention. Every method that writes returns only after the write
 /// is durable (one group commit may cover many callers).
 #[async_trait]
-pub trait Spool: Outbox {
+pub trait Spool: Outbox + Erasure {
     /// Keeps messages with their deliveries, first events and idempotency records.
     ///
     /// # Errors

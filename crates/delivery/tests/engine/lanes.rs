@@ -138,6 +138,7 @@ async fn mail_to_an_address_suppressed_while_it_was_queued_is_not_sent() {
     let id = rig.submit(mail("tx", &["r@x.example"])).await.id;
     let entry = Suppression {
         address: "r@x.example".parse().unwrap(),
+        source: "operator".into(),
         scope: SuppressionScope::Global,
         reason: SuppressionReason::Manual,
         detail: "asked to".into(),
@@ -146,7 +147,7 @@ async fn mail_to_an_address_suppressed_while_it_was_queued_is_not_sent() {
         created_at: SystemClock::start().now(),
         expires_at: None,
     };
-    rig.engine.suppress(entry).await.unwrap();
+    rig.engine.suppress_all(vec![entry]).await.unwrap();
     rig.engine.set_switch(paused, false).await.unwrap();
     let view = rig.wait_for(id, State::Suppressed).await;
     assert_eq!(events(&view.deliveries[0]), ["accepted", "suppressed"]);
@@ -183,4 +184,47 @@ async fn an_unsubscribe_from_a_campaign_does_not_stop_transactional_mail() {
     let reset = rig.submit(mail("tx", &["r@x.example"])).await.id;
     rig.wait_for(reset, State::Sent).await;
     assert_eq!((a.calls(), c.calls()), (1, 1));
+}
+
+/// Messages that wait when the complaint comes.
+const WAITING: usize = 500;
+
+#[tokio::test]
+async fn a_complaint_stops_everything_that_waits_for_who_complained() {
+    let (a, c) = (Scripted::new("a"), Scripted::new("c"));
+    let rig = Rig::start(&Setup::new(&[&a], &[&c])).await;
+    let first = rig.submit(mail("news", &["r@x.example"])).await.id;
+    let view = rig.wait_for(first, State::Sent).await;
+    let paused = Switch::StreamPaused("news".parse().unwrap());
+    rig.engine.set_switch(paused.clone(), true).await.unwrap();
+    let mut waiting = Vec::with_capacity(WAITING);
+    for _ in 0..WAITING {
+        waiting.push(rig.submit(mail("news", &["R@x.example"])).await.id);
+    }
+    let other = rig.submit(mail("news", &["s@x.example"])).await.id;
+    let event = ProviderEvent {
+        dedup_key: "1".into(),
+        at: SystemClock::start().now(),
+        kind: EventKind::Complained,
+        blame: None,
+        delivery: Some(view.deliveries[0].id),
+        provider_message_id: None,
+        recipient: None,
+        detail: "abuse".into(),
+        raw: bytes::Bytes::new(),
+    };
+    let webhook = Webhook {
+        events: vec![event],
+        unreadable: Vec::new(),
+    };
+    let told = rig.engine.apply(&"c".parse().unwrap(), webhook).await;
+    told.unwrap();
+    let address = "r@x.example".parse().unwrap();
+    let entries = rig.engine.suppressions_of(&address).await.unwrap();
+    assert_eq!(entries[0].source, "provider:c");
+    assert_eq!(entries[0].credential, Some("app".parse().unwrap()));
+    rig.engine.set_switch(paused, false).await.unwrap();
+    rig.wait_for_all(&waiting, State::Suppressed).await;
+    rig.wait_for(other, State::Sent).await;
+    assert_eq!(c.calls(), 2);
 }

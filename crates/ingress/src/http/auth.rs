@@ -18,12 +18,31 @@ const KEY_PARAMETERS: [&str; 2] = ["api_key", "access_token"];
 /// The same problem whether the key is missing, malformed, wrong or in the wrong place.
 pub(crate) fn caller(state: &HttpState, parts: &Parts) -> Result<Arc<Credential>, Problem> {
     let credentials = state.ports.credentials.load();
-    find(&credentials, &parts.headers, parts.uri.query()).ok_or_else(|| {
-        Problem::new(
-            ProblemKind::Unauthorized,
-            "send a valid API key as `Authorization: Bearer KEY`",
-        )
-    })
+    find(&credentials, &parts.headers, parts.uri.query()).ok_or_else(unauthorized)
+}
+
+/// The credential whose key the request carries; `None` if it carries the admin token.
+///
+/// # Errors
+/// As [`caller`].
+pub(crate) fn caller_or_operator(
+    state: &HttpState,
+    parts: &Parts,
+) -> Result<Option<Arc<Credential>>, Problem> {
+    let key = bearer(&parts.headers, parts.uri.query()).ok_or_else(unauthorized)?;
+    let operator = state.ports.operator.as_ref();
+    if operator.is_some_and(|token| token.matches(key.as_bytes())) {
+        return Ok(None);
+    }
+    let found = state.ports.credentials.load().by_api_key(key);
+    found.map(Some).ok_or_else(unauthorized)
+}
+
+fn unauthorized() -> Problem {
+    Problem::new(
+        ProblemKind::Unauthorized,
+        "send a valid API key as `Authorization: Bearer KEY`",
+    )
 }
 
 fn find(
@@ -31,6 +50,10 @@ fn find(
     headers: &HeaderMap,
     query: Option<&str>,
 ) -> Option<Arc<Credential>> {
+    credentials.by_api_key(bearer(headers, query)?)
+}
+
+fn bearer<'a>(headers: &'a HeaderMap, query: Option<&str>) -> Option<&'a str> {
     let names = query.unwrap_or_default().split('&');
     let mut names = names.map(|pair| pair.split('=').next().unwrap_or_default());
     if names.any(|name| KEY_PARAMETERS.contains(&name)) {
@@ -43,10 +66,8 @@ fn find(
     }
     let (scheme, key) = value.split_once(' ')?;
     let key = key.trim_matches(' ');
-    if !scheme.eq_ignore_ascii_case("bearer") || key.is_empty() {
-        return None;
-    }
-    credentials.by_api_key(key)
+    let is_bearer = scheme.eq_ignore_ascii_case("bearer") && !key.is_empty();
+    is_bearer.then_some(key)
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ mod request;
 mod server;
 mod state;
 mod stream;
+mod suppressions;
 mod timeline;
 mod webhooks;
 
@@ -59,6 +60,13 @@ pub(crate) fn router(state: Arc<HttpState>) -> Router {
         .route("/v1/messages/batch", post(batch::send_batch))
         .route("/v1/messages/{id}", get(query::show).delete(query::cancel))
         .route("/v1/events", get(events::list))
+        .route("/v1/suppressions", get(suppressions::list))
+        .route(
+            "/v1/suppressions/{email}",
+            get(suppressions::show)
+                .put(suppressions::put)
+                .delete(suppressions::lift),
+        )
         .route(
             "/v1/webhooks/{provider}",
             post(webhooks::receive).get(webhooks::probe),
@@ -86,7 +94,7 @@ async fn unknown_path(request: Request) -> Response {
         return Problem::new(ProblemKind::NotFound, text).into_response();
     }
     let mut response = wrong_method().await.into_response();
-    let allowed = HeaderValue::from_static("GET, HEAD, POST, DELETE");
+    let allowed = HeaderValue::from_static("GET, HEAD, POST, PUT, DELETE");
     response.headers_mut().insert(header::ALLOW, allowed);
     response
 }

@@ -12,7 +12,7 @@ use utoipa::{Modify, OpenApi};
 use super::problem_rfc9457::{FieldFault, ProblemBody, ProblemKind};
 use super::request::{AddressInput, AddressObject, AttachmentInput, BatchMessage, MessageRequest};
 use super::state::HttpState;
-use super::{batch, events, messages, query, raw, timeline, webhooks};
+use super::{batch, events, messages, query, raw, suppressions, timeline, webhooks};
 
 /// What the reference page may load: its own script, style and description, nothing else.
 const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
@@ -35,6 +35,10 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
         query::show,
         query::cancel,
         events::list,
+        suppressions::list,
+        suppressions::show,
+        suppressions::put,
+        suppressions::lift,
         webhooks::receive,
         webhooks::probe,
         webhooks::receive_with_secret,
@@ -54,6 +58,7 @@ const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'sel
     tags(
         (name = "messages", description = "Sending, and asking what became of it"),
         (name = "events", description = "What happened, in order"),
+        (name = "suppressions", description = "Addresses that must not be mailed"),
         (name = "webhooks", description = "Where providers report to"),
     ),
     modifiers(&BearerKey, &ProblemTypes)
@@ -163,6 +168,8 @@ mod tests {
             ("/v1/messages/batch", &["post"]),
             ("/v1/messages/{id}", &["get", "delete"]),
             ("/v1/events", &["get"]),
+            ("/v1/suppressions", &["get"]),
+            ("/v1/suppressions/{email}", &["get", "put", "delete"]),
             ("/v1/webhooks/{provider}", &["post", "get"]),
             ("/v1/webhooks/{provider}/{secret}", &["post", "get"]),
         ] {

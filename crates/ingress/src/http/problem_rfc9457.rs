@@ -53,6 +53,7 @@ macro_rules! kinds {
 kinds! {
     Unauthorized = "unauthorized", UNAUTHORIZED, "No valid API key";
     StreamNotAllowed = "stream_not_allowed", FORBIDDEN, "Stream not allowed";
+    ScopeNotAllowed = "scope_not_allowed", FORBIDDEN, "Scope not allowed";
     NotFound = "not_found", NOT_FOUND, "Not found";
     MethodNotAllowed = "method_not_allowed", METHOD_NOT_ALLOWED, "Method not allowed";
     MalformedJson = "malformed_json", BAD_REQUEST, "Malformed JSON";

@@ -9,6 +9,8 @@ use malote_core::credential::CredentialsInForce;
 use malote_core::intake::Intake;
 use malote_core::ledger::Ledger;
 use malote_core::name::ProviderName;
+use malote_core::secret::Secret;
+use malote_core::suppression::Suppressions;
 use malote_core::webhook::{EventSink, WebhookParser};
 use tokio::sync::Semaphore;
 
@@ -28,12 +30,16 @@ pub struct HttpPorts {
     pub intake: Arc<dyn Intake>,
     /// Reads timelines and takes messages back.
     pub ledger: Arc<dyn Ledger>,
+    /// Lists, adds and lifts suppressions.
+    pub suppressions: Arc<dyn Suppressions>,
     /// Takes providers' events.
     pub sink: Arc<dyn EventSink>,
     /// Verifies and parses webhooks.
     pub parsers: WebhookParsers,
     /// Who may submit.
     pub credentials: CredentialsInForce,
+    /// The admin token, which sees and changes the suppressions of all; `None` if there is none.
+    pub operator: Option<Secret>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
 }

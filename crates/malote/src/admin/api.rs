@@ -3,6 +3,8 @@
 
 mod guard;
 mod outlets;
+mod recipients;
+mod suppressions;
 
 use std::collections::BTreeMap;
 
@@ -12,14 +14,16 @@ use malote_core::event::State;
 use malote_core::id::{DeliveryId, MessageId};
 use malote_core::name::{CredentialName, ProviderName, StreamName};
 use malote_delivery::{Hypothesis, TargetStatus};
-use malote_store::{
-    QueueFilter, QueueStats, Suppression, SuppressionReason, SuppressionScope, Switch,
-};
+use malote_store::{QueueFilter, QueueStats, Switch};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use guard::{GuardBody, GuardResumeRequest, GuardResumedBody};
 pub(crate) use outlets::{
     OutletAction, OutletRequest, OutletsBody, RawEventsBody, ReplayBody, ReplayRequest,
+};
+pub(crate) use recipients::ErasedBody;
+pub(crate) use suppressions::{
+    ImportReport, LiftedBody, LineFault, SuppressionBody, SuppressionPage, scope_of,
 };
 
 /// Which deliveries are meant. All given conditions must hold; at least one must be given.
@@ -282,115 +286,6 @@ impl From<HypothesisBody> for Hypothesis {
             size_bytes: body.size_bytes,
         }
     }
-}
-
-/// A suppression; of one to be added or imported, only the address must be given.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SuppressionBody {
-    /// The address.
-    pub(crate) address: EmailAddress,
-    /// The stream that must not mail it; absent or `null`: no stream may.
-    #[serde(default)]
-    pub(crate) stream: Option<StreamName>,
-    /// Why.
-    #[serde(default = "manual")]
-    pub(crate) reason: SuppressionReason,
-    /// In words.
-    #[serde(default)]
-    pub(crate) detail: String,
-    /// The provider that told.
-    #[serde(default)]
-    pub(crate) provider: Option<ProviderName>,
-    /// Whose mail caused it.
-    #[serde(default)]
-    pub(crate) credential: Option<CredentialName>,
-    /// Since when; absent: now.
-    #[serde(default)]
-    pub(crate) created_at: Option<Timestamp>,
-    /// Until when; absent: for ever.
-    #[serde(default)]
-    pub(crate) expires_at: Option<Timestamp>,
-}
-
-const fn manual() -> SuppressionReason {
-    SuppressionReason::Manual
-}
-
-impl SuppressionBody {
-    /// The entry to keep.
-    pub(crate) fn entry(self, now: Timestamp) -> Suppression {
-        Suppression {
-            address: self.address,
-            scope: scope_of(self.stream),
-            reason: self.reason,
-            detail: self.detail,
-            provider: self.provider,
-            credential: self.credential,
-            created_at: self.created_at.unwrap_or(now),
-            expires_at: self.expires_at,
-        }
-    }
-}
-
-impl From<Suppression> for SuppressionBody {
-    fn from(entry: Suppression) -> Self {
-        let stream = match entry.scope {
-            SuppressionScope::Global => None,
-            SuppressionScope::Stream(stream) => Some(stream),
-        };
-        Self {
-            address: entry.address,
-            stream,
-            reason: entry.reason,
-            detail: entry.detail,
-            provider: entry.provider,
-            credential: entry.credential,
-            created_at: Some(entry.created_at),
-            expires_at: entry.expires_at,
-        }
-    }
-}
-
-/// The scope that a stream's name, or none, stands for.
-pub(crate) fn scope_of(stream: Option<StreamName>) -> SuppressionScope {
-    stream.map_or(SuppressionScope::Global, SuppressionScope::Stream)
-}
-
-/// One page of suppressions, in the order of their addresses.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct SuppressionPage {
-    /// The entries.
-    pub(crate) suppressions: Vec<SuppressionBody>,
-    /// Give this as `cursor` for the next page; `null` on the last.
-    pub(crate) next_cursor: Option<String>,
-}
-
-/// How many suppressions were lifted.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct LiftedBody {
-    /// The number.
-    pub(crate) lifted: u64,
-}
-
-/// What an import did.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct ImportReport {
-    /// Lines kept.
-    pub(crate) imported: u64,
-    /// Lines refused.
-    pub(crate) refused: u64,
-    /// The first refused lines.
-    pub(crate) faults: Vec<LineFault>,
-}
-
-/// Why a line was refused.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct LineFault {
-    /// Counted from 1.
-    pub(crate) line: u64,
-    /// What is wrong with it.
-    pub(crate) detail: String,
 }
 
 /// Where to put a backup.

@@ -12,6 +12,7 @@ mod messages;
 mod outlets;
 pub(crate) mod problem;
 mod queue;
+mod recipients;
 mod request;
 mod server;
 pub(crate) mod suppressions;
@@ -26,7 +27,7 @@ use axum::Router;
 use axum::http::{HeaderValue, header};
 use axum::middleware;
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use malote_core::clock::Clock;
 use malote_core::secret::Secret;
 use malote_delivery::Engine;
@@ -97,6 +98,7 @@ fn operators() -> Router<AdminState> {
                 .post(suppressions::add)
                 .delete(suppressions::lift),
         )
+        .route("/recipients", delete(recipients::erase))
         .route("/suppressions/export", get(suppressions::export))
         .route("/suppressions/import", post(suppressions::import))
         .route("/store/backup", post(backup::backup))

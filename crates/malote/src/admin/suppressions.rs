@@ -9,8 +9,12 @@ use futures_util::{Stream, StreamExt, stream};
 use malote_core::address::EmailAddress;
 use malote_core::name::StreamName;
 use malote_core::provider::{REPLY_TEXT_BYTES_MAX, bounded};
+use malote_core::suppression::{
+    SOURCE_BYTES_MAX, SOURCE_IMPORT, SOURCE_OPERATOR, SuppressionPlace, SuppressionQuery,
+    cursor_behind, place_of,
+};
 use malote_delivery::Engine;
-use malote_store::{StoreError, Suppression, SuppressionScope};
+use malote_store::{StoreError, Suppression};
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -18,6 +22,7 @@ use super::AdminState;
 use super::api::{ImportReport, LiftedBody, LineFault, SuppressionBody, SuppressionPage, scope_of};
 use super::problem::{Problem, ProblemKind};
 use super::request::{self, BODY_WAIT_MAX};
+use crate::lists::{self, ListReader, Record, Unreadable};
 
 /// Rows of a page if the operator does not say.
 const LIMIT_DEFAULT: u16 = 100;
@@ -25,8 +30,6 @@ const LIMIT_DEFAULT: u16 = 100;
 const LIMIT_MAX: u16 = 1_000;
 /// Entries read, or written in one transaction, at once.
 const BATCH: u32 = 500;
-/// Longest line of an import.
-const LINE_BYTES_MAX: usize = 8 << 10;
 /// Largest import in one request; more come in several.
 const IMPORT_BYTES_MAX: usize = 256 << 20;
 /// Refused lines that an import's report names.
@@ -41,6 +44,20 @@ struct ListQuery {
     address: Option<EmailAddress>,
     cursor: Option<String>,
     limit: Option<u16>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ExportQuery {
+    format: ListFormat,
+}
+
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum ListFormat {
+    #[default]
+    Ndjson,
+    Csv,
 }
 
 #[derive(Debug, Deserialize)]
@@ -59,7 +76,7 @@ pub(super) async fn list(
 ) -> Result<Json<SuppressionPage>, Problem> {
     let query: ListQuery = request::query(&uri)?;
     if let Some(address) = query.address {
-        let found = entries_of(&state, &address).await?;
+        let found = state.engine.suppressions_of(&address).await?;
         return Ok(Json(SuppressionPage {
             suppressions: found.into_iter().map(Into::into).collect(),
             next_cursor: None,
@@ -71,47 +88,22 @@ pub(super) async fn list(
         return Err(Problem::at(ProblemKind::BadQuery, "limit", text));
     }
     let after = query.cursor.as_deref().map(after).transpose()?;
-    let found = state.engine.suppressions(after, limit.into()).await?;
+    let query = SuppressionQuery {
+        after,
+        limit: limit.into(),
+        ..SuppressionQuery::default()
+    };
+    let found = state.engine.suppressions(&query).await?;
     let is_full = found.len() == usize::from(limit);
-    let next_cursor = found.last().filter(|_| is_full).map(cursor);
+    let next_cursor = found.last().filter(|_| is_full).map(cursor_behind);
     Ok(Json(SuppressionPage {
         suppressions: found.into_iter().map(Into::into).collect(),
         next_cursor,
     }))
 }
 
-/// Every entry that stands for an address, whatever its spelling: global, then by stream.
-async fn entries_of(
-    state: &AdminState,
-    address: &EmailAddress,
-) -> Result<Vec<Suppression>, Problem> {
-    let policy = state.engine.policy();
-    let streams = policy.streams.keys().cloned().map(SuppressionScope::Stream);
-    let mut found = Vec::new();
-    for scope in std::iter::once(SuppressionScope::Global).chain(streams) {
-        found.extend(state.engine.suppression_in(address, scope).await?);
-    }
-    Ok(found)
-}
-
-/// `STREAM/ADDRESS`, the stream empty for a global entry: names hold no slash.
-fn cursor(entry: &Suppression) -> String {
-    match &entry.scope {
-        SuppressionScope::Global => format!("/{}", entry.address),
-        SuppressionScope::Stream(stream) => format!("{stream}/{}", entry.address),
-    }
-}
-
-fn after(cursor: &str) -> Result<(EmailAddress, SuppressionScope), Problem> {
-    let read = || {
-        let (stream, address) = cursor.split_once('/')?;
-        let scope = match stream {
-            "" => SuppressionScope::Global,
-            name => SuppressionScope::Stream(name.try_into().ok()?),
-        };
-        Some((EmailAddress::parse(address).ok()?, scope))
-    };
-    read().ok_or_else(|| {
+fn after(cursor: &str) -> Result<SuppressionPlace, Problem> {
+    place_of(cursor).ok_or_else(|| {
         let text = "the cursor is not one of ours";
         Problem::at(ProblemKind::BadQuery, "cursor", text)
     })
@@ -123,9 +115,9 @@ pub(super) async fn add(
     request: Request,
 ) -> Result<(StatusCode, Json<SuppressionBody>), Problem> {
     let body: SuppressionBody = request::json(request).await?;
-    let entry = checked(body, &state)
+    let entry = checked(body, &state, SOURCE_OPERATOR)
         .map_err(|(pointer, text)| Problem::at(ProblemKind::InvalidValue, pointer, text))?;
-    state.engine.suppress(entry.clone()).await?;
+    state.engine.suppress_all(vec![entry.clone()]).await?;
     Ok((StatusCode::CREATED, Json(entry.into())))
 }
 
@@ -152,30 +144,50 @@ pub(super) async fn lift(
 fn checked(
     mut body: SuppressionBody,
     state: &AdminState,
+    source: &str,
 ) -> Result<Suppression, (&'static str, String)> {
     if let Some(stream) = &body.stream
         && !state.engine.policy().streams.contains_key(stream)
     {
         return Err(("/stream", format!("no stream {stream} is configured")));
     }
+    let is_source = |text: &String| {
+        (1..=SOURCE_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
+    };
+    if !body.source.as_ref().is_none_or(is_source) {
+        let text = format!("source: use 1 to {SOURCE_BYTES_MAX} octets without control characters");
+        return Err(("/source", text));
+    }
     body.detail = bounded(&body.detail, REPLY_TEXT_BYTES_MAX);
-    Ok(body.entry(state.clock.now()))
+    Ok(body.entry(state.clock.now(), source))
 }
 
-/// `GET suppressions/export`: every entry, one JSON document a line. An entry that is added or
-/// lifted meanwhile may be in it or not.
-pub(super) async fn export(State(state): State<AdminState>) -> Response {
-    let lines = pages(Arc::clone(&state.engine)).map(|page| {
+/// `GET suppressions/export`: every entry, one JSON document a line or, with `?format=csv`, as CSV.
+/// An entry that is added or lifted meanwhile may be in it or not.
+pub(super) async fn export(State(state): State<AdminState>, uri: Uri) -> Result<Response, Problem> {
+    let format = request::query::<ExportQuery>(&uri)?.format;
+    let (head, kind) = match format {
+        ListFormat::Ndjson => (String::new(), NDJSON),
+        ListFormat::Csv => (lists::csv_header(), "text/csv; charset=utf-8"),
+    };
+    let head = stream::iter([Ok(Bytes::from(head))]);
+    let lines = pages(Arc::clone(&state.engine)).map(move |page| {
         let page = page.map_err(std::io::Error::other)?;
         let mut text = Vec::with_capacity(page.len() * 256);
-        for entry in page {
-            serde_json::to_writer(&mut text, &SuppressionBody::from(entry))?;
-            text.push(b'\n');
+        for entry in page.into_iter().map(SuppressionBody::from) {
+            match format {
+                ListFormat::Ndjson => {
+                    serde_json::to_writer(&mut text, &entry)?;
+                    text.push(b'\n');
+                }
+                ListFormat::Csv => text.extend_from_slice(lists::csv_line(&entry).as_bytes()),
+            }
         }
         Ok::<_, std::io::Error>(Bytes::from(text))
     });
-    let kind = HeaderValue::from_static(NDJSON);
-    ([(header::CONTENT_TYPE, kind)], Body::from_stream(lines)).into_response()
+    let kind = HeaderValue::from_static(kind);
+    let body = Body::from_stream(head.chain(lines));
+    Ok(([(header::CONTENT_TYPE, kind)], body).into_response())
 }
 
 fn pages(engine: Arc<Engine>) -> impl Stream<Item = Result<Vec<Suppression>, StoreError>> {
@@ -185,7 +197,12 @@ fn pages(engine: Arc<Engine>) -> impl Stream<Item = Result<Vec<Suppression>, Sto
             if is_done {
                 return Ok(None);
             }
-            let page = engine.suppressions(after, BATCH).await?;
+            let query = SuppressionQuery {
+                after,
+                limit: BATCH,
+                ..SuppressionQuery::default()
+            };
+            let page = engine.suppressions(&query).await?;
             let last = page.last();
             let next = last.map(|entry| (entry.address.clone(), entry.scope.clone()));
             let is_done = page.len() < BATCH as usize;
@@ -194,74 +211,101 @@ fn pages(engine: Arc<Engine>) -> impl Stream<Item = Result<Vec<Suppression>, Sto
     )
 }
 
-/// `POST suppressions/import`: one JSON document a line. Lines that are not good are reported and
-/// passed over; the others are kept in batches, so that an import that breaks off can be repeated.
+/// `POST suppressions/import`: a list as [`ListReader`] reads it. Lines that are not good are
+/// reported and passed over; the others are kept in batches, so that an import that breaks off can
+/// be repeated.
 pub(super) async fn import(
     State(state): State<AdminState>,
     request: Request,
 ) -> Result<Json<ImportReport>, Problem> {
-    request::expect_type(request.headers(), NDJSON)?;
+    let is_csv = request::expect_type(request.headers(), "text/csv").is_ok();
+    if !is_csv {
+        request::expect_type(request.headers(), NDJSON)?;
+    }
     let mut body = request.into_body().into_data_stream();
-    let mut import = Import::default();
-    let (mut rest, mut bytes) = (Vec::new(), 0_usize);
+    let (mut import, mut reader) = (Import::default(), ListReader::default());
+    let (mut records, mut bytes) = (Vec::new(), 0_usize);
     loop {
-        let Ok(chunk) = tokio::time::timeout(BODY_WAIT_MAX, body.next()).await else {
+        let Ok(piece) = tokio::time::timeout(BODY_WAIT_MAX, body.next()).await else {
             let text = "nothing more came for 30 seconds; what came before is kept";
             return Err(Problem::new(ProblemKind::BodyTimeout, text));
         };
-        let Some(chunk) = chunk else { break };
-        let Ok(chunk) = chunk else {
+        let Some(piece) = piece else { break };
+        let Ok(piece) = piece else {
             let text = "the body is cut off; what came before is kept";
             return Err(Problem::new(ProblemKind::MalformedJson, text));
         };
-        bytes += chunk.len();
-        rest.extend_from_slice(&chunk);
-        let complete = rest.iter().rposition(|octet| *octet == b'\n');
-        let lines: Vec<u8> = rest.drain(..complete.map_or(0, |end| end + 1)).collect();
-        for line in lines.split_inclusive(|octet| *octet == b'\n') {
-            import.line(line, &state);
-            import.keep_full_batch(&state).await?;
+        bytes += piece.len();
+        let read = reader.feed(&piece, &mut records);
+        import.take(&mut records, &state).await?;
+        if let Err(fault) = read {
+            return Err(import
+                .broken(&state, kind_of(&fault), fault.to_string())
+                .await);
         }
-        if rest.len() > LINE_BYTES_MAX || bytes > IMPORT_BYTES_MAX {
-            let text = "a line is over 8 KiB or the import over 256 MiB; what came before is kept";
-            import.keep(&state).await?;
-            return Err(Problem::new(ProblemKind::BodyTooLarge, text));
+        if bytes > IMPORT_BYTES_MAX {
+            let text = "the import is over 256 MiB".to_owned();
+            return Err(import.broken(&state, ProblemKind::BodyTooLarge, text).await);
         }
     }
-    import.line(&rest, &state);
+    let read = reader.finish(&mut records);
+    import.take(&mut records, &state).await?;
+    if let Err(fault) = read {
+        return Err(import
+            .broken(&state, kind_of(&fault), fault.to_string())
+            .await);
+    }
     import.keep(&state).await?;
     Ok(Json(import.report))
+}
+
+const fn kind_of(fault: &Unreadable) -> ProblemKind {
+    match fault {
+        Unreadable::TooLong(_) => ProblemKind::BodyTooLarge,
+        Unreadable::NoList(_) => ProblemKind::InvalidValue,
+    }
 }
 
 /// An import under way.
 #[derive(Default)]
 struct Import {
-    lines: u64,
     batch: Vec<Suppression>,
     report: ImportReport,
 }
 
 impl Import {
-    fn line(&mut self, line: &[u8], state: &AdminState) {
-        self.lines += 1;
-        let line = line.trim_ascii();
-        if line.is_empty() {
-            return;
-        }
-        let entry = serde_json::from_slice::<SuppressionBody>(line)
-            .map_err(|error| error.to_string())
-            .and_then(|body| checked(body, state).map_err(|(_, text)| text));
-        match entry {
-            Ok(entry) => self.batch.push(entry),
-            Err(detail) => {
-                self.report.refused += 1;
-                if self.report.faults.len() < FAULTS_MAX {
-                    self.report.faults.push(LineFault {
-                        line: self.lines,
-                        detail: bounded(&detail, REPLY_TEXT_BYTES_MAX),
-                    });
-                }
+    async fn take(&mut self, records: &mut Vec<Record>, state: &AdminState) -> Result<(), Problem> {
+        for record in records.drain(..) {
+            let entry = record
+                .entry
+                .and_then(|body| checked(body, state, SOURCE_IMPORT).map_err(|(_, text)| text));
+            match entry {
+                Ok(entry) => self.batch.push(entry),
+                Err(detail) => self.refuse(record.line, &detail),
             }
+            self.keep_full_batch(state).await?;
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, line: u64, detail: &str) {
+        self.report.refused += 1;
+        if self.report.faults.len() < FAULTS_MAX {
+            self.report.faults.push(LineFault {
+                line,
+                detail: bounded(detail, REPLY_TEXT_BYTES_MAX),
+            });
+        }
+    }
+
+    /// Keeps what is good and says why nothing that follows can be read.
+    async fn broken(&mut self, state: &AdminState, kind: ProblemKind, fault: String) -> Problem {
+        match self.keep(state).await {
+            Ok(()) => {
+                let text = format!("{fault}; what came before is kept");
+                Problem::new(kind, text)
+            }
+            Err(problem) => problem,
         }
     }
 
@@ -280,33 +324,5 @@ impl Import {
         }
         self.report.imported += count;
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn cursors_survive_being_given_back_and_others_are_refused() {
-        for text in ["/a@x.test", "news/a@x.test", "/a/b@x.test"] {
-            let (address, scope) = after(text).unwrap();
-            let entry = SuppressionBody {
-                address,
-                stream: None,
-                reason: malote_store::SuppressionReason::Manual,
-                detail: String::new(),
-                provider: None,
-                credential: None,
-                created_at: None,
-                expires_at: None,
-            };
-            let mut entry = entry.entry(jiff::Timestamp::UNIX_EPOCH);
-            entry.scope = scope;
-            assert_eq!(cursor(&entry), text);
-        }
-        for text in ["", "a@x.test", "News/a@x.test", "/", "news/"] {
-            assert!(after(text).is_err(), "{text}");
-        }
     }
 }

@@ -6,6 +6,7 @@
 mod check;
 mod client;
 mod doctor;
+mod erase;
 mod exit;
 mod explain;
 mod filter;
@@ -15,6 +16,7 @@ mod log;
 mod out;
 mod outlets;
 mod place;
+mod progress;
 mod providers;
 mod queue;
 mod sandbox;
@@ -78,6 +80,8 @@ enum Command {
     /// Addresses that must not be mailed.
     #[command(subcommand)]
     Suppressions(suppressions::SuppressionsCommand),
+    /// Forget a recipient: the address becomes a hash wherever it is kept, bodies go.
+    Erase(erase::EraseArgs),
     /// Back up, restore and check the store.
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -124,6 +128,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Outlets(args) => outlets::run(args).await,
         Command::Guard(args) => guard::run(args).await,
         Command::Suppressions(command) => suppressions::run(command).await,
+        Command::Erase(args) => erase::run(args).await,
         Command::Store(command) => store::run(command).await,
         Command::Sandbox(args) => sandbox::run(args).await,
         Command::Demo => crate::demo::run().await.map_err(Failure::from),

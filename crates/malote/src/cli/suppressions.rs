@@ -1,29 +1,35 @@
 //! `malote suppressions`: addresses that must not be mailed.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use malote_core::address::EmailAddress;
 use malote_core::clock::{Clock, SystemClock};
 use malote_core::name::StreamName;
+use malote_core::suppression::{SuppressionPlace, SuppressionQuery, SuppressionScope};
 use malote_core::units::Span;
-use malote_store::{Shared, SuppressionReason, SuppressionScope};
+use malote_store::Shared;
 use reqwest::Method;
-use serde_json::json;
 
 use super::client::{Client, LONG_ANSWER_MAX};
 use super::exit::{Failure, Outcome};
 use super::out::{self, Table};
 use super::place::PlaceArgs;
+use super::progress::Progress;
 use super::source::{Offline, Source};
 use crate::admin::api::{ImportReport, LiftedBody, LineFault, SuppressionBody, SuppressionPage};
 use crate::admin::suppressions::NDJSON;
+use crate::lists::{self, ListReader, Record};
 
 /// Entries read at once.
 const PAGE: u16 = 1_000;
 /// Octets of an import sent at once, a line more or less.
-const CHUNK_BYTES: usize = 4 << 20;
+const CHUNK_BYTES: usize = 1 << 20;
+/// Octets of a list read at once.
+const PIECE_BYTES: usize = 64 << 10;
+/// Refused lines that are named; all are counted.
+const FAULTS_SHOWN_MAX: usize = 100;
 
 /// What to do with suppressions.
 #[derive(Debug, clap::Subcommand)]
@@ -34,9 +40,9 @@ pub(super) enum SuppressionsCommand {
     Add(AddArgs),
     /// Lift the suppressions of an address.
     Remove(RemoveArgs),
-    /// Take in a file: one address, or one JSON document as `export` writes it, on each line.
+    /// Take in a file: CSV with a header line, or on each line an address or a JSON document.
     Import(ImportArgs),
-    /// Write them all, one JSON document on each line.
+    /// Write them all, as one JSON document on each line or as CSV.
     Export(ExportArgs),
 }
 
@@ -110,8 +116,20 @@ pub(super) struct ImportArgs {
 /// Where to write them.
 #[derive(Debug, clap::Args)]
 pub(super) struct ExportArgs {
+    /// How to write them.
+    #[arg(long, value_enum, default_value_t = ExportFormat::Ndjson)]
+    format: ExportFormat,
     #[command(flatten)]
     place: PlaceArgs,
+}
+
+/// How an export is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum ExportFormat {
+    /// One JSON document a line.
+    Ndjson,
+    /// email,scope,reason,source,at,expires_at,detail with a header line.
+    Csv,
 }
 
 /// Runs `malote suppressions`.
@@ -136,7 +154,7 @@ async fn list(args: ListArgs) -> Outcome {
         (Source::Gateway(client), None) => page(client, args.limit, None).await?.suppressions,
         (Source::Store(offline), Some(address)) => of_address(offline, &address).await?,
         (Source::Store(offline), None) => {
-            let found = offline.store.suppressions(None, args.limit.into()).await?;
+            let found = offline.store.suppressions(&query(None, args.limit)).await?;
             found.into_iter().map(Into::into).collect()
         }
     };
@@ -150,26 +168,30 @@ async fn list(args: ListArgs) -> Outcome {
 }
 
 fn print(entries: &[SuppressionBody]) -> io::Result<()> {
-    let mut table = Table::new(&["ADDRESS", "STREAM", "REASON", "SINCE", "UNTIL", "DETAIL"]);
+    let mut table = Table::new(&[
+        "ADDRESS", "STREAM", "REASON", "SINCE", "UNTIL", "SOURCE", "DETAIL",
+    ]);
     let time = |at: Option<jiff::Timestamp>| at.map_or("-".to_owned(), |at| format!("{at:.0}"));
     for entry in entries {
-        let reason = match entry.reason {
-            SuppressionReason::HardBounce => "hard_bounce",
-            SuppressionReason::MailboxFull => "mailbox_full",
-            SuppressionReason::Complaint => "complaint",
-            SuppressionReason::Unsubscribe => "unsubscribe",
-            SuppressionReason::Manual => "manual",
-        };
         table.row([
-            entry.address.as_str(),
+            &entry.address.to_string(),
             entry.stream.as_ref().map_or("(all)", StreamName::as_str),
-            reason,
+            entry.reason.as_str(),
             &time(entry.created_at),
             &time(entry.expires_at),
+            entry.source.as_deref().unwrap_or("-"),
             &entry.detail,
         ]);
     }
     table.print()
+}
+
+fn query(after: Option<SuppressionPlace>, limit: u16) -> SuppressionQuery {
+    SuppressionQuery {
+        after,
+        limit: limit.into(),
+        ..SuppressionQuery::default()
+    }
 }
 
 async fn page(client: &Client, limit: u16, cursor: Option<String>) -> Outcome<SuppressionPage> {
@@ -198,14 +220,10 @@ async fn add(args: AddArgs) -> Outcome {
     let now = SystemClock::start().now();
     let until = args.expires.map(|span| now.checked_add(span.0)).transpose();
     let body = SuppressionBody {
-        address: args.address,
         stream: args.stream,
-        reason: SuppressionReason::Manual,
         detail: args.detail,
-        provider: None,
-        credential: None,
-        created_at: None,
         expires_at: until?,
+        ..SuppressionBody::of(args.address.into())
     };
     let kept: SuppressionBody = client.post("suppressions", &body).await?;
     if args.json {
@@ -236,34 +254,44 @@ async fn remove(args: RemoveArgs) -> Outcome {
 async fn import(args: ImportArgs) -> Outcome {
     let client = args.place.place()?.client;
     client.expect().await?;
-    let mut lines = Lines::open(&args.file)?;
+    let mut list = List::open(&args.file)?;
+    let mut progress = Progress::start("imported", list.bytes);
     let mut all = ImportReport::default();
-    while let Some((chunk, first_line)) = lines.chunk()? {
-        let request = client
-            .request(Method::POST, "suppressions/import")
-            .header(reqwest::header::CONTENT_TYPE, NDJSON)
-            .timeout(LONG_ANSWER_MAX)
-            .body(chunk);
-        let report: ImportReport = Client::read(request).await?;
-        all.imported += report.imported;
-        all.refused += report.refused;
-        all.faults
-            .extend(report.faults.into_iter().map(|fault| LineFault {
-                line: fault.line + first_line,
-                detail: fault.detail,
-            }));
-    }
+    let read = loop {
+        let chunk = list.chunk();
+        let (documents, lines) = std::mem::take(&mut list.ready);
+        all.refused += list.refused.len() as u64;
+        all.faults.append(&mut list.refused);
+        if !lines.is_empty() {
+            let report = send(&client, documents, &lines).await?;
+            all.imported += report.imported;
+            all.refused += report.refused;
+            all.faults.extend(report.faults);
+        }
+        all.faults.truncate(FAULTS_SHOWN_MAX);
+        progress.at(list.read, all.imported);
+        match chunk {
+            Ok(true) => {}
+            Ok(false) => break Ok(()),
+            Err(failure) => break Err(failure),
+        }
+    };
+    progress.end();
     if args.json {
         out::json(&all)?;
     } else {
         for fault in &all.faults {
             eprintln!("line {}: {}", fault.line, fault.detail);
         }
+        if all.refused > all.faults.len() as u64 {
+            eprintln!("and {} more", all.refused - all.faults.len() as u64);
+        }
         out::text(&format!(
             "{} imported, {} refused",
             all.imported, all.refused
         ))?;
     }
+    read?;
     match all.refused {
         0 => Ok(()),
         _ => Err(Failure::failed(
@@ -272,73 +300,150 @@ async fn import(args: ImportArgs) -> Outcome {
     }
 }
 
-/// The lines of an import, in chunks.
-struct Lines {
-    reader: Box<dyn BufRead + Send>,
+/// Sends documents that stand on these lines of the list.
+async fn send(client: &Client, documents: Vec<u8>, lines: &[u64]) -> Outcome<ImportReport> {
+    let request = client
+        .request(Method::POST, "suppressions/import")
+        .header(reqwest::header::CONTENT_TYPE, NDJSON)
+        .timeout(LONG_ANSWER_MAX)
+        .body(documents);
+    let mut report: ImportReport = Client::read(request).await?;
+    for fault in &mut report.faults {
+        let index = usize::try_from(fault.line).unwrap_or(0).saturating_sub(1);
+        fault.line = lines.get(index).copied().unwrap_or(fault.line);
+    }
+    Ok(report)
+}
+
+/// A list that is imported, turned into JSON documents chunk by chunk.
+struct List {
+    source: Box<dyn Read + Send>,
+    reader: ListReader,
+    /// Octets of the whole, if known.
+    bytes: Option<u64>,
+    /// Octets read so far.
     read: u64,
+    /// Documents to send, and the line of each.
+    ready: (Vec<u8>, Vec<u64>),
+    /// Records that are not good.
+    refused: Vec<LineFault>,
 }
 
-impl Lines {
+impl List {
     fn open(file: &Path) -> Outcome<Self> {
-        let reader: Box<dyn BufRead + Send> = if file == Path::new("-") {
-            Box::new(BufReader::new(io::stdin()))
+        let (source, bytes): (Box<dyn Read + Send>, _) = if file == Path::new("-") {
+            (Box::new(io::stdin()), None)
         } else {
-            let opened = File::open(file);
             let text = |error| Failure::Usage(format!("{}: {error}", file.display()));
-            Box::new(BufReader::new(opened.map_err(text)?))
+            let opened = File::open(file).map_err(text)?;
+            let bytes = opened.metadata().map_err(text)?.len();
+            (Box::new(opened), Some(bytes))
         };
-        Ok(Self { reader, read: 0 })
+        Ok(Self::of(source, bytes))
     }
 
-    /// The next lines as JSON documents, and how many lines came before.
-    fn chunk(&mut self) -> io::Result<Option<(Vec<u8>, u64)>> {
-        let first_line = self.read;
-        let (mut chunk, mut line) = (Vec::new(), String::new());
-        while chunk.len() < CHUNK_BYTES {
-            line.clear();
-            if self.reader.read_line(&mut line)? == 0 {
-                break;
-            }
-            self.read += 1;
-            chunk.extend_from_slice(document(line.trim()).as_bytes());
-            chunk.push(b'\n');
+    fn of(source: Box<dyn Read + Send>, bytes: Option<u64>) -> Self {
+        Self {
+            source,
+            reader: ListReader::default(),
+            bytes,
+            read: 0,
+            ready: Default::default(),
+            refused: Vec::new(),
         }
-        Ok((self.read > first_line).then_some((chunk, first_line)))
     }
-}
 
-/// A line as a JSON document: a bare address becomes one.
-fn document(line: &str) -> String {
-    if line.is_empty() || line.starts_with('{') {
-        return line.to_owned();
+    /// Reads until there is a chunk to send; `false` at the end. What was read before a failure
+    /// is there, too.
+    fn chunk(&mut self) -> Outcome<bool> {
+        let mut piece = vec![0; PIECE_BYTES];
+        let mut records = Vec::new();
+        while self.ready.0.len() < CHUNK_BYTES {
+            let count = self.source.read(&mut piece)?;
+            self.read += count as u64;
+            let result = match count {
+                0 => self.reader.finish(&mut records),
+                _ => self.reader.feed(&piece[..count], &mut records),
+            };
+            for record in records.drain(..) {
+                self.take(record)?;
+            }
+            result
+                .map_err(|fault| Failure::failed(format!("{fault}; what came before is kept")))?;
+            if count == 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
-    json!({ "address": line }).to_string()
+
+    fn take(&mut self, record: Record) -> io::Result<()> {
+        match record.entry {
+            Ok(body) => {
+                serde_json::to_writer(&mut self.ready.0, &body)?;
+                self.ready.0.push(b'\n');
+                self.ready.1.push(record.line);
+            }
+            Err(detail) => self.refused.push(LineFault {
+                line: record.line,
+                detail,
+            }),
+        }
+        Ok(())
+    }
 }
 
 async fn export(args: ExportArgs) -> Outcome {
+    let mut progress = Progress::start("exported", None);
     match Source::open(&args.place).await? {
         Source::Gateway(client) => {
+            let format = match args.format {
+                ExportFormat::Ndjson => "ndjson",
+                ExportFormat::Csv => "csv",
+            };
             let request = client.request(Method::GET, "suppressions/export");
+            let request = request.query(&[("format", format)]);
             let mut answer = Client::answer(request.timeout(LONG_ANSWER_MAX)).await?;
+            let (mut bytes, mut lines) = (0, 0);
             while let Some(chunk) = answer.chunk().await? {
                 io::stdout().write_all(&chunk)?;
+                bytes += chunk.len() as u64;
+                lines += chunk.iter().filter(|octet| **octet == b'\n').count() as u64;
+                progress.at(bytes, lines);
             }
-            Ok(io::stdout().flush()?)
         }
-        Source::Store(offline) => {
-            let mut after = None;
-            loop {
-                let page = offline.store.suppressions(after, PAGE.into()).await?;
-                let last = page.last();
-                after = last.map(|entry| (entry.address.clone(), entry.scope.clone()));
-                let is_done = page.len() < usize::from(PAGE);
-                for entry in page {
-                    out::json_line(&SuppressionBody::from(entry))?;
-                }
-                if is_done {
-                    return Ok(());
+        Source::Store(offline) => export_offline(&offline, args.format, &mut progress).await?,
+    }
+    progress.end();
+    Ok(io::stdout().flush()?)
+}
+
+async fn export_offline(
+    offline: &Offline,
+    format: ExportFormat,
+    progress: &mut Progress,
+) -> Outcome {
+    if format == ExportFormat::Csv {
+        io::stdout().write_all(lists::csv_header().as_bytes())?;
+    }
+    let (mut after, mut lines) = (None, 0);
+    loop {
+        let page = offline.store.suppressions(&query(after, PAGE)).await?;
+        let last = page.last();
+        after = last.map(|entry| (entry.address.clone(), entry.scope.clone()));
+        let is_done = page.len() < usize::from(PAGE);
+        lines += page.len() as u64;
+        for entry in page.into_iter().map(SuppressionBody::from) {
+            match format {
+                ExportFormat::Ndjson => out::json_line(&entry)?,
+                ExportFormat::Csv => {
+                    io::stdout().write_all(lists::csv_line(&entry).as_bytes())?;
                 }
             }
+        }
+        progress.at(0, lines);
+        if is_done {
+            return Ok(());
         }
     }
 }
@@ -348,18 +453,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bare_address_becomes_a_document_and_lines_are_counted() {
-        assert_eq!(document("a@x.test"), "{\"address\":\"a@x.test\"}");
-        assert_eq!(document("{\"address\":1}"), "{\"address\":1}");
-        let mut lines = Lines {
-            reader: Box::new(io::Cursor::new("a@x.test\r\n\nb\"@x.test")),
-            read: 0,
-        };
-        let (chunk, before) = lines.chunk().unwrap().unwrap();
-        assert_eq!(before, 0);
-        let chunk = String::from_utf8(chunk).unwrap();
-        let expected = "{\"address\":\"a@x.test\"}\n\n{\"address\":\"b\\\"@x.test\"}\n";
-        assert_eq!(chunk, expected);
-        assert!(lines.chunk().unwrap().is_none());
+    fn a_list_becomes_documents_and_their_lines_are_kept() {
+        let list = "email;scope\r\na@x.test;news\r\n\r\nnobody;news\r\nb@x.test;\r\n";
+        let mut list = List::of(Box::new(io::Cursor::new(list)), None);
+        assert!(!list.chunk().unwrap());
+        let (documents, lines) = std::mem::take(&mut list.ready);
+        assert_eq!(lines, [2, 5]);
+        let documents = String::from_utf8(documents).unwrap();
+        let mut documents = documents
+            .lines()
+            .map(serde_json::from_str::<SuppressionBody>);
+        let first = documents.next().unwrap().unwrap();
+        assert_eq!(first.address.to_string(), "a@x.test");
+        assert_eq!(first.stream.unwrap().as_str(), "news");
+        assert_eq!(documents.count(), 1);
+        assert_eq!(list.refused[0].line, 4);
     }
 }

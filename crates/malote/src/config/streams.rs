@@ -9,6 +9,7 @@ use malote_core::name::{ProviderName, StreamName};
 use malote_core::stream::{
     Class, FailoverPolicy, OnThrottle, OnUnknown, RetryPolicy, Stream, WritePace,
 };
+use malote_core::suppression::SuppressionScope;
 use malote_core::tracking::{Tracking, TrackingSwitches};
 use malote_core::units::{ByteSize, Span};
 
@@ -103,6 +104,10 @@ pub(super) fn build(
         guard: guard::build(name, config, faults),
     };
     check(&stream, faults);
+    if name.as_str() == SuppressionScope::Global.as_str() {
+        let text = "this word means all streams where suppressions are concerned: use another name";
+        faults.push(ConfigFault::error(format!("streams.{name}"), text));
+    }
     stream
 }
 

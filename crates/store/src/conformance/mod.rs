@@ -5,6 +5,7 @@
 //! A function panics where a promise is broken. An engine's tests call the two macros with an
 //! `async fn` that makes an engine and what has to outlive it (a directory, a server).
 
+pub mod erase;
 pub mod guard;
 pub mod mail;
 pub mod outbox;
@@ -72,6 +73,12 @@ macro_rules! conformance_spool {
             a_filter_without_a_condition_selects_nothing,
             held_mail_is_released_by_its_campaign_and_the_reason_of_its_hold,
         );
+        $crate::conformance_tests!($new, erase:
+            an_erased_recipient_is_gone_from_all_that_is_kept,
+            a_body_for_others_goes_when_its_message_is_settled,
+            an_erased_delivery_stays_as_it_is,
+            a_recipient_is_found_by_its_hash_until_it_is_erased,
+        );
         $crate::conformance_tests!($new, spool_read:
             a_view_tells_the_whole_story,
             a_search_finds_by_every_condition,
@@ -94,6 +101,8 @@ macro_rules! conformance_shared {
             a_suppression_stops_an_address_in_its_scope,
             a_suppression_is_replaced_only_by_a_longer_one,
             suppressions_are_listed_in_pages,
+            a_list_of_suppressions_is_filtered_by_owner_and_scope,
+            an_erased_suppression_still_stops_its_address,
             soft_bounces_are_counted_in_their_window,
         );
         $crate::conformance_tests!($new, guard:

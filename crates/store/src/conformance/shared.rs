@@ -10,8 +10,8 @@ use malote_core::address::EmailAddress;
 
 use crate::conformance::mail::at;
 use crate::{
-    BreakerRecord, QuotaRequest, Shared, Suppression, SuppressionReason, SuppressionScope, Switch,
-    WarmupRecord,
+    BreakerRecord, Erasing, QuotaRequest, Shared, Suppression, SuppressionQuery, SuppressionReason,
+    SuppressionScope, Switch, WarmupRecord,
 };
 
 const HOUR: i64 = 3_600;
@@ -155,10 +155,11 @@ fn address(text: &str) -> EmailAddress {
 
 fn entry(text: &str, scope: SuppressionScope, expires_at: Option<Timestamp>) -> Suppression {
     Suppression {
-        address: address(text),
+        address: address(text).into(),
         scope,
         reason: SuppressionReason::Complaint,
         detail: "feedback loop".into(),
+        source: "provider:ses".into(),
         provider: Some("ses".parse().unwrap()),
         credential: None,
         created_at: at(0),
@@ -226,17 +227,100 @@ pub async fn suppressions_are_listed_in_pages(shared: &dyn Shared) {
     }
     shared.suppress(entries.clone()).await.unwrap();
     entries.sort_by_key(|one| (one.address.clone(), one.scope.clone()));
+    let all = listed(shared, &SuppressionQuery::default()).await;
+    assert_eq!(all, entries);
+}
+
+async fn listed(shared: &dyn Shared, query: &SuppressionQuery) -> Vec<Suppression> {
     let mut listed: Vec<Suppression> = Vec::new();
     loop {
         let last = listed.last();
-        let after = last.map(|one| (one.address.clone(), one.scope.clone()));
-        let page = shared.suppressions(after, 4).await.unwrap();
+        let query = SuppressionQuery {
+            after: last.map(|one| (one.address.clone(), one.scope.clone())),
+            limit: 4,
+            ..query.clone()
+        };
+        let page = shared.suppressions(&query).await.unwrap();
         if page.is_empty() {
-            break;
+            return listed;
         }
         listed.extend(page);
     }
-    assert_eq!(listed, entries);
+}
+
+/// By owner, by scope and by both, in the same order.
+pub async fn a_list_of_suppressions_is_filtered_by_owner_and_scope(shared: &dyn Shared) {
+    let mut entries = Vec::new();
+    for (index, owner) in [Some("shop"), Some("blog"), None]
+        .into_iter()
+        .cycle()
+        .take(30)
+        .enumerate()
+    {
+        let scope = if index % 2 == 0 {
+            stream("news")
+        } else {
+            SuppressionScope::Global
+        };
+        entries.push(Suppression {
+            credential: owner.map(|name| name.parse().unwrap()),
+            ..entry(&format!("p{index:02}@x.test"), scope, None)
+        });
+    }
+    shared.suppress(entries.clone()).await.unwrap();
+    let shop = Some("shop".parse().unwrap());
+    for (owner, scope) in [
+        (None, Some(stream("news"))),
+        (shop.clone(), None),
+        (shop, Some(SuppressionScope::Global)),
+        (Some("nobody".parse().unwrap()), None),
+    ] {
+        let query = SuppressionQuery {
+            owner: owner.clone(),
+            scope: scope.clone(),
+            ..SuppressionQuery::default()
+        };
+        let is_meant = |one: &&Suppression| {
+            (owner.is_none() || one.credential == owner)
+                && scope.as_ref().is_none_or(|scope| one.scope == *scope)
+        };
+        let expected: Vec<Suppression> = entries.iter().filter(is_meant).cloned().collect();
+        assert_eq!(listed(shared, &query).await, expected);
+    }
+}
+
+/// It is found by its hash alone, listed as it, and taken in again as it.
+pub async fn an_erased_suppression_still_stops_its_address(shared: &dyn Shared) {
+    let mut news = entry("Ann@x.test", stream("news"), None);
+    news.source = "mail of ann@x.test".into();
+    let other = entry("bob@x.test", SuppressionScope::Global, None);
+    let global = entry("ann@x.test", SuppressionScope::Global, None);
+    shared
+        .suppress(vec![news, other.clone(), global])
+        .await
+        .unwrap();
+    let ann = address("ANN@x.test");
+    let counted = shared.erase_suppressions(&ann, Erasing::Count).await;
+    assert_eq!(counted.unwrap(), 2);
+    let erased = shared.erase_suppressions(&ann, Erasing::Erase).await;
+    assert_eq!(erased.unwrap(), 2);
+    let again = shared.erase_suppressions(&ann, Erasing::Erase).await;
+    assert_eq!(again.unwrap(), 0);
+    let all = listed(shared, &SuppressionQuery::default()).await;
+    assert_eq!(all.len(), 3);
+    assert!(!format!("{all:?}{}", serde_json::to_string(&all).unwrap()).contains("ann@"));
+    let stops = async |scope: SuppressionScope| {
+        let found = shared
+            .suppressed(std::slice::from_ref(&ann), &[scope], at(0))
+            .await;
+        found.unwrap().remove(0).is_some()
+    };
+    assert!(stops(SuppressionScope::Global).await && stops(stream("news")).await);
+    assert_eq!(shared.unsuppress(&ann, None).await.unwrap(), 2);
+    assert!(!stops(SuppressionScope::Global).await);
+    shared.suppress(all.clone()).await.unwrap();
+    assert!(stops(SuppressionScope::Global).await && stops(stream("news")).await);
+    assert_eq!(listed(shared, &SuppressionQuery::default()).await, all);
 }
 
 /// Only those of the window count, this one included.

@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::Applied;
 use crate::sqlite::columns::{delivery_pk, micros, state_number};
+use crate::sqlite::erase;
 use crate::sqlite::fault::Fault;
 use crate::sqlite::rows::{self, DeliveryRow};
 use crate::sqlite::timeline::{self, Line};
@@ -51,6 +52,10 @@ fn apply_one(
     let Some(row) = rows::delivery(tx.conn, pk)? else {
         return Ok(None);
     };
+    // Its words would bring back what was erased.
+    if erase::is_erased_delivery(tx.conn, pk)? {
+        return Ok(None);
+    }
     let delivery = rows::leased(tx.conn, pk, row.state)?;
     if is_repeat {
         return Ok(Some(Applied {

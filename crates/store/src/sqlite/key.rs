@@ -50,7 +50,16 @@ impl AddressKey {
     /// The hash of a recipient in the index of deliveries: 8 octets, since a hit is compared with
     /// the address itself.
     pub(crate) fn recipient(&self, address_key: &str) -> i64 {
-        let hash = self.hash(" recipient", address_key);
+        Self::recipient_head(&self.recipient_hash(address_key))
+    }
+
+    /// The whole hash of a recipient, which stands in a delivery that was erased.
+    pub(crate) fn recipient_hash(&self, address_key: &str) -> [u8; 16] {
+        self.hash(" recipient", address_key)
+    }
+
+    /// The part of that hash which is in the index.
+    pub(crate) fn recipient_head(hash: &[u8; 16]) -> i64 {
         let mut head = [0; 8];
         head.copy_from_slice(&hash[..8]);
         i64::from_be_bytes(head)

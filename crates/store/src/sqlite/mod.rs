@@ -7,6 +7,7 @@ mod accept;
 mod backup;
 mod body;
 mod columns;
+mod erase;
 mod events;
 mod fault;
 mod feed;

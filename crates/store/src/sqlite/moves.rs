@@ -8,6 +8,7 @@ use rusqlite::{Connection, params, params_from_iter};
 
 use crate::sqlite::body::Place;
 use crate::sqlite::columns::{self, damaged, delivery_pk, delivery_range, micros, state_number};
+use crate::sqlite::erase;
 use crate::sqlite::fault::Fault;
 use crate::sqlite::key::AddressKey;
 use crate::sqlite::rows::{self, DeliveryRow};
@@ -225,7 +226,8 @@ pub(crate) fn apply(
 
 fn move_one(tx: &mut Tx<'_>, row: &DeliveryRow, action: &Move) -> Result<bool, Fault> {
     let is_release = action.to == State::Queued;
-    if is_release && row.state.is_settled() && !has_body(tx.conn, row.pk)? {
+    let is_again = is_release && row.state.is_settled();
+    if is_again && (!has_body(tx.conn, row.pk)? || erase::is_erased_delivery(tx.conn, row.pk)?) {
         return Ok(false);
     }
     let due_at = is_release.then(|| micros(action.now));

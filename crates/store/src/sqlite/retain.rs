@@ -5,10 +5,10 @@ use malote_core::event::{EventKind, State};
 use malote_core::id::MessageId;
 use rusqlite::{Connection, params};
 
-use crate::Leased;
 use crate::sqlite::accept::IDEMPOTENCY_KEPT;
 use crate::sqlite::body::Place;
 use crate::sqlite::columns::{self, delivery_range, micros};
+use crate::sqlite::erase;
 use crate::sqlite::fault::Fault;
 use crate::sqlite::lease::{self, release_scheduled};
 use crate::sqlite::outbox;
@@ -16,6 +16,7 @@ use crate::sqlite::rows;
 use crate::sqlite::timeline::{self, Line};
 use crate::sqlite::view::lane_ids;
 use crate::sqlite::writer::Tx;
+use crate::{Erasing, Leased};
 
 /// Messages that one retention step drops, so that it never holds the writer for long.
 const STEP: i64 = 500;
@@ -158,7 +159,33 @@ pub(crate) fn step(
             }
         }
     }
+    drop_erased(tx.conn, &mut dropped)?;
     Ok(dropped)
+}
+
+/// Drops bodies that hold an erased address and that nobody waits for any more.
+fn drop_erased(conn: &Connection, dropped: &mut Dropped) -> Result<(), Fault> {
+    let mut find = conn.prepare_cached(
+        "SELECT pk, id, body_place FROM messages WHERE erased = 1 AND settled_at IS NOT NULL
+         LIMIT ?1",
+    )?;
+    let found = find.query_map([STEP], |row| {
+        Ok((row.get(0)?, MessageId::from_bytes(row.get(1)?), row.get(2)?))
+    })?;
+    let found: Vec<(i64, MessageId, i64)> = found.collect::<rusqlite::Result<_>>()?;
+    if found.is_empty() {
+        return Ok(());
+    }
+    erase::thoroughly(conn, Erasing::Erase, || {
+        for (pk, id, place) in found {
+            drop_body(conn, pk)?;
+            dropped.bodies += 1;
+            if Place::of(place)? == Place::File {
+                dropped.files.push(id);
+            }
+        }
+        Ok(())
+    })
 }
 
 fn settled(
@@ -176,10 +203,11 @@ fn settled(
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
-fn drop_body(conn: &Connection, pk: i64) -> Result<(), Fault> {
+/// Drops a body, but for its file.
+pub(crate) fn drop_body(conn: &Connection, pk: i64) -> Result<(), Fault> {
     conn.prepare_cached("DELETE FROM bodies WHERE message = ?1")?
         .execute([pk])?;
-    conn.prepare_cached("UPDATE messages SET body_place = 0 WHERE pk = ?1")?
+    conn.prepare_cached("UPDATE messages SET body_place = 0, erased = 0 WHERE pk = ?1")?
         .execute([pk])?;
     Ok(())
 }

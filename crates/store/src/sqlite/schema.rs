@@ -14,10 +14,11 @@ use crate::sqlite::fault::Fault;
 pub(crate) const APPLICATION_ID: i64 = 0x4D41_4C4F;
 
 /// One step per version, applied in order and never changed after a release.
-const MIGRATIONS: [(&str, &str); 3] = [
+const MIGRATIONS: [(&str, &str); 4] = [
     ("first tables", include_str!("schema_1.sql")),
     ("feed and outbox", include_str!("schema_2.sql")),
     ("reputation guard", include_str!("schema_3.sql")),
+    ("sources and erasure", include_str!("schema_4.sql")),
 ];
 
 /// The version that this program writes.
@@ -36,11 +37,13 @@ pub(crate) fn open_writer(path: &Path, cache_bytes: u64) -> Result<Connection, S
     let conn = Connection::open_with_flags(path, flags).map_err(Fault::from)?;
     settle_in(&conn, cache_bytes).map_err(Fault::from)?;
     refuse_foreign(&conn)?;
+    // What is deleted from a page that is written anyway is overwritten: it costs no write more.
     // A commit is on disk when it returns. Checkpoints are run by the writer itself, because
     // SQLite's automatic ones swallow the error of a failed sync.
     conn.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0;
-         PRAGMA journal_size_limit = 67108864; PRAGMA foreign_keys = OFF;",
+         PRAGMA journal_size_limit = 67108864; PRAGMA foreign_keys = OFF;
+         PRAGMA secure_delete = FAST;",
     )
     .map_err(Fault::from)?;
     Ok(conn)

@@ -4,10 +4,10 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use malote_core::address::EmailAddress;
 
-use crate::sqlite::{Load, SqliteStore, quota, read_only, states, suppression};
+use crate::sqlite::{Load, SqliteStore, erase, quota, read_only, states, suppression};
 use crate::{
-    BreakerRecord, QuotaGrant, QuotaRequest, Shared, StoreError, Suppression, SuppressionScope,
-    Switch, WarmupRecord,
+    BreakerRecord, Erasing, QuotaGrant, QuotaRequest, Shared, StoreError, Suppression,
+    SuppressionQuery, SuppressionScope, Switch, WarmupRecord,
 };
 
 #[async_trait]
@@ -105,13 +105,23 @@ impl Shared for SqliteStore {
         .await
     }
 
-    async fn suppressions(
+    async fn suppressions(&self, query: &SuppressionQuery) -> Result<Vec<Suppression>, StoreError> {
+        let query = query.clone();
+        self.read(move |conn| suppression::list(conn, &query)).await
+    }
+
+    async fn erase_suppressions(
         &self,
-        after: Option<(EmailAddress, SuppressionScope)>,
-        count_max: u32,
-    ) -> Result<Vec<Suppression>, StoreError> {
-        self.read(move |conn| suppression::list(conn, after.as_ref(), count_max))
-            .await
+        address: &EmailAddress,
+        erasing: Erasing,
+    ) -> Result<u64, StoreError> {
+        let (key, address) = (self.inner.key.clone(), address.clone());
+        self.write(Load::small(), move |tx| {
+            erase::thoroughly(tx.conn, erasing, || {
+                suppression::erase(tx.conn, &key, &address)
+            })
+        })
+        .await
     }
 
     async fn count_soft_bounce(

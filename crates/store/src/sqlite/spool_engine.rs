@@ -347,7 +347,7 @@ impl SqliteStore {
         })
     }
 
-    async fn remove_files(&self, ids: Vec<MessageId>) {
+    pub(crate) async fn remove_files(&self, ids: Vec<MessageId>) {
         if ids.is_empty() {
             return;
         }

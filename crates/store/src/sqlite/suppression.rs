@@ -2,29 +2,24 @@
 
 use jiff::Timestamp;
 use malote_core::address::EmailAddress;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::sqlite::columns::{damaged, micros, parsed, timestamp, unsigned};
+use crate::sqlite::erase::Needle;
 use crate::sqlite::fault::Fault;
 use crate::sqlite::filter::HashFilter;
 use crate::sqlite::key::AddressKey;
 use crate::sqlite::rows::{opt_str, str_of};
 use crate::sqlite::writer::Tx;
-use crate::{Suppression, SuppressionReason, SuppressionScope};
+use crate::{
+    SuppressedAddress, Suppression, SuppressionQuery, SuppressionReason, SuppressionScope,
+};
 
 /// Suppressions in one page of the list.
 const COUNT_MAX: u32 = 10_000;
 
-const REASONS: [(SuppressionReason, &str); 5] = [
-    (SuppressionReason::HardBounce, "hard_bounce"),
-    (SuppressionReason::MailboxFull, "mailbox_full"),
-    (SuppressionReason::Complaint, "complaint"),
-    (SuppressionReason::Unsubscribe, "unsubscribe"),
-    (SuppressionReason::Manual, "manual"),
-];
-
 const COLUMNS: &str =
-    "address, scope, reason, detail, provider, credential, created_at, expires_at";
+    "address, scope, reason, detail, provider, credential, created_at, expires_at, source";
 
 fn scope_text(scope: &SuppressionScope) -> &str {
     match scope {
@@ -33,14 +28,8 @@ fn scope_text(scope: &SuppressionScope) -> &str {
     }
 }
 
-fn reason_word(reason: SuppressionReason) -> &'static str {
-    let found = REASONS.iter().find(|(own, _)| *own == reason);
-    found.map_or("manual", |(_, word)| word)
-}
-
 fn read(row: &Row<'_>) -> Result<Suppression, Fault> {
-    let reason = str_of(row, 2)?;
-    let reason = REASONS.iter().find(|(_, word)| *word == reason);
+    let reason = SuppressionReason::from_word(str_of(row, 2)?);
     let scope = match str_of(row, 1)? {
         "" => SuppressionScope::Global,
         stream => SuppressionScope::Stream(parsed(stream, "scope")?),
@@ -48,7 +37,7 @@ fn read(row: &Row<'_>) -> Result<Suppression, Fault> {
     Ok(Suppression {
         address: parsed(str_of(row, 0)?, "suppressed address")?,
         scope,
-        reason: reason.ok_or_else(|| damaged("unknown reason"))?.0,
+        reason: reason.ok_or_else(|| damaged("unknown reason"))?,
         detail: row.get(3)?,
         provider: opt_str(row, 4)?
             .map(|name| parsed(name, "provider"))
@@ -58,6 +47,7 @@ fn read(row: &Row<'_>) -> Result<Suppression, Fault> {
             .transpose()?,
         created_at: timestamp(row.get(6)?)?,
         expires_at: row.get::<_, Option<i64>>(7)?.map(timestamp).transpose()?,
+        source: row.get(8)?,
     })
 }
 
@@ -124,27 +114,32 @@ pub(crate) fn suppress(
 ) -> Result<(), Fault> {
     for entry in entries {
         let scope = scope_text(&entry.scope);
-        let hash = key.hash(scope, &entry.address.key());
+        let hash = match &entry.address {
+            SuppressedAddress::Known(address) => key.hash(scope, &address.key()),
+            SuppressedAddress::Erased(hash) => *hash,
+        };
         filter.add(&hash);
         tx.conn
             .prepare_cached(
                 "INSERT INTO suppressions (hash, address, scope, reason, detail, provider,
-                    credential, created_at, expires_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+                    credential, created_at, expires_at, source)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
                  ON CONFLICT (hash) DO UPDATE SET address = ?2, reason = ?4, detail = ?5,
-                    provider = ?6, credential = ?7, created_at = ?8, expires_at = ?9
+                    provider = ?6, credential = ?7, created_at = ?8, expires_at = ?9,
+                    source = ?10
                  WHERE expires_at IS NOT NULL AND (?9 IS NULL OR ?9 > expires_at)",
             )?
             .execute(params![
                 &hash[..],
-                entry.address.as_str(),
+                entry.address.to_string(),
                 scope,
-                reason_word(entry.reason),
+                entry.reason.as_str(),
                 entry.detail,
                 entry.provider.as_ref().map(|name| name.as_str()),
                 entry.credential.as_ref().map(|name| name.as_str()),
                 micros(entry.created_at),
                 entry.expires_at.map(micros),
+                entry.source,
             ])?;
     }
     Ok(())
@@ -172,6 +167,31 @@ pub(crate) fn unsuppress(
     Ok(lifted)
 }
 
+/// Leaves of an address's entries what is needed to find them.
+pub(crate) fn erase(
+    conn: &Connection,
+    key: &AddressKey,
+    address: &EmailAddress,
+) -> Result<u64, Fault> {
+    let mut erased = 0;
+    for scope in known_scopes(conn)? {
+        let hash = key.hash(&scope, &address.key());
+        let left = SuppressedAddress::Erased(hash).to_string();
+        let source: Option<String> = conn
+            .prepare_cached("SELECT source FROM suppressions WHERE hash = ?1 AND address <> ?2")?
+            .query_row(params![&hash[..], left], |row| row.get(0))
+            .optional()?;
+        let Some(source) = source else { continue };
+        let source = Needle::new(address, hash).out_of(&source).unwrap_or(source);
+        erased += conn
+            .prepare_cached(
+                "UPDATE suppressions SET address = ?2, detail = '', source = ?3 WHERE hash = ?1",
+            )?
+            .execute(params![&hash[..], left, source])? as u64;
+    }
+    Ok(erased)
+}
+
 /// Every scope that may have entries: the spelling of an address may differ from the kept one, so
 /// the entries of an address are found by hash, one look a scope.
 fn known_scopes(conn: &Connection) -> Result<Vec<String>, Fault> {
@@ -188,20 +208,33 @@ fn known_scopes(conn: &Connection) -> Result<Vec<String>, Fault> {
 }
 
 /// A page of the list, in the order of address and scope.
-pub(crate) fn list(
-    conn: &Connection,
-    after: Option<&(EmailAddress, SuppressionScope)>,
-    count_max: u32,
-) -> Result<Vec<Suppression>, Fault> {
-    let (address, scope) = after.map_or(("", ""), |(address, scope)| {
-        (address.as_str(), scope_text(scope))
-    });
+pub(crate) fn list(conn: &Connection, query: &SuppressionQuery) -> Result<Vec<Suppression>, Fault> {
+    // Each list walks an index of its own order; a condition that is not given is left out, or
+    // SQLite would plan without that index.
+    let owner = if query.owner.is_some() {
+        "credential = ?4 AND "
+    } else {
+        ""
+    };
+    let scope = if query.scope.is_some() {
+        "scope = ?5 AND "
+    } else {
+        ""
+    };
     let sql = format!(
-        "SELECT {COLUMNS} FROM suppressions WHERE (address, scope) > (?1, ?2)
+        "SELECT {COLUMNS} FROM suppressions WHERE {owner}{scope}(address, scope) > (?1, ?2)
          ORDER BY address, scope LIMIT ?3"
     );
+    let (after, after_scope) = query.after.as_ref().map_or_else(Default::default, |place| {
+        (place.0.to_string(), scope_text(&place.1))
+    });
+    let count_max = query.limit.min(COUNT_MAX);
     let mut find = conn.prepare_cached(&sql)?;
-    let mut rows = find.query(params![address, scope, count_max.min(COUNT_MAX)])?;
+    let wanted = find.parameter_count();
+    let owner = query.owner.as_ref().map(|name| name.as_str());
+    let scope = query.scope.as_ref().map(scope_text);
+    let given = params![after, after_scope, count_max, owner, scope];
+    let mut rows = find.query(&given[..wanted])?;
     let mut page = Vec::new();
     while let Some(row) = rows.next()? {
         page.push(read(row)?);

@@ -3,6 +3,7 @@
 mod conformance;
 mod crash;
 mod damage;
+mod erased;
 mod feed;
 mod full;
 mod history;

@@ -32,6 +32,7 @@ use malote_core::webhook::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use super::suppressions::FakeSuppressions;
 use crate::http::{HttpConfig, HttpMetrics, HttpPorts, HttpState, TlsInForce, serve};
 
 pub(crate) const NOW: &str = "2026-11-22T10:00:00Z";
@@ -333,6 +334,7 @@ pub(crate) struct Gateway {
     pub(crate) ledger: Arc<FakeLedger>,
     pub(crate) parser: Arc<FakeParser>,
     pub(crate) sink: Arc<FakeSink>,
+    pub(crate) suppressions: Arc<FakeSuppressions>,
     pub(crate) registry: prometheus::Registry,
     pub(crate) shutdown: CancellationToken,
     pub(crate) task: Option<JoinHandle<std::io::Result<()>>>,
@@ -369,6 +371,7 @@ impl Gateway {
             searches: Mutex::default(),
             feeds: Mutex::default(),
         });
+        let suppressions = Arc::new(FakeSuppressions::default());
         let (parser, sink) = (
             Arc::new(FakeParser::default()),
             Arc::new(FakeSink::default()),
@@ -378,9 +381,11 @@ impl Gateway {
         let ports = HttpPorts {
             intake: Arc::clone(&intake) as _,
             ledger: Arc::clone(&ledger) as _,
+            suppressions: Arc::clone(&suppressions) as _,
             sink: Arc::clone(&sink) as _,
             parsers: Arc::new(ArcSwap::from_pointee(parsers)),
             credentials: Arc::new(ArcSwap::from_pointee(credentials())),
+            operator: Some(Secret::new("operators-secret")),
             clock: Arc::new(FixedClock(NOW.parse().unwrap())),
         };
         let registry = prometheus::Registry::new();
@@ -396,6 +401,7 @@ impl Gateway {
             ledger,
             parser,
             sink,
+            suppressions,
             registry,
             shutdown,
             task: Some(task),

@@ -3,5 +3,6 @@
 mod api;
 pub(crate) mod fakes;
 mod reading;
+mod suppressions;
 mod transport;
 mod webhooks;

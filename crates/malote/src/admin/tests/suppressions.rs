@@ -94,3 +94,43 @@ async fn what_is_exported_can_be_imported_and_bad_lines_are_named() {
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
     bench.stop().await;
 }
+
+#[tokio::test]
+async fn a_sheet_is_taken_and_given_and_what_is_none_is_told() {
+    let bench = Bench::start(None).await;
+    let post = async |sheet: &'static str| {
+        let request = bench
+            .request(Method::POST, "/admin/v1/suppressions/import")
+            .header("content-type", "text/csv; charset=utf-8")
+            .body(sheet);
+        let answer = request.send().await.unwrap();
+        let status = answer.status();
+        (status, answer.json::<Value>().await.unwrap())
+    };
+    let sheet = "Email;Scope;Reason\r\na@x.test;news;complaint\r\nb@x.test;nowhere;\r\n";
+    let (status, report) = post(sheet).await;
+    assert_eq!(status, StatusCode::OK, "{report}");
+    assert_eq!(
+        (&report["imported"], &report["refused"]),
+        (&json!(1), &json!(1))
+    );
+    assert_eq!(report["faults"][0]["line"], 3, "{report}");
+    let (_, csv) = bench.text("/admin/v1/suppressions/export?format=csv").await;
+    let mut lines = csv.lines();
+    assert_eq!(
+        lines.next(),
+        Some("email,scope,reason,source,at,expires_at,detail")
+    );
+    let line = lines.next().unwrap();
+    assert!(
+        line.starts_with("a@x.test,news,complaint,import,"),
+        "{line}"
+    );
+    let (status, told) = post("name;colour\nx;y\n").await;
+    assert_eq!(status.as_u16(), 422, "{told}");
+    assert!(
+        told["detail"].as_str().unwrap().contains("known columns"),
+        "{told}"
+    );
+    bench.stop().await;
+}

@@ -115,7 +115,10 @@ fn at_account(facts: &Facts, account: &str, sender: &Sender, service: &Service) 
     if let Some(why) = found.unknown.first() {
         return Line::new(Level::Unknown, check, why.clone());
     }
-    let include = service.spf.iter().find(|name| !found.includes.contains(*name));
+    let include = service
+        .spf
+        .iter()
+        .find(|name| !found.includes.contains(*name));
     let Some(name) = include else {
         let text = format!("{account}, which is in MAIL FROM, covers {}", service.title);
         return Line::new(Level::Ok, check, text);
@@ -125,7 +128,10 @@ fn at_account(facts: &Facts, account: &str, sender: &Sender, service: &Service) 
         Some(text) => extended(text, &[&include]),
         None => format!("v=spf1 {include} ~all"),
     };
-    let text = format!("{account}, which is in MAIL FROM, does not cover {}", service.title);
+    let text = format!(
+        "{account}, which is in MAIL FROM, does not cover {}",
+        service.title
+    );
     Line::new(Level::Fault, check, text)
         .way_out("publish this as its only SPF record")
         .publish(Publish::new(account, "TXT", value))
@@ -165,9 +171,14 @@ fn remark(domain: &str, walk: &Walk, sender: &Sender, service: &Service) -> Opti
         };
         return Some(Line::new(Level::Unknown, check, text).way_out(way_out));
     }
-    let included = service.spf.iter().find(|name| walk.includes.contains(*name));
+    let included = service
+        .spf
+        .iter()
+        .find(|name| walk.includes.contains(*name));
     let text = match included {
-        Some(name) => format!("include:{name} is there, and not needed: {title} puts another domain in MAIL FROM"),
+        Some(name) => format!(
+            "include:{name} is there, and not needed: {title} puts another domain in MAIL FROM"
+        ),
         None => format!("not needed here: {title} puts another domain in MAIL FROM"),
     };
     Some(Line::new(Level::Ok, check, text))

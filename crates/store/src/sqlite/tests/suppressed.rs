@@ -41,10 +41,11 @@ fn scope(number: u8) -> SuppressionScope {
 
 fn entry(who: u8, of: u8, until: Option<i64>) -> Suppression {
     Suppression {
-        address: address(who),
+        address: address(who).into(),
         scope: scope(of),
         reason: SuppressionReason::Manual,
         detail: String::new(),
+        source: "operator".into(),
         provider: None,
         credential: None,
         created_at: at(0),
@@ -122,7 +123,7 @@ async fn who_is_told_of_a_suppression_finds_it_while_others_write() {
             for round in 0..25 {
                 let who: EmailAddress = format!("p{task}.{round}@x.test").parse().unwrap();
                 let one = Suppression {
-                    address: who.clone(),
+                    address: who.clone().into(),
                     ..entry(0, 0, None)
                 };
                 store.suppress(vec![one]).await.unwrap();

@@ -1,0 +1,128 @@
+//! Suppressions by hand, by an app and in bulk; those that providers' events ask for are made in
+//! `feedback.rs`.
+
+use async_trait::async_trait;
+use malote_core::address::EmailAddress;
+use malote_core::ledger::LedgerFault;
+use malote_core::suppression::{Put, SuppressionQuery, Suppressions};
+use malote_store::{StoreError, Suppression, SuppressionScope};
+
+use crate::engine::Engine;
+use crate::ledger::fault;
+
+impl Engine {
+    /// Suppresses addresses: all of them or none.
+    ///
+    /// # Errors
+    /// If they cannot be written.
+    pub async fn suppress_all(&self, entries: Vec<Suppression>) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        for entry in &entries {
+            self.quiet.add_entry(entry, now);
+        }
+        self.shared.suppress(entries).await
+    }
+
+    /// Lifts suppressions of an address, in one scope or all.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub async fn unsuppress(
+        &self,
+        address: &EmailAddress,
+        scope: Option<&SuppressionScope>,
+    ) -> Result<u64, StoreError> {
+        let lifted = self.shared.unsuppress(address, scope).await?;
+        self.quiet.remove(address, scope);
+        Ok(lifted)
+    }
+
+    /// What stops mail to this address in this scope now, however the address is spelt.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn suppression_in(
+        &self,
+        address: &EmailAddress,
+        scope: SuppressionScope,
+    ) -> Result<Option<Suppression>, StoreError> {
+        let now = self.clock.now();
+        let addresses = std::slice::from_ref(address);
+        let found = self.shared.suppressed(addresses, &[scope], now).await?;
+        Ok(found.into_iter().next().flatten())
+    }
+
+    /// Suppressions in the order of address and scope.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn suppressions(
+        &self,
+        query: &SuppressionQuery,
+    ) -> Result<Vec<Suppression>, StoreError> {
+        self.shared.suppressions(query).await
+    }
+
+    /// Every entry that stands for an address now, however it is spelt: global, then by stream.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn suppressions_of(
+        &self,
+        address: &EmailAddress,
+    ) -> Result<Vec<Suppression>, StoreError> {
+        let policy = self.policy();
+        let streams = policy.streams.keys().cloned().map(SuppressionScope::Stream);
+        let mut found = Vec::new();
+        for scope in std::iter::once(SuppressionScope::Global).chain(streams) {
+            found.extend(self.suppression_in(address, scope).await?);
+        }
+        Ok(found)
+    }
+}
+
+#[async_trait]
+impl Suppressions for Engine {
+    async fn list(&self, query: &SuppressionQuery) -> Result<Vec<Suppression>, LedgerFault> {
+        self.suppressions(query).await.map_err(fault)
+    }
+
+    async fn entries_of(&self, address: &EmailAddress) -> Result<Vec<Suppression>, LedgerFault> {
+        self.suppressions_of(address).await.map_err(fault)
+    }
+
+    async fn put(&self, entry: Suppression) -> Result<Put, LedgerFault> {
+        if let SuppressionScope::Stream(stream) = &entry.scope
+            && !self.policy().streams.contains_key(stream)
+        {
+            return Err(LedgerFault::NotFound);
+        }
+        let Some(address) = entry.address.known().cloned() else {
+            return Err(LedgerFault::NotFound);
+        };
+        let scope = entry.scope.clone();
+        let before = self.suppression_in(&address, scope.clone()).await;
+        let before = before.map_err(fault)?;
+        self.suppress_all(vec![entry.clone()])
+            .await
+            .map_err(fault)?;
+        let stands = self.suppression_in(&address, scope).await.map_err(fault)?;
+        let stands = stands.unwrap_or(entry);
+        Ok(match before {
+            None => Put::Added(stands),
+            Some(_) => Put::Stands(stands),
+        })
+    }
+
+    async fn lift(
+        &self,
+        address: &EmailAddress,
+        scopes: &[SuppressionScope],
+    ) -> Result<u64, LedgerFault> {
+        let mut lifted = 0;
+        for scope in scopes {
+            lifted += self.unsuppress(address, Some(scope)).await.map_err(fault)?;
+        }
+        Ok(lifted)
+    }
+}
