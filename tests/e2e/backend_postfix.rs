@@ -17,13 +17,18 @@ use crate::{SENT_MAX, campaigns_by, ensure_once};
 const COMMAND_MAX: Duration = Duration::from_secs(60);
 
 /// A Postfix of our own; it is stopped when dropped.
-struct Postfix {
+pub(crate) struct Postfix {
     folder: TempDir,
     port: u16,
 }
 
 impl Postfix {
     async fn start(next_hop: u16) -> Result<Self> {
+        Self::start_with(next_hop, "").await
+    }
+
+    /// Starts one with more lines of main.cf.
+    pub(crate) async fn start_with(next_hop: u16, more: &str) -> Result<Self> {
         let postfix = Self {
             folder: TempDir::with_prefix("malote-postfix-")?,
             port: free_port()?,
@@ -34,7 +39,8 @@ impl Postfix {
         for name in ["config", "queue", "data"] {
             std::fs::create_dir(root.join(name))?;
         }
-        std::fs::write(root.join("config/main.cf"), main_cf(root, next_hop))?;
+        let main_cf = main_cf(root, next_hop) + more;
+        std::fs::write(root.join("config/main.cf"), main_cf)?;
         std::fs::write(root.join("config/master.cf"), master_cf(postfix.port))?;
         let mut chown = Command::new("chown");
         chown.arg("postfix").arg(root.join("data"));
@@ -42,6 +48,16 @@ impl Postfix {
         owned.context("Postfix runs as root only")?;
         postfix.control("start").await?;
         Ok(postfix)
+    }
+
+    /// Where it listens.
+    pub(crate) const fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its folder, with its log.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     async fn control(&self, verb: &str) -> Result<()> {

@@ -9,6 +9,7 @@ mod app_webhooks;
 mod backend_moto;
 mod backend_postfix;
 mod backend_smtp_sink;
+mod bounce_mail;
 mod canaries;
 mod check_online;
 mod client_nodemailer;
@@ -44,6 +45,7 @@ mod suppression;
 mod suppression_api;
 mod tracking;
 mod unknown_outcome;
+mod unsubscribe;
 mod webhooks;
 
 use std::time::Duration;

@@ -2,7 +2,8 @@
 //!
 //! Nothing here opens a socket, a file or a database, and nothing reads the clock but
 //! [`clock::SystemClock`]. Crates that never name each other meet through the ports in
-//! [`intake`], [`ledger`], [`suppression`], [`provider`], [`webhook`] and [`outlet`].
+//! [`intake`], [`ledger`], [`suppression`], [`subscription`], [`provider`], [`webhook`],
+//! [`returned`] and [`outlet`].
 
 pub mod address;
 pub mod clock;
@@ -19,9 +20,12 @@ pub mod message;
 pub mod name;
 pub mod outlet;
 pub mod provider;
+pub mod returned;
 pub mod secret;
 pub mod stream;
+pub mod subscription;
 pub mod suppression;
+pub mod ticket;
 pub mod tracking;
 pub mod units;
 pub mod web;

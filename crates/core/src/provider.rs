@@ -27,6 +27,12 @@ pub trait Provider: Send + Sync {
     /// What this account can carry. Constant for the life of the value.
     fn capabilities(&self) -> &Capabilities;
 
+    /// Whether what becomes of mail is reported to MAIL FROM, in whatever domain that is: a mail
+    /// server of one's own. Services want a domain that they know, and report by webhooks.
+    fn reports_by_mail(&self) -> bool {
+        false
+    }
+
     /// One attempt. Dropping the future is allowed at any time and must leave nothing but an
     /// unknown outcome behind. The report has one result per recipient, in order.
     async fn send(&self, outgoing: &Outgoing) -> SendReport;

@@ -17,6 +17,8 @@ use crate::name::{CredentialName, NameFault, ProviderName, StreamName};
 pub const SOURCE_BYTES_MAX: usize = 128;
 /// The [`Suppression::source`] of what an operator adds by hand.
 pub const SOURCE_OPERATOR: &str = "operator";
+/// The [`Suppression::source`] of what its owner asked the gateway itself for.
+pub const SOURCE_RECIPIENT: &str = "recipient";
 /// The [`Suppression::source`] of an import that names none.
 pub const SOURCE_IMPORT: &str = "import";
 /// Most entries of one page of [`Suppressions::list`].
@@ -201,8 +203,8 @@ pub struct Suppression {
     pub reason: SuppressionReason,
     /// In words: the diagnostic that caused it.
     pub detail: String,
-    /// Where it comes from: `provider:NAME`, `credential:NAME`, `operator`, `import`, or what an
-    /// import says; at most [`SOURCE_BYTES_MAX`] octets.
+    /// Where it comes from: `provider:NAME`, `credential:NAME`, `recipient`, `operator`, `import`, or
+    /// what an import says; at most [`SOURCE_BYTES_MAX`] octets.
     pub source: String,
     /// The provider that told, if one did.
     pub provider: Option<ProviderName>,

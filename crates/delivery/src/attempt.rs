@@ -7,11 +7,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use jiff::Timestamp;
+use malote_core::address::EmailAddress;
 use malote_core::name::{MailboxProvider, TargetName};
 use malote_core::provider::{
     Outgoing, OutgoingRecipient, Reply, SendError, SendReport, Verdict, report_for_all,
 };
+use malote_core::returned::{ReturnAddress, ReturnPurpose};
 use malote_core::stream::{OnThrottle, OnUnknown, Stream, WritePace};
+use malote_core::ticket::Ticket;
 use malote_store::{AttemptStart, Lane, Leased, LeasedMessage, MessageRecord, Suppression};
 
 use crate::engine::Engine;
@@ -22,6 +25,7 @@ use crate::panicked::Memo;
 use crate::planning::NO_TARGET_WAIT;
 use crate::policy::Policy;
 use crate::progress::Progress;
+use crate::returns::attempt_of;
 
 /// How long a delivery waits for a place or for the rate before it lets others pass: with another
 /// target to go to, and without.
@@ -375,7 +379,7 @@ fn outgoing(carriage: &Carriage<'_>, group: &Group) -> Outgoing {
     Outgoing {
         message: carriage.record.id,
         recipients: group.members.iter().map(recipient).collect(),
-        mail_from: carriage.record.mail_from.clone(),
+        mail_from: mail_from(carriage, group),
         body: carriage.body.clone(),
         pool: group.target.pool.clone(),
         stream: carriage.stream.name.clone(),
@@ -387,4 +391,21 @@ fn outgoing(carriage: &Carriage<'_>, group: &Group) -> Outgoing {
         write_pace: carriage.stream.write_pace,
         reply_wait_max: carriage.stream.reply_wait_max,
     }
+}
+
+/// MAIL FROM of a call: the client's, or where we can choose it and take mail back, an address that
+/// names the delivery. Such calls carry one delivery each. `<>` stays: nothing is to come back.
+fn mail_from(carriage: &Carriage<'_>, group: &Group) -> Option<EmailAddress> {
+    let given = carriage.record.mail_from.clone()?;
+    let path = carriage.policy.return_path_of(&group.target.provider);
+    let signed = path.zip(group.members.first()).and_then(|(path, member)| {
+        path.address(ReturnAddress {
+            purpose: ReturnPurpose::Bounce,
+            ticket: Ticket {
+                delivery: member.delivery.id,
+                attempt: attempt_of(member.delivery.calls.saturating_add(1)),
+            },
+        })
+    });
+    Some(signed.unwrap_or(given))
 }

@@ -22,7 +22,7 @@ use crate::policy::Policy;
 
 /// How long an event that came before its settlement is kept waiting; the strictest service wants
 /// an answer within 5 s.
-const EARLY_WAIT: Duration = Duration::from_secs(1);
+pub(crate) const EARLY_WAIT: Duration = Duration::from_secs(1);
 
 /// What an event asks for besides its place on the timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,8 @@ enum Consequence {
         scopes: Vec<SuppressionScope>,
         reason: SuppressionReason,
     },
+    /// Lift what an unsubscribe stopped.
+    Lift(Vec<SuppressionScope>),
     CountSoftBounce,
 }
 
@@ -53,7 +55,7 @@ impl EventSink for Engine {
 }
 
 impl Engine {
-    async fn apply_webhook(
+    pub(crate) async fn apply_webhook(
         &self,
         provider: &ProviderName,
         webhook: Webhook,
@@ -165,6 +167,7 @@ impl Engine {
                 self.silence(scopes.into_iter().map(entry).collect(), now)
                     .await?;
             }
+            Consequence::Lift(scopes) => self.lift(&delivery.recipient, &scopes).await?,
             Consequence::CountSoftBounce => self.count_soft_bounce(policy, told).await?,
         }
         self.count_event(told).await?;
@@ -192,7 +195,11 @@ impl Engine {
         Ok(record.map(|record| record.credential))
     }
 
-    async fn silence(&self, entries: Vec<Suppression>, now: Timestamp) -> Result<(), StoreError> {
+    pub(crate) async fn silence(
+        &self,
+        entries: Vec<Suppression>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         for entry in &entries {
             self.quiet.add_entry(entry, now);
         }
@@ -355,6 +362,7 @@ fn consequence(policy: &Policy, event: &ProviderEvent, stream: &StreamName) -> C
             scopes: campaign_scopes(policy, stream),
             reason: SuppressionReason::Unsubscribe,
         },
+        (EventKind::Resubscribed, _) => Consequence::Lift(campaign_scopes(policy, stream)),
         (
             EventKind::Bounced
             | EventKind::Accepted
@@ -362,7 +370,6 @@ fn consequence(policy: &Policy, event: &ProviderEvent, stream: &StreamName) -> C
             | EventKind::Delivered
             | EventKind::Deferred
             | EventKind::FailedOver
-            | EventKind::Resubscribed
             | EventKind::Opened
             | EventKind::Clicked
             | EventKind::Suppressed
@@ -380,7 +387,7 @@ fn consequence(policy: &Policy, event: &ProviderEvent, stream: &StreamName) -> C
     }
 }
 
-fn campaign_scopes(policy: &Policy, stream: &StreamName) -> Vec<SuppressionScope> {
+pub(crate) fn campaign_scopes(policy: &Policy, stream: &StreamName) -> Vec<SuppressionScope> {
     let is_campaign = |name: &StreamName| {
         policy
             .streams

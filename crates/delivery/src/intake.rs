@@ -22,6 +22,7 @@ use malote_store::{
 use crate::engine::Engine;
 use crate::guard;
 use crate::idempotency::{self, KeyInFlight};
+use crate::list_unsubscribe;
 use crate::policy::Policy;
 use crate::prepare::{Prepared, prepare};
 
@@ -53,6 +54,8 @@ struct Way<'a> {
     policy: &'a Policy,
     stream: &'a Stream,
     facts: &'a MessageFacts<'a>,
+    /// What the timeline says of the header.
+    note: &'a str,
     now: Timestamp,
     due_at: Timestamp,
     state: State,
@@ -108,29 +111,25 @@ impl Engine {
         } else {
             State::Queued
         };
+        let offer = list_unsubscribe::offer(policy, stream, submission, &prepared);
         let way = Way {
             policy,
             stream,
             facts: &facts,
+            note: offer.note,
             now,
             due_at,
             state,
         };
         let (deliveries, recipients, lanes) = self.deliveries(submission, &way).await?;
         let record = record(id, submission, &prepared, &way, decision.reason.to_string());
-        let body = prepared.finish(id, now, &policy.bounds.hostname);
+        let body = list_unsubscribe::finish(policy, prepared, &offer, (id, now));
         let record = MessageRecord {
             size_bytes: body.len() as u64,
             ..record
         };
         let fingerprint = key.as_ref().and_then(|key| key.fingerprint);
-        let idempotency = key.map(|key| IdempotencyRecord {
-            credential: submission.credential.name.clone(),
-            key: key.key,
-            fingerprint,
-            message: id,
-            created_at: now,
-        });
+        let idempotency = key.map(|key| kept_key(submission, key, (id, now)));
         let message = NewMessage {
             record,
             body,
@@ -303,7 +302,7 @@ impl Engine {
             mailbox_provider: Some(mailbox_provider),
             state: way.state,
             due_at: way.due_at,
-            events: vec![event(way.now, EventKind::Accepted, None, "")],
+            events: vec![event(way.now, EventKind::Accepted, None, way.note)],
         })
     }
 
@@ -354,6 +353,20 @@ fn first_status(events: &[malote_core::ledger::EventView]) -> RecipientStatus {
         Some(EventKind::Suppressed) => RecipientStatus::Suppressed,
         Some(EventKind::Bounced) => RecipientStatus::Bounced,
         _ => RecipientStatus::Queued,
+    }
+}
+
+fn kept_key(
+    submission: &Submission,
+    key: IdempotencyKey,
+    (message, created_at): (MessageId, Timestamp),
+) -> IdempotencyRecord {
+    IdempotencyRecord {
+        credential: submission.credential.name.clone(),
+        key: key.key,
+        fingerprint: key.fingerprint,
+        message,
+        created_at,
     }
 }
 

@@ -41,6 +41,10 @@ pub struct Metrics {
     pub unmatched: IntCounterVec,
     /// When the last events of a provider were applied, in seconds since 1970.
     pub last_event: IntGaugeVec,
+    /// Mail that came back, by what its address was for and what became of it.
+    pub returned: IntCounterVec,
+    /// Unsubscribe links that were followed, by what became of it.
+    pub links: IntCounterVec,
     /// Seconds from custody to receipt, by stream.
     pub to_sent: HistogramVec,
     /// Seconds from custody to delivery, by stream.
@@ -170,6 +174,16 @@ impl Metrics {
                 LAST_EVENT_METRIC,
                 "When the last events of a provider came",
                 &["provider"],
+            )?,
+            returned: counter(
+                "malote_returned_mail_total",
+                "Mail that came back to addresses of the gateway",
+                &["purpose", "outcome"],
+            )?,
+            links: counter(
+                "malote_unsubscribe_links_total",
+                "Unsubscribe links followed",
+                &["outcome"],
             )?,
             to_sent: latency(
                 "malote_time_to_sent_seconds",

@@ -9,6 +9,7 @@ use malote_core::credential::OnFinalFailure;
 use malote_core::event::{EventKind, State};
 use malote_core::id::MessageId;
 use malote_core::message::{Channel, DsnParameters};
+use malote_core::returned::ReturnPath;
 use malote_core::stream::Stream;
 use malote_store::{
     IdempotencyRecord, Lane, Leased, MessageRecord, NewDelivery, NewMessage, StoreError,
@@ -40,6 +41,11 @@ impl Engine {
         let Some(to) = failure.record.mail_from.clone() else {
             return Ok(());
         };
+        // What came back makes no mail to an address at which mail comes back.
+        let comes_back = |path: &ReturnPath| path.domain == to.domain();
+        if policy.return_path.as_ref().is_some_and(comes_back) {
+            return Ok(());
+        }
         let credential = policy.credentials.get(&failure.record.credential);
         let Some(credential) = credential else {
             return Ok(());

@@ -182,7 +182,12 @@ impl Engine {
 }
 
 impl Carriage<'_> {
+    /// One where MAIL FROM names the delivery.
     fn recipients_max(&self, target: &TargetName) -> usize {
+        let path = self.policy.return_path_of(&target.provider);
+        if path.is_some() && self.record.mail_from.is_some() {
+            return 1;
+        }
         let provider = self.policy.providers.get(&target.provider);
         provider.map_or(1, |entry| {
             usize::from(entry.provider.capabilities().recipients_max.max(1))

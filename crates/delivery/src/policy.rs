@@ -4,14 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use malote_core::address::EmailAddress;
 use malote_core::credential::Credentials;
+use malote_core::id::{DeliveryId, MessageId};
 use malote_core::limits::{Limits, Warmup};
 use malote_core::name::{PoolName, ProviderName, StreamName, TargetName};
 use malote_core::outlet::Outlet;
 use malote_core::provider::Provider;
+use malote_core::returned::{ReturnAddress, ReturnPath, ReturnPurpose};
 use malote_core::stream::{Class, Stream};
+use malote_core::ticket::{Ticket, TicketKeys, TicketUse};
 use malote_router::Router;
 use malote_store::SuppressionScope;
+
+use crate::list_unsubscribe;
 
 /// A checked configuration. A message sees one policy from intake to its route.
 pub struct Policy {
@@ -25,8 +31,21 @@ pub struct Policy {
     pub credentials: Arc<Credentials>,
     /// Who is told of events, besides those who ask.
     pub outlets: Vec<Arc<dyn Outlet>>,
+    /// Where mail comes back to, if a listener takes it.
+    pub return_path: Option<ReturnPath>,
+    /// The links that unsubscribe, if the gateway gives any out.
+    pub unsubscribe: Option<UnsubscribeLinks>,
     /// Bounds of the engine.
     pub bounds: Bounds,
+}
+
+/// The links that unsubscribe.
+#[derive(Debug, Clone)]
+pub struct UnsubscribeLinks {
+    /// What stands in front of `/u/TICKET`: https, without a slash at its end.
+    pub base_url: String,
+    /// Signs and recognises.
+    pub keys: TicketKeys,
 }
 
 /// A provider with its limits.
@@ -105,6 +124,34 @@ impl Policy {
                 .any(|stream| self.router.reaches(&stream.name, provider))
         };
         reaches(Class::Transactional) && reaches(Class::Campaign)
+    }
+
+    /// The domain that deliveries through this provider come back to, if it reports by mail and a
+    /// listener takes that.
+    #[must_use]
+    pub fn return_path_of(&self, provider: &ProviderName) -> Option<&ReturnPath> {
+        let entry = self.providers.get(provider)?;
+        let reports = entry.provider.reports_by_mail();
+        self.return_path.as_ref().filter(|_| reports)
+    }
+
+    /// The List-Unsubscribe field of a message to one recipient: a link, and an address where mail
+    /// comes back to us.
+    pub(crate) fn list_unsubscribe(&self, message: MessageId) -> Option<String> {
+        let links = self.unsubscribe.as_ref()?;
+        let ticket = Ticket {
+            delivery: DeliveryId { message, index: 0 },
+            attempt: 0,
+        };
+        let text = links.keys.write(ticket, TicketUse::UnsubscribeLink);
+        let link = format!("{}/u/{text}", links.base_url);
+        let to = ReturnAddress {
+            purpose: ReturnPurpose::Unsubscribe,
+            ticket,
+        };
+        let mailto = self.return_path.as_ref().and_then(|path| path.address(to));
+        let mailto = mailto.as_ref().map(EmailAddress::as_str);
+        Some(list_unsubscribe::field(&link, mailto))
     }
 
     /// The lower of the rates of a target's account and pool, recipients a second.

@@ -11,6 +11,7 @@ use malote_core::tracking::Tracking;
 
 use crate::header::{self, Edits, Header, HeaderFault};
 use crate::intake::is_internal;
+use crate::list_unsubscribe::{self, Offer};
 
 /// RFC 5321 6.3 asks for a limit of at least 100.
 const RECEIVED_FIELDS_MAX: usize = 100;
@@ -116,6 +117,21 @@ impl Prepared {
         self.given_message_id
             .clone()
             .unwrap_or_else(|| header::message_id(id, hostname))
+    }
+
+    /// Whether a campaign's reader can leave by what the message has, for this many recipients.
+    pub(crate) fn unsubscribe_offer(&self, recipients: usize) -> Offer {
+        list_unsubscribe::judge(&self.header, recipients, self.one_click.as_deref())
+    }
+
+    /// The same, with the fields of List-Unsubscribe (RFC 2369 3.2, RFC 8058 3.1).
+    pub(crate) fn with_unsubscribe(mut self, value: String) -> Self {
+        let one_click = "List-Unsubscribe=One-Click".to_owned();
+        self.edits = self
+            .edits
+            .replace("List-Unsubscribe", value)
+            .replace("List-Unsubscribe-Post", one_click);
+        self
     }
 
     /// The message as it will leave.

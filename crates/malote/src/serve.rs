@@ -13,7 +13,8 @@ use malote_core::secret::Secret;
 use malote_delivery::{Engine, Metrics, MxCache, Parts};
 use malote_ingress::ReloadingCertificate;
 use malote_ingress::http::{self, HttpConfig, HttpMetrics, HttpPorts, HttpState, WebhookParsers};
-use malote_ingress::smtp::{self, SmtpConfig, SmtpMetrics, SmtpService};
+use malote_ingress::smtp::{self, ReturnPorts, SmtpConfig, SmtpMetrics, SmtpService};
+use malote_providers::MailReader;
 use malote_store::SqliteStore;
 use prometheus::Registry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -188,6 +189,7 @@ impl Gateway {
             ledger: self.engine.clone(),
             suppressions: self.engine.clone(),
             sink: self.engine.clone(),
+            subscriptions: self.engine.clone(),
             parsers: Arc::clone(&self.parsers),
             credentials: Arc::clone(&self.credentials),
             operator,
@@ -210,13 +212,17 @@ impl Gateway {
         if config.listeners.is_empty() {
             return Ok(());
         }
-        let service = Arc::new(SmtpService::new(
+        let service = SmtpService::new(
             config.settings(),
             self.engine.clone(),
             Arc::clone(&self.credentials),
             Arc::clone(&self.clock),
             SmtpMetrics::new(&self.registry)?,
-        ));
+        );
+        let service = Arc::new(service.with_returns(ReturnPorts {
+            returns: self.engine.clone(),
+            reader: Arc::new(MailReader),
+        }));
         for listener in &config.listeners {
             let at = || format!("[[smtp.listeners]] {}", listener.listen);
             let listener = listener.open().with_context(at)?;

@@ -40,6 +40,8 @@ pub(crate) fn in_force(config: Config) -> InForce {
         router: config.router,
         credentials: Arc::clone(&credentials),
         outlets: config.outlets,
+        return_path: config.return_path,
+        unsubscribe: config.unsubscribe,
         bounds,
     };
     InForce {

@@ -45,6 +45,7 @@ pub use documented::{Documented, documented, documented_names};
 
 pub use config::{PoolConfig, ProviderConfig, WebhookConfig};
 pub use origin::Origin;
+pub use smtp::MailReader;
 
 /// A provider ready for use.
 pub struct Adapter {

@@ -92,6 +92,17 @@ pub trait Shared: GuardBook {
         scope: Option<&SuppressionScope>,
     ) -> Result<u64, StoreError>;
 
+    /// Lifts the suppression of an address in a scope if its owner's unsubscribe is the reason.
+    /// Whether one went.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    async fn lift_unsubscribe(
+        &self,
+        address: &EmailAddress,
+        scope: &SuppressionScope,
+    ) -> Result<bool, StoreError>;
+
     /// Suppressions in the order of address and scope, expired ones among them until they are
     /// replaced or lifted.
     ///

@@ -137,6 +137,18 @@ pub trait Spool: Outbox + Erasure {
         now: Timestamp,
     ) -> Result<Vec<Option<Applied>>, StoreError>;
 
+    /// Applies events that no provider told but the gateway itself saw, such as an unsubscribe on
+    /// its own page: to the delivery that [`ProviderEvent::delivery`] names, in every other way as
+    /// [`Spool::apply_events`] does.
+    ///
+    /// # Errors
+    /// The whole batch is kept or none of it.
+    async fn apply_own_events(
+        &self,
+        events: Vec<ProviderEvent>,
+        now: Timestamp,
+    ) -> Result<Vec<Option<Applied>>, StoreError>;
+
     /// Keeps parts of webhooks that could not be read, at most 10,000, oldest dropped.
     ///
     /// # Errors

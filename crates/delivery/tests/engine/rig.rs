@@ -129,6 +129,8 @@ impl Setup {
                 .collect(),
             credentials: Arc::new(Credentials::new([credential()])),
             outlets: self.outlets.clone(),
+            return_path: None,
+            unsubscribe: None,
             bounds: self.bounds.clone(),
         }
     }

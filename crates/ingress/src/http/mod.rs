@@ -23,6 +23,7 @@ mod state;
 mod stream;
 mod suppressions;
 mod timeline;
+mod unsubscribe;
 mod webhooks;
 
 #[cfg(test)]
@@ -75,6 +76,7 @@ pub(crate) fn router(state: Arc<HttpState>) -> Router {
             "/v1/webhooks/{provider}/{secret}",
             post(webhooks::receive_with_secret).get(webhooks::probe_with_secret),
         )
+        .route("/u/{ticket}", get(unsubscribe::show).post(unsubscribe::act))
         .route("/openapi.json", get(openapi::serve_document))
         .route("/docs", get(openapi::serve_page))
         .route("/docs/reference.js", get(openapi::serve_script))

@@ -10,6 +10,7 @@ use malote_core::intake::Intake;
 use malote_core::ledger::Ledger;
 use malote_core::name::ProviderName;
 use malote_core::secret::Secret;
+use malote_core::subscription::Subscriptions;
 use malote_core::suppression::Suppressions;
 use malote_core::webhook::{EventSink, WebhookParser};
 use tokio::sync::Semaphore;
@@ -34,6 +35,8 @@ pub struct HttpPorts {
     pub suppressions: Arc<dyn Suppressions>,
     /// Takes providers' events.
     pub sink: Arc<dyn EventSink>,
+    /// Does what the readers of unsubscribe links want.
+    pub subscriptions: Arc<dyn Subscriptions>,
     /// Verifies and parses webhooks.
     pub parsers: WebhookParsers,
     /// Who may submit.

@@ -9,12 +9,15 @@ use malote_core::address::parse_domain;
 use malote_core::credential::Credentials;
 use malote_core::fault::ConfigFault;
 use malote_core::name::CredentialName;
+use malote_core::secret::Secret;
 use malote_core::units::{ByteSize, Span};
 use serde::Deserialize;
 
-use super::listener::{Anonymous, Listener, ListenerFault, ListenerTls};
+use super::listener::{Anonymous, Listener, ListenerFault, ListenerTls, Role};
 use super::network;
 use crate::tls::ReloadingCertificate;
+
+mod bounce;
 
 /// Recipients of one message at most, as `malote-core` bounds a submission.
 const RECIPIENTS_MAX: usize = 1_000;
@@ -80,6 +83,23 @@ impl Default for SmtpConfig {
 pub struct ListenerConfig {
     /// Address and port.
     pub listen: SocketAddr,
+    /// What it is for. Default `submission`.
+    #[serde(default)]
+    pub role: Role,
+    /// With `role = "bounce"`: the domain of the addresses that mail comes back to.
+    pub verp_domain: Option<String>,
+    /// With `role = "bounce"`: what those addresses are signed with, at least 16 octets.
+    pub verp_secret: Option<Secret>,
+    /// The environment variable that holds it.
+    pub verp_secret_env: Option<String>,
+    /// The file that holds it.
+    pub verp_secret_file: Option<PathBuf>,
+    /// What they were signed with before: still recognised.
+    pub verp_secret_previous: Option<Secret>,
+    /// The environment variable that holds it.
+    pub verp_secret_previous_env: Option<String>,
+    /// The file that holds it.
+    pub verp_secret_previous_file: Option<PathBuf>,
     /// Whether and when TLS begins.
     pub tls: TlsMode,
     /// The certificate chain, PEM; with `tls = "starttls"` and `"implicit"`.
@@ -263,7 +283,13 @@ impl ListenerConfig {
         if let Some(anonymous) = &self.anonymous {
             anonymous.check(&format!("{at}.anonymous"), credentials, faults);
         }
-        if self.tls == TlsMode::None && !self.trusted_plaintext && self.anonymous.is_none() {
+        self.check_role(at, faults);
+        let takes_mail_back = self.role == Role::Bounce;
+        if self.tls == TlsMode::None
+            && !self.trusted_plaintext
+            && self.anonymous.is_none()
+            && !takes_mail_back
+        {
             let message = "nobody can send through this listener: AUTH is not offered in clear; \
                            use starttls, or trusted_plaintext on a private network";
             faults.push(ConfigFault::warning(at, message));
@@ -345,6 +371,7 @@ impl ListenerConfig {
         };
         Ok(Listener {
             listen: self.listen,
+            role: self.role,
             tls,
             is_trusted_plaintext: self.trusted_plaintext,
             anonymous,

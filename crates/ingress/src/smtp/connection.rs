@@ -8,6 +8,7 @@ use std::time::Duration;
 use malote_core::credential::Credential;
 use malote_core::intake::{Accepted, Refusal};
 use malote_core::message::Submission;
+use malote_core::webhook::SinkUnavailable;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -18,7 +19,7 @@ use super::limits::{BodyLease, LoginTurn, Slot, Source};
 use super::listener::{Listener, ListenerTls};
 use super::pace::{Pace, Standing};
 use super::server::{SmtpService, Stop};
-use super::session::{CloseReason, Phase, Session, Step};
+use super::session::{CameBack, CloseReason, Phase, Session, Step};
 use super::stream::Stream;
 use crate::tls::ReloadingCertificate;
 
@@ -119,6 +120,10 @@ impl Connection {
                 }
                 Step::Deliver(submission) => {
                     self.deliver(*submission).await;
+                    Ok(())
+                }
+                Step::TakeBack(returned) => {
+                    self.take_back(&returned).await;
                     Ok(())
                 }
                 Step::Close(reason) => return self.end(reason).await,
@@ -345,6 +350,25 @@ impl Connection {
         }
         self.service.count_inflight();
         self.session.delivered(&outcome);
+    }
+
+    async fn take_back(&mut self, returned: &CameBack) {
+        let outcome = match &self.service.returned {
+            Some(ports) => {
+                let mail = ports.reader.read(&returned.message);
+                let taking = ports.returns.take_back(&returned.to, mail, returned.sender);
+                taking.await
+            }
+            None => Err(SinkUnavailable),
+        };
+        self.lease.release();
+        self.service.count_inflight();
+        let metrics = &self.service.metrics;
+        match outcome {
+            Ok(()) => metrics.messages_returned.inc(),
+            Err(SinkUnavailable) => metrics.messages_deferred.inc(),
+        }
+        self.session.taken_back(outcome);
     }
 
     /// Not bounded in time: once the engine has the message, no failure may be answered until it

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use malote_core::name::CredentialName;
+use serde::Deserialize;
 
 use super::network;
 use crate::tls::{ReloadingCertificate, TlsFault};
@@ -20,10 +21,22 @@ pub enum ListenerFault {
     Network(String),
 }
 
+/// What a listener is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Mail of credentials, to be sent.
+    #[default]
+    Submission,
+    /// Mail that comes back to addresses that we signed.
+    Bounce,
+}
+
 /// A checked `[[smtp.listeners]]` table.
 #[derive(Debug, Clone)]
 pub struct Listener {
     pub(crate) listen: SocketAddr,
+    pub(crate) role: Role,
     pub(crate) tls: ListenerTls,
     pub(crate) is_trusted_plaintext: bool,
     pub(crate) anonymous: Option<Anonymous>,

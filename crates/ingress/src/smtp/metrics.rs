@@ -17,6 +17,7 @@ pub struct SmtpMetrics {
     pub(crate) messages_replayed: IntCounter,
     pub(crate) messages_refused: IntCounter,
     pub(crate) messages_deferred: IntCounter,
+    pub(crate) messages_returned: IntCounter,
     pub(crate) starttls_injections: IntCounter,
     pub(crate) accept_seconds: Histogram,
     pub(crate) inflight_bytes: IntGauge,
@@ -65,6 +66,7 @@ impl SmtpMetrics {
             messages_replayed: messages.get_metric_with_label_values(&["replayed"])?,
             messages_refused: messages.get_metric_with_label_values(&["refused"])?,
             messages_deferred: messages.get_metric_with_label_values(&["deferred"])?,
+            messages_returned: messages.get_metric_with_label_values(&["returned"])?,
             starttls_injections,
             accept_seconds,
             inflight_bytes: gauge(

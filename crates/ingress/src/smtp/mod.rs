@@ -25,6 +25,6 @@ mod stream;
 mod trace;
 
 pub use config::{AnonymousConfig, ListenerConfig, SmtpConfig, SmtpSettings, TlsMode};
-pub use listener::{Listener, ListenerFault};
+pub use listener::{Listener, ListenerFault, Role};
 pub use metrics::SmtpMetrics;
-pub use server::{SmtpService, serve};
+pub use server::{ReturnPorts, SmtpService, serve};

@@ -81,6 +81,7 @@ pub(crate) fn of_refusal(refusal: &Refusal) -> Reply {
 pub(crate) const OK: Reply = Reply::new(250, "2.0.0", "Ok");
 pub(crate) const SENDER_OK: Reply = Reply::new(250, "2.1.0", "Sender ok");
 pub(crate) const RECIPIENT_OK: Reply = Reply::new(250, "2.1.5", "Recipient ok");
+pub(crate) const TAKEN_BACK: Reply = Reply::new(250, "2.0.0", "Ok: noted");
 pub(crate) const GO_AHEAD: Reply = Reply::new(354, "", "End data with <CR><LF>.<CR><LF>");
 pub(crate) const CANNOT_VERIFY: Reply =
     Reply::new(252, "2.1.5", "Cannot verify, will take mail for it");
@@ -121,6 +122,7 @@ pub(crate) const UNKNOWN_MECHANISM: Reply =
 
 pub(crate) const BAD_SENDER: Reply = Reply::new(501, "5.1.7", "Bad sender address syntax");
 pub(crate) const BAD_RECIPIENT: Reply = Reply::new(501, "5.1.3", "Bad recipient address syntax");
+pub(crate) const NOT_OURS: Reply = Reply::new(550, "5.1.1", "No such address here");
 pub(crate) const POSTMASTER_WITHOUT_DOMAIN: Reply = Reply::new(
     553,
     "5.1.3",

@@ -9,6 +9,7 @@ use std::time::Duration;
 use malote_core::clock::Clock;
 use malote_core::credential::CredentialsInForce;
 use malote_core::intake::Intake;
+use malote_core::returned::{ReturnReader, Returns};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
@@ -19,11 +20,11 @@ use tracing::{debug, error, info, warn};
 use super::config::SmtpSettings;
 use super::connection::{Arrival, Connection, handshake};
 use super::limits::{BodyBudget, Slot, Source, Sources};
-use super::listener::{Listener, ListenerTls};
+use super::listener::{Listener, ListenerTls, Role};
 use super::metrics::SmtpMetrics;
 use super::proxy::{self, Origin};
 use super::reply;
-use super::session::{CloseReason, Peer, Session, SessionRules};
+use super::session::{CloseReason, Peer, Recogniser, Session, SessionRules};
 use super::stream::Stream;
 
 /// How long a proxy may take for its header.
@@ -31,10 +32,25 @@ const PROXY_HEADER_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long to wait when the process has no file descriptor left for a connection.
 const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
+/// Octets of a message that comes back: servers return the header, or the first few KiB.
+const RETURNED_BYTES_MAX: u64 = 1 << 20;
+/// Recipients of one: each of our addresses is of one delivery, so there is one.
+const RETURNED_RECIPIENTS_MAX: usize = 10;
+
+/// What listeners for mail that comes back need.
+#[derive(Clone)]
+pub struct ReturnPorts {
+    /// Knows our addresses, and takes in what came to them.
+    pub returns: Arc<dyn Returns>,
+    /// Reads it.
+    pub reader: Arc<dyn ReturnReader>,
+}
+
 /// What all listeners share.
 pub struct SmtpService {
     pub(crate) settings: SmtpSettings,
     pub(crate) intake: Arc<dyn Intake>,
+    pub(crate) returned: Option<ReturnPorts>,
     pub(crate) credentials: CredentialsInForce,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: SmtpMetrics,
@@ -80,10 +96,18 @@ impl SmtpService {
             sessions: AtomicU64::new(0),
             settings,
             intake,
+            returned: None,
             credentials,
             clock,
             metrics,
         }
+    }
+
+    /// The same, with what listeners for mail that comes back need.
+    #[must_use]
+    pub fn with_returns(mut self, ports: ReturnPorts) -> Self {
+        self.returned = Some(ports);
+        self
     }
 
     pub(crate) fn count_inflight(&self) {
@@ -97,10 +121,21 @@ impl SmtpService {
     }
 
     fn rules(&self, listener: &Listener) -> SessionRules {
+        let settings = &self.settings;
+        let ports = self.returned.as_ref();
+        let returns = match listener.role {
+            Role::Submission => None,
+            Role::Bounce => ports.map(|ports| Recogniser(Arc::clone(&ports.returns))),
+        };
+        let (message_bytes_max, recipients_max) = match listener.role {
+            Role::Submission => (settings.message_bytes_max, settings.recipients_max),
+            Role::Bounce => (RETURNED_BYTES_MAX, RETURNED_RECIPIENTS_MAX),
+        };
         SessionRules {
-            hostname: Arc::clone(&self.settings.hostname),
-            message_bytes_max: self.settings.message_bytes_max,
-            recipients_max: self.settings.recipients_max,
+            hostname: Arc::clone(&settings.hostname),
+            message_bytes_max,
+            recipients_max,
+            returns,
             offers_starttls: matches!(listener.tls, ListenerTls::Starttls(_)),
             is_trusted_plaintext: listener.is_trusted_plaintext,
         }

@@ -19,9 +19,11 @@ use super::reply::{self, Reply};
 
 mod greeting;
 mod lines;
+mod returning;
 mod transaction;
 
 use lines::Overlong;
+pub(crate) use returning::{CameBack, Recogniser};
 use transaction::Transaction;
 
 /// Faulty commands answered; the next one ends the session.
@@ -46,6 +48,8 @@ pub(crate) struct SessionRules {
     pub(crate) offers_starttls: bool,
     /// Whether AUTH is allowed in clear.
     pub(crate) is_trusted_plaintext: bool,
+    /// On a listener for mail that comes back: whose addresses it takes mail for, and no other.
+    pub(crate) returns: Option<Recogniser>,
 }
 
 /// Who is on the other side.
@@ -77,6 +81,8 @@ pub(crate) enum Step {
     CheckCustody,
     /// Take custody. Answer with [`Session::delivered`].
     Deliver(Box<Submission>),
+    /// Take in what came back. Answer with [`Session::taken_back`].
+    TakeBack(Box<CameBack>),
     /// Write the output, then close.
     Close(CloseReason),
 }

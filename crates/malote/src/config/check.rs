@@ -10,16 +10,20 @@ use malote_core::fault::ConfigFault;
 use malote_core::name::{CredentialName, ProviderName, StreamName};
 use malote_core::outlet::Outlet;
 use malote_core::provider::Capabilities;
+use malote_core::returned::ReturnPath;
 use malote_core::stream::{Class, Stream};
 use malote_core::tracking::TrackingSwitches;
-use malote_ingress::smtp::SmtpConfig;
+use malote_delivery::UnsubscribeLinks;
+use malote_ingress::smtp::{Role, SmtpConfig};
 use malote_providers::ProviderConfig;
 use malote_router::{Router, RouterConfig, RouterCredential, RouterProvider, RouterStream};
 
 use super::de::nearest;
 use super::doors::Admin;
 use super::raw::{RawConfig, StreamConfig};
-use super::{Config, ConfiguredProvider, credentials, doctor, doors, outlets, settings, streams};
+use super::{
+    Config, ConfiguredProvider, credentials, doctor, doors, outlets, settings, streams, unsubscribe,
+};
 
 /// The tables, each checked by itself.
 pub(super) struct Tables {
@@ -27,6 +31,8 @@ pub(super) struct Tables {
     admin: Admin,
     credentials: Arc<Credentials>,
     outlets: Vec<Arc<dyn Outlet>>,
+    return_path: Option<ReturnPath>,
+    unsubscribe: Option<UnsubscribeLinks>,
     /// Listeners that lend a credential which is not there.
     dangling: Vec<ConfigFault>,
     streams: BTreeMap<StreamName, Stream>,
@@ -75,6 +81,8 @@ impl Tables {
             admin: doors::admin(&raw.admin, faults),
             providers: build_providers(&raw.providers, clock, faults),
             outlets: outlets::build_all(&raw.credentials, clock, faults),
+            return_path: raw.smtp.return_path("smtp", faults),
+            unsubscribe: unsubscribe::build(&raw, faults),
             raw,
         }
     }
@@ -108,6 +116,8 @@ impl Tables {
             router: router?,
             router_config,
             providers: providers?,
+            return_path: self.return_path,
+            unsubscribe: self.unsubscribe,
             delivery: raw.delivery,
             retention: raw.retention,
             log: raw.log,
@@ -194,7 +204,11 @@ fn check_doors(raw: &RawConfig, faults: &mut Vec<ConfigFault>) {
 }
 
 fn check_presence(raw: &RawConfig, faults: &mut Vec<ConfigFault>) {
-    if raw.http.is_none() && raw.smtp.listeners.is_empty() {
+    let listeners = &raw.smtp.listeners;
+    let takes_none = listeners
+        .iter()
+        .all(|listener| listener.role == Role::Bounce);
+    if raw.http.is_none() && takes_none {
         let message = "nothing listens for mail: give [http] or [[smtp.listeners]]";
         faults.push(ConfigFault::error("smtp.listeners", message));
     }

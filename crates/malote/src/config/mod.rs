@@ -19,6 +19,7 @@ mod settings;
 mod source;
 mod streams;
 mod tree;
+mod unsubscribe;
 
 #[cfg(test)]
 mod tests;
@@ -34,8 +35,9 @@ use malote_core::credential::Credentials;
 use malote_core::limits::{Limits, Warmup};
 use malote_core::name::{PoolName, ProviderName, StreamName};
 use malote_core::outlet::Outlet;
+use malote_core::returned::ReturnPath;
 use malote_core::stream::Stream;
-use malote_delivery::{Bounds, ProviderEntry};
+use malote_delivery::{Bounds, ProviderEntry, UnsubscribeLinks};
 use malote_ingress::http::HttpConfig;
 use malote_ingress::smtp::SmtpConfig;
 use malote_providers::{Adapter, Origin};
@@ -72,6 +74,10 @@ pub struct Config {
     pub outlets: Vec<Arc<dyn Outlet>>,
     /// The providers that carry outlets' reports, whether or not a route leads to them.
     pub report_carriers: BTreeSet<ProviderName>,
+    /// Where mail comes back to, by the listeners that take it.
+    pub return_path: Option<ReturnPath>,
+    /// `[unsubscribe]`.
+    pub unsubscribe: Option<UnsubscribeLinks>,
     /// `[delivery]`.
     pub delivery: DeliveryConfig,
     /// `[retention]`.

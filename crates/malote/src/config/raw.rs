@@ -19,6 +19,7 @@ use malote_store::SqliteConfig;
 use serde::{Deserialize, Serialize};
 
 use super::doctor::DoctorConfig;
+use super::unsubscribe::UnsubscribeConfig;
 
 /// All tables.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -44,6 +45,8 @@ pub(super) struct RawConfig {
     pub providers: BTreeMap<ProviderName, ProviderConfig>,
     /// `[mailbox_providers]`.
     pub mailbox_providers: MailboxProvidersConfig,
+    /// `[unsubscribe]`; without it the gateway adds no List-Unsubscribe.
+    pub unsubscribe: Option<UnsubscribeConfig>,
     /// `[delivery]`.
     pub delivery: DeliveryConfig,
     /// `[retention]`.
@@ -339,11 +342,13 @@ mod tests {
             credentials.shop = { api_key = 'CANARY', smtp_password = 'CANARY', streams = [] }
             credentials.a.webhooks = [{ secret = 'CANARY', secret_next = 'CANARY' }]
             credentials.a.mautic = { password = 'CANARY', client_secret = 'CANARY' }
+            smtp.listeners = [{ listen = '[::1]:25', tls = 'none', verp_secret = 'CANARY', verp_secret_previous = 'CANARY' }]
+            unsubscribe = { base_url = 'x', secret = 'CANARY', secret_previous = 'CANARY' }
             providers.relay.smtp = { host = 'x.test', user = 'u', password = 'CANARY' }
         ";
         let config: RawConfig = toml::from_str(text).unwrap();
         let shown = format!("{config:?}");
         assert!(!shown.contains("CANARY"), "{shown}");
-        assert_eq!(shown.matches("***").count(), 8, "{shown}");
+        assert_eq!(shown.matches("***").count(), 12, "{shown}");
     }
 }

@@ -9,7 +9,7 @@ use malote_core::fault::ConfigFault;
 use super::tree::{Node, Value};
 
 /// The keys whose literal value is a secret.
-const SECRET_KEYS: [&str; 15] = [
+const SECRET_KEYS: [&str; 18] = [
     "api_key",
     "api_token",
     "client_secret",
@@ -19,12 +19,15 @@ const SECRET_KEYS: [&str; 15] = [
     "secret_access_key",
     "secret_key",
     "secret_next",
+    "secret_previous",
     "server_key",
     "server_token",
     "session_token",
     "signing_key",
     "smtp_password",
     "token",
+    "verp_secret",
+    "verp_secret_previous",
 ];
 
 /// The keys that name a file of which others must not know the content.
@@ -96,6 +99,12 @@ mod tests {
             [[credentials.shop.webhooks]]
             secret = 'ME'
             secret_next = 'MF'
+            [[smtp.listeners]]
+            verp_secret = 'MG'
+            verp_secret_previous = 'MH'
+            [unsubscribe]
+            secret = 'MI'
+            secret_previous = 'MJ'
         ";
         let hidden = spans(&Node::parse(text, 0).unwrap(), 0);
         let hidden: Vec<&str> = hidden.into_iter().map(|span| &text[span]).collect();

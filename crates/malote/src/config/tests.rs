@@ -8,6 +8,7 @@ use malote_core::clock::FixedClock;
 use super::*;
 
 mod examples;
+mod returned;
 mod together;
 mod tracking;
 

@@ -4,14 +4,17 @@
 //! exactly 250 after the final dot, replies bounded and unambiguous, and the knowledge of whether
 //! the final dot had left when a connection broke.
 
+mod arf_rfc5965;
 mod classify;
 mod command;
 mod config;
 mod connect;
 mod connection;
 mod dialect;
+mod dsn_rfc3464;
 mod ehlo;
 mod inspect;
+mod legacy_bounce;
 mod login;
 mod native;
 mod oauth;
@@ -19,6 +22,7 @@ mod pool;
 mod pools;
 mod preset;
 mod reply;
+mod returned;
 mod transaction;
 
 #[cfg(test)]
@@ -37,6 +41,7 @@ use malote_core::provider::{
 };
 
 use self::config::Settings;
+use self::dialect::Host;
 use self::pool::{Choice, Pool};
 use self::pools::Pools;
 use self::transaction::{Ended, Manner, Next, Pace};
@@ -46,6 +51,7 @@ pub(crate) use config::SmtpConfig;
 pub(crate) use native::{Native, build_native};
 pub(crate) use preset::Preset;
 pub(crate) use preset::documented;
+pub use returned::MailReader;
 
 /// Builds the adapter; see [`crate::build`].
 pub(crate) fn build(
@@ -130,6 +136,11 @@ impl Provider for SmtpProvider {
 
     fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    fn reports_by_mail(&self) -> bool {
+        let dialect = self.pool.endpoint().dialect;
+        dialect.keeps_mail_from && dialect.host == Host::Given
     }
 
     async fn send(&self, outgoing: &Outgoing) -> SendReport {

@@ -5,6 +5,7 @@ mod names;
 mod outcome;
 mod pooling;
 mod protocol;
+mod returned;
 mod server;
 mod services;
 mod tls;

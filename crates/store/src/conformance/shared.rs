@@ -149,6 +149,30 @@ pub async fn warm_up_breakers_and_switches_are_kept(shared: &dyn Shared) {
     assert_eq!(on, switches);
 }
 
+/// Who comes back undoes an unsubscribe in its scope, never a complaint or a bounce.
+pub async fn only_an_unsubscribe_is_undone_by_who_comes_back(shared: &dyn Shared) {
+    let wish = Suppression {
+        reason: SuppressionReason::Unsubscribe,
+        ..entry("ann@x.test", stream("news"), None)
+    };
+    let complaint = entry("bob@x.test", stream("news"), None);
+    shared.suppress(vec![wish, complaint]).await.unwrap();
+    for (who, scope, is_lifted) in [
+        ("ann@x.test", SuppressionScope::Global, false),
+        ("ann@x.test", stream("offers"), false),
+        ("bob@x.test", stream("news"), false),
+        ("ANN@x.test", stream("news"), true),
+        ("ann@x.test", stream("news"), false),
+    ] {
+        let lifted = shared.lift_unsubscribe(&address(who), &scope).await;
+        assert_eq!(lifted.unwrap(), is_lifted, "{who} {scope:?}");
+    }
+    let asked = [address("ann@x.test"), address("bob@x.test")];
+    let stopped = shared.suppressed(&asked, &[stream("news")], at(1)).await;
+    let stopped: Vec<_> = stopped.unwrap().iter().map(Option::is_some).collect();
+    assert_eq!(stopped, [false, true]);
+}
+
 fn address(text: &str) -> EmailAddress {
     text.parse().unwrap()
 }

@@ -116,6 +116,35 @@ pub async fn an_event_touches_only_deliveries_of_its_provider(spool: &dyn Spool)
     assert_eq!(apply(spool, event).await, Some((id, State::Sent)));
 }
 
+/// What the gateway itself saw needs no provider, and is applied once too.
+pub async fn an_event_of_our_own_names_its_delivery(spool: &dyn Spool) {
+    let lane = mail::tx_lane(spool).await;
+    let session = mail::session(spool, at(0)).await;
+    let id = sent(spool, (session, lane), &["a@x.test"], "p-1").await[0];
+    let event = |delivery| ProviderEvent {
+        delivery,
+        ..told("1", EventKind::Unsubscribed)
+    };
+    let stranger = DeliveryId { index: 9, ..id };
+    let batch = vec![
+        event(Some(id)),
+        event(Some(id)),
+        event(Some(stranger)),
+        event(None),
+    ];
+    let applied = spool.apply_own_events(batch, at(60)).await.unwrap();
+    let found = applied
+        .iter()
+        .map(|one| one.as_ref().map(|applied| applied.delivery.id));
+    let found: Vec<_> = found.collect();
+    assert_eq!(found, [Some(id), Some(id), None, None]);
+    let view = spool.view(id.message).await.unwrap().unwrap();
+    let events = view.deliveries[0].events.iter();
+    let ours = events.filter(|event| event.kind == EventKind::Unsubscribed);
+    let tellers: Vec<_> = ours.map(|event| event.provider.clone()).collect();
+    assert_eq!(tellers, [None]);
+}
+
 /// Recipients of one call share the provider's id; the event's recipient tells them apart.
 pub async fn a_provider_s_id_finds_the_recipient_it_is_about(spool: &dyn Spool) {
     let lane = mail::tx_lane(spool).await;

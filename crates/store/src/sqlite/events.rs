@@ -21,10 +21,11 @@ const PART_BYTES_MAX: usize = 8 << 10;
 /// Deliveries that may share a provider's id: the recipients of one call.
 const CANDIDATES_MAX: i64 = 1_000;
 
-/// Applies events; for each the delivery that it is about, or `None` if it matches nothing.
+/// Applies events of a provider, or without one our own; for each the delivery that it is about, or
+/// `None` if it matches nothing.
 pub(crate) fn apply(
     tx: &mut Tx<'_>,
-    provider: &ProviderName,
+    provider: Option<&ProviderName>,
     events: &[ProviderEvent],
     now: Timestamp,
 ) -> Result<Vec<Option<Applied>>, Fault> {
@@ -37,7 +38,7 @@ pub(crate) fn apply(
 
 fn apply_one(
     tx: &mut Tx<'_>,
-    provider: &ProviderName,
+    provider: Option<&ProviderName>,
     event: &ProviderEvent,
     now: Timestamp,
 ) -> Result<Option<Applied>, Fault> {
@@ -76,7 +77,7 @@ fn apply_one(
         durable_at: now,
         kind: &event.kind,
         blame: event.blame,
-        provider: Some(provider),
+        provider,
         detail: &event.detail,
         raw: &event.raw,
     };
@@ -87,9 +88,10 @@ fn apply_one(
     }))
 }
 
-fn dedup_key(provider: &ProviderName, key: &str) -> [u8; 16] {
+/// No provider's name is empty, so that none can take our own keys.
+fn dedup_key(provider: Option<&ProviderName>, key: &str) -> [u8; 16] {
     let digest = Sha256::new()
-        .chain_update(provider.as_str())
+        .chain_update(provider.map_or("", ProviderName::as_str))
         .chain_update([0])
         .chain_update(key)
         .finalize();
@@ -152,9 +154,12 @@ fn move_to(tx: &mut Tx<'_>, row: &DeliveryRow, to: State, at: Timestamp) -> Resu
 /// The delivery that an event is about: by our own id, else by the provider's id and recipient.
 fn find(
     conn: &Connection,
-    provider: &ProviderName,
+    provider: Option<&ProviderName>,
     event: &ProviderEvent,
 ) -> Result<Option<i64>, Fault> {
+    let Some(provider) = provider else {
+        return named(conn, event);
+    };
     if let Some(id) = event.delivery
         && let Some(message) = rows::message_pk(conn, id.message)?
     {
@@ -197,6 +202,15 @@ fn find(
         (None, [(pk, _)]) => Some(*pk),
         (None, _) => None,
     })
+}
+
+/// The delivery that an event of our own names.
+fn named(conn: &Connection, event: &ProviderEvent) -> Result<Option<i64>, Fault> {
+    let Some(id) = event.delivery else {
+        return Ok(None);
+    };
+    let message = rows::message_pk(conn, id.message)?;
+    Ok(message.map(|message| delivery_pk(message, id.index)))
 }
 
 /// Keeps parts of webhooks that could not be read; the oldest go first.

@@ -105,6 +105,19 @@ impl Shared for SqliteStore {
         .await
     }
 
+    async fn lift_unsubscribe(
+        &self,
+        address: &EmailAddress,
+        scope: &SuppressionScope,
+    ) -> Result<bool, StoreError> {
+        let key = self.inner.key.clone();
+        let (address, scope) = (address.clone(), scope.clone());
+        self.write(Load::small(), move |tx| {
+            suppression::lift_unsubscribe(tx, &key, &address, &scope)
+        })
+        .await
+    }
+
     async fn suppressions(&self, query: &SuppressionQuery) -> Result<Vec<Suppression>, StoreError> {
         let query = query.clone();
         self.read(move |conn| suppression::list(conn, &query)).await

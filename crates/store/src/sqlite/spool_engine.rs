@@ -168,7 +168,19 @@ impl Spool for SqliteStore {
     ) -> Result<Vec<Option<Applied>>, StoreError> {
         let provider = provider.clone();
         let load = settlements(events.len());
-        self.write(load, move |tx| events::apply(tx, &provider, &events, now))
+        self.write(load, move |tx| {
+            events::apply(tx, Some(&provider), &events, now)
+        })
+        .await
+    }
+
+    async fn apply_own_events(
+        &self,
+        events: Vec<ProviderEvent>,
+        now: Timestamp,
+    ) -> Result<Vec<Option<Applied>>, StoreError> {
+        let load = settlements(events.len());
+        self.write(load, move |tx| events::apply(tx, None, &events, now))
             .await
     }
 

@@ -192,6 +192,22 @@ pub(crate) fn erase(
     Ok(erased)
 }
 
+/// Lifts an address's suppression in one scope if its owner's unsubscribe is the reason.
+pub(crate) fn lift_unsubscribe(
+    tx: &mut Tx<'_>,
+    key: &AddressKey,
+    address: &EmailAddress,
+    scope: &SuppressionScope,
+) -> Result<bool, Fault> {
+    let hash = key.hash(scope_text(scope), &address.key());
+    let reason = SuppressionReason::Unsubscribe.as_str();
+    let lifted = tx
+        .conn
+        .prepare_cached("DELETE FROM suppressions WHERE hash = ?1 AND reason = ?2")?
+        .execute(params![&hash[..], reason])?;
+    Ok(lifted > 0)
+}
+
 /// Every scope that may have entries: the spelling of an address may differ from the kept one, so
 /// the entries of an address are found by hash, one look a scope.
 fn known_scopes(conn: &Connection) -> Result<Vec<String>, Fault> {

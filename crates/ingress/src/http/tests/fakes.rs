@@ -33,6 +33,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::suppressions::FakeSuppressions;
+use super::unsubscribe::FakeSubscriptions;
 use crate::http::{HttpConfig, HttpMetrics, HttpPorts, HttpState, TlsInForce, serve};
 
 pub(crate) const NOW: &str = "2026-11-22T10:00:00Z";
@@ -335,6 +336,7 @@ pub(crate) struct Gateway {
     pub(crate) parser: Arc<FakeParser>,
     pub(crate) sink: Arc<FakeSink>,
     pub(crate) suppressions: Arc<FakeSuppressions>,
+    pub(crate) subscriptions: Arc<FakeSubscriptions>,
     pub(crate) registry: prometheus::Registry,
     pub(crate) shutdown: CancellationToken,
     pub(crate) task: Option<JoinHandle<std::io::Result<()>>>,
@@ -376,6 +378,7 @@ impl Gateway {
             Arc::new(FakeParser::default()),
             Arc::new(FakeSink::default()),
         );
+        let subscriptions = Arc::new(FakeSubscriptions::default());
         let own = Arc::clone(&parser) as Arc<dyn WebhookParser>;
         let parsers = BTreeMap::from([("mailgun".try_into().unwrap(), own)]);
         let ports = HttpPorts {
@@ -383,6 +386,7 @@ impl Gateway {
             ledger: Arc::clone(&ledger) as _,
             suppressions: Arc::clone(&suppressions) as _,
             sink: Arc::clone(&sink) as _,
+            subscriptions: Arc::clone(&subscriptions) as _,
             parsers: Arc::new(ArcSwap::from_pointee(parsers)),
             credentials: Arc::new(ArcSwap::from_pointee(credentials())),
             operator: Some(Secret::new("operators-secret")),
@@ -402,6 +406,7 @@ impl Gateway {
             parser,
             sink,
             suppressions,
+            subscriptions,
             registry,
             shutdown,
             task: Some(task),

@@ -5,4 +5,5 @@ pub(crate) mod fakes;
 mod reading;
 mod suppressions;
 mod transport;
+mod unsubscribe;
 mod webhooks;

@@ -33,8 +33,11 @@ impl Session {
             "8BITMIME",
             "SMTPUTF8",
             "ENHANCEDSTATUSCODES",
-            "DSN",
         ];
+        // Who takes mail back sends no notifications.
+        if self.rules.returns.is_none() {
+            lines.push("DSN");
+        }
         if self.rules.offers_starttls && !self.peer.is_tls {
             lines.push("STARTTLS");
         }
@@ -50,9 +53,10 @@ impl Session {
         None
     }
 
-    /// Whether AUTH is offered: never in clear, unless the listener says so (RFC 4954 4).
+    /// Whether AUTH is offered: never in clear, unless the listener says so (RFC 4954 4), and never
+    /// where mail comes back.
     fn may_log_in(&self) -> bool {
-        self.peer.is_tls || self.rules.is_trusted_plaintext
+        self.rules.returns.is_none() && (self.peer.is_tls || self.rules.is_trusted_plaintext)
     }
 
     pub(super) fn start_tls(&mut self) -> Option<Step> {
@@ -85,6 +89,9 @@ impl Session {
     }
 
     pub(super) fn auth(&mut self, arguments: &[u8]) -> Option<Step> {
+        if self.rules.returns.is_some() {
+            return self.fail(&reply::NOT_IMPLEMENTED);
+        }
         if self.greeting.is_none() {
             return self.fail(&reply::GREETING_MISSING);
         }

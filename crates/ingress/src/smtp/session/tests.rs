@@ -6,6 +6,7 @@ use malote_core::credential::{
 };
 use malote_core::id::MessageId;
 use malote_core::intake::{Accepted, Refusal};
+use malote_core::webhook::SinkUnavailable;
 use proptest::prelude::*;
 
 use super::lines::COMMAND_LINE_READ_MAX;
@@ -14,6 +15,7 @@ use super::*;
 mod envelope;
 mod guards;
 mod login;
+mod returning;
 
 const NOW: &str = "2026-11-22T01:02:03Z";
 const SIZE_MAX: u64 = 500_000;
@@ -39,6 +41,7 @@ fn credential(bad_recipients: BadRecipients) -> Arc<Credential> {
 struct Dialogue {
     session: Session,
     submissions: Vec<Submission>,
+    returned: Vec<CameBack>,
     outcome: Result<(), Refusal>,
     custody: Result<(), Refusal>,
     closed: Option<CloseReason>,
@@ -57,6 +60,7 @@ impl Dialogue {
         Self {
             session,
             submissions: Vec::new(),
+            returned: Vec::new(),
             outcome: Ok(()),
             custody: Ok(()),
             closed: None,
@@ -113,6 +117,11 @@ impl Dialogue {
                     let outcome = self.accept(*submission);
                     self.session.delivered(&outcome);
                 }
+                Step::TakeBack(returned) => {
+                    self.returned.push(*returned);
+                    let outcome = self.outcome.clone().map_err(|_| SinkUnavailable);
+                    self.session.taken_back(outcome);
+                }
                 Step::Close(reason) => self.closed = Some(reason),
             }
         }
@@ -163,6 +172,7 @@ fn rules() -> SessionRules {
         recipients_max: 1_000,
         offers_starttls: false,
         is_trusted_plaintext: true,
+        returns: None,
     }
 }
 

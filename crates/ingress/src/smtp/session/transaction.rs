@@ -9,6 +9,7 @@ use malote_core::address::EmailAddress;
 use malote_core::credential::{BadRecipients, Credential};
 use malote_core::intake::{Accepted, Refusal};
 use malote_core::message::{Channel, DsnParameters, ImpossibleRecipient, Recipient, Submission};
+use malote_core::returned::{ReturnAddress, ReturnSender};
 use malote_core::tracking::Tracking;
 
 use super::super::body::{Body, BodyFault, BodyRules};
@@ -17,17 +18,20 @@ use super::super::parameters::{MailParameters, RcptParameters, parse_decimal};
 use super::super::path::{Path, PathFault, RawPath};
 use super::super::reply::{self, Reply};
 use super::super::trace::{Protocol, Trace};
-use super::{CloseReason, Session, State, Step};
+use super::{CameBack, CloseReason, Recogniser, Session, State, Step};
 
 /// A mail transaction (RFC 5321 3.3).
 #[derive(Debug)]
 pub(super) struct Transaction {
-    credential: Arc<Credential>,
+    /// As whom the client submits; `None` where mail comes back.
+    credential: Option<Arc<Credential>>,
     mail_from: Option<EmailAddress>,
     size: Option<u64>,
     with_utf8: bool,
     dsn: DsnParameters,
     recipients: Vec<Recipient>,
+    /// The addresses of ours that mail comes back to.
+    returned_to: Vec<ReturnAddress>,
     impossible: Vec<ImpossibleRecipient>,
     /// Keys of the recipients so far: a mailbox named twice gets the message once.
     keys: HashSet<String>,
@@ -58,14 +62,15 @@ impl Session {
         if self.greeting.is_none() {
             return self.fail(&reply::GREETING_MISSING);
         }
-        let Some(credential) = self.credential().cloned() else {
+        let credential = self.credential().cloned();
+        if credential.is_none() && self.rules.returns.is_none() {
             let is_clear = self.rules.offers_starttls && !self.peer.is_tls;
             return if is_clear {
                 self.fail(&reply::STARTTLS_REQUIRED)
             } else {
                 self.fail(&reply::LOGIN_REQUIRED)
             };
-        };
+        }
         if self.transaction.is_some() {
             return self.fail(&reply::BAD_SEQUENCE);
         }
@@ -78,12 +83,18 @@ impl Session {
                     with_utf8: parameters.with_utf8,
                     dsn: parameters.dsn,
                     recipients: Vec::new(),
+                    returned_to: Vec::new(),
                     impossible: Vec::new(),
                     keys: HashSet::new(),
                     rcpts_accepted: 0,
                     has_refused: false,
                     chunks: None,
                 });
+                // What comes back needs no room in the queue.
+                if self.rules.returns.is_some() {
+                    self.write(&reply::SENDER_OK);
+                    return None;
+                }
                 self.state = State::Waiting;
                 Some(Step::CheckCustody)
             }
@@ -99,7 +110,7 @@ impl Session {
             return;
         };
         if let Some(transaction) = &mut self.transaction {
-            transaction.credential = Arc::clone(&credential);
+            transaction.credential = Some(Arc::clone(&credential));
         }
         if self.login.is_some() {
             self.login = Some(credential);
@@ -133,6 +144,8 @@ impl Session {
         }
         let answer = if transaction.rcpts_accepted >= recipients_max {
             reply::TOO_MANY_RECIPIENTS
+        } else if let Some(returns) = &self.rules.returns {
+            transaction.add_returned(arguments, returns)
         } else {
             transaction.add(arguments)
         };
@@ -142,8 +155,8 @@ impl Session {
             transaction.has_refused = true;
         }
         // A refused recipient is no abuse: a campaign may hold a hundred of them. A malformed
-        // parameter is.
-        if answer.enhanced == "5.5.4" {
+        // parameter is, and so is mail to addresses that we never gave out.
+        if answer.enhanced == "5.5.4" || answer == reply::NOT_OURS {
             self.fail(&answer)
         } else {
             self.write(&answer);
@@ -202,10 +215,14 @@ impl Session {
             greeting: greeting.map_or(&b""[..], |greeting| &greeting.name),
             peer: self.peer.ip,
         };
-        let field = trace.field(transaction.credential.received);
+        // Mail that comes back goes nowhere else, so it needs no trace.
+        let credential = transaction.credential.as_ref();
+        let field = credential.map(|credential| trace.field(credential.received));
+        let field = field.unwrap_or_default();
         let rules = BodyRules {
             bytes_max: self.rules.message_bytes_max,
-            allows_utf8_header: transaction.with_utf8 || transaction.credential.lenient_headers,
+            allows_utf8_header: transaction.with_utf8
+                || credential.is_none_or(|credential| credential.lenient_headers),
         };
         Some(Body::new(field.as_bytes(), transaction.size, rules))
     }
@@ -231,8 +248,7 @@ impl Session {
             Ok(octets) => {
                 self.state = State::Waiting;
                 let channel = Channel::Smtp(self.peer.ip);
-                let submission = transaction.into_submission(octets, channel);
-                return Some(Step::Deliver(Box::new(submission)));
+                return Some(transaction.into_step(octets, channel));
             }
             Err(fault) => self.write(&fault.reply()),
         }
@@ -342,10 +358,30 @@ impl Transaction {
                     });
                 }
             }
-            Err(fault) => match self.credential.bad_recipients {
-                BadRecipients::Refuse => return of_recipient_fault(fault),
-                BadRecipients::Report => self.report(path.printable(), fault),
+            Err(fault) => match self.credential.as_ref().map(|own| own.bad_recipients) {
+                Some(BadRecipients::Refuse) | None => return of_recipient_fault(fault),
+                Some(BadRecipients::Report) => self.report(path.printable(), fault),
             },
+        }
+        reply::RECIPIENT_OK
+    }
+
+    /// Takes an address that we signed; every other one is refused, and in the same words.
+    fn add_returned(&mut self, arguments: &[u8], returns: &Recogniser) -> Reply {
+        let Some((path, rest)) = RawPath::split(arguments) else {
+            return reply::BAD_RECIPIENT;
+        };
+        if let Err(refusal) = RcptParameters::parse(rest) {
+            return refusal;
+        }
+        let Ok(Path::Mailbox(address)) = path.mailbox(self.with_utf8) else {
+            return reply::NOT_OURS;
+        };
+        let Some(known) = returns.recognise(&address) else {
+            return reply::NOT_OURS;
+        };
+        if !self.returned_to.contains(&known) {
+            self.returned_to.push(known);
         }
         reply::RECIPIENT_OK
     }
@@ -359,14 +395,24 @@ impl Transaction {
         }
     }
 
-    fn into_submission(self, body: bytes::Bytes, channel: Channel) -> Submission {
-        Submission {
-            credential: self.credential,
+    fn into_step(self, message: bytes::Bytes, channel: Channel) -> Step {
+        let Some(credential) = self.credential else {
+            return Step::TakeBack(Box::new(CameBack {
+                to: self.returned_to,
+                sender: match self.mail_from {
+                    Some(_) => ReturnSender::Somebody,
+                    None => ReturnSender::Nobody,
+                },
+                message,
+            }));
+        };
+        Step::Deliver(Box::new(Submission {
+            credential,
             channel,
             mail_from: self.mail_from,
             recipients: self.recipients,
             impossible: self.impossible,
-            body,
+            body: message,
             stream: None,
             tags: Vec::new(),
             metadata: BTreeMap::new(),
@@ -374,7 +420,7 @@ impl Transaction {
             idempotency: None,
             tracking: Tracking::default(),
             dsn: self.dsn,
-        }
+        }))
     }
 }
 
