@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -111,6 +112,7 @@ fn plan(
         for fate in fates(&webhooks, &mut chance) {
             let mut report = Report::new(sandbox, fate.happening, taken.clone(), recipient.clone());
             report.forged = fate.is_forged;
+            report.at = happens_at(report.at, fate.happening);
             for after in fate.after {
                 if waiting.len() >= WAITING_MAX {
                     sandbox.mailbox().note_webhook(false);
@@ -126,6 +128,12 @@ fn plan(
             }
         }
     }
+}
+
+/// When it happens to a message that was taken at `taken_at`; how late it is told is another matter.
+fn happens_at(taken_at: Timestamp, happening: &Happening) -> Timestamp {
+    let after = Duration::from_secs_f64(happening.after_s);
+    taken_at.checked_add(after).unwrap_or(taken_at)
 }
 
 /// One webhook and when its copies are posted.
@@ -232,6 +240,15 @@ mod tests {
         assert!((1_800..2_200).contains(&bounced), "{bounced}");
         assert_eq!(bounced + delivered, 10_000);
         assert!((10_800..11_200).contains(&posted), "{posted}");
+    }
+
+    #[test]
+    fn what_happens_later_is_reported_as_later() {
+        let webhooks =
+            webhooks(r#"{"url":"x","events":[{"event":"delivered","after_s":1.5}],"late_s":60}"#);
+        let taken_at = Timestamp::UNIX_EPOCH;
+        let at = happens_at(taken_at, &webhooks.events[0]);
+        assert_eq!(at.as_millisecond(), 1_500);
     }
 
     #[test]
