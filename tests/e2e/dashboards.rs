@@ -1,19 +1,17 @@
 //! A real Prometheus reads a running gateway: every query of every dashboard returns data, and the
 //! alert rules are rules.
 
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use malote_sandbox::{Fault, FaultKind};
 use malote_tests::{
-    SHOP_KEY, SmtpClient, World, answered, eventually, free_port, repository, run, text_message,
-    tool,
+    Answer, Peer, Prometheus, SHOP_KEY, SmtpClient, World, answered, dashboards, eventually,
+    queries, repository, run, text_message, tool,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use crate::{campaigns_by, order};
 
@@ -23,97 +21,9 @@ const COMMAND_MAX: Duration = Duration::from_secs(120);
 /// What stands for `$__rate_interval`, with a scrape each second.
 const RATE_INTERVAL: &str = "20s";
 
-/// A running Prometheus that scrapes one gateway.
-struct Prometheus {
-    child: Child,
-    port: u16,
-    _folder: TempDir,
-}
-
-impl Prometheus {
-    fn start(target: &str) -> Result<Self> {
-        let (folder, port) = (tempfile::tempdir()?, free_port()?);
-        let config = folder.path().join("prometheus.yml");
-        let rules = repository().join("dashboards/alerts.yml");
-        let text = json!({
-            "global": { "scrape_interval": "1s", "evaluation_interval": "1s" },
-            "rule_files": [rules],
-            "scrape_configs": [
-                { "job_name": "malote", "static_configs": [{ "targets": [target] }] },
-            ],
-        });
-        // JSON is YAML.
-        std::fs::write(&config, text.to_string())?;
-        let child = Command::new(tool("prometheus")?)
-            .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", folder.path().display()))
-            .arg("--storage.tsdb.retention.time=1h")
-            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()?;
-        Ok(Self {
-            child,
-            port,
-            _folder: folder,
-        })
-    }
-
-    /// How many series with a number a query returns; `None` while Prometheus does not answer.
-    async fn series(&self, query: &str) -> Result<Option<usize>> {
-        let url = format!("http://127.0.0.1:{}/api/v1/query", self.port);
-        let request = reqwest::Client::new().get(url).query(&[("query", query)]);
-        let Ok(answer) = request.send().await else {
-            return Ok(None);
-        };
-        let body: Value = answer.json().await?;
-        ensure!(body["status"] == "success", "{query}: {body}");
-        let is_number = |series: &&Value| {
-            let value = series["value"][1].as_str();
-            let value = value.and_then(|value| value.parse::<f64>().ok());
-            value.is_some_and(f64::is_finite)
-        };
-        let series = body["data"]["result"].as_array();
-        Ok(series.map(|series| series.iter().filter(is_number).count()))
-    }
-}
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        self.child.kill().ok();
-        self.child.wait().ok();
-    }
-}
-
-fn dashboards() -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(repository().join("dashboards"))? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|ending| ending == "json") {
-            found.push(path);
-        }
-    }
-    Ok(found)
-}
-
-/// The queries of all panels, as panel title and expression.
-fn queries(value: &Value) -> Vec<(String, String)> {
-    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let mut found = Vec::new();
-    for panel in list(&value["panels"]) {
-        let title = panel["title"].as_str().unwrap_or("untitled");
-        for target in list(&panel["targets"]) {
-            if let Some(query) = target["expr"].as_str() {
-                let query = query.replace("$__rate_interval", RATE_INTERVAL);
-                found.push((title.to_owned(), query));
-            }
-        }
-        found.extend(queries(&panel));
-    }
-    found
-}
+/// An app that is told of the shop's events.
+const WEBHOOK: &str = "[[credentials.shop.webhooks]]\nurl = \"{url}\"\n\
+    secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"\nallow_private = true\n";
 
 /// One of everything that can happen: sent, failed over, sent perhaps twice, delivered, bounced at
 /// once and later, complained of, suppressed, refused, unknown, alerted of.
@@ -136,8 +46,9 @@ async fn live(world: &World, day: usize) -> Result<()> {
             Ok((world.mailgun.count_to(&recipient) > 0).then_some(()))
         })
         .await?;
-        report(world, event).await?;
+        report(world, event, json!(false)).await?;
     }
+    report(world, "bounced", json!(true)).await?;
     world.mailgun.sandbox.arm(Fault::once(FaultKind::Cut));
     campaign(world, &format!("unknown{day}@gmail.com")).await?;
     world
@@ -165,41 +76,33 @@ async fn campaign(world: &World, recipient: &str) -> Result<()> {
     Ok(())
 }
 
-async fn report(world: &World, event: &str) -> Result<()> {
+async fn report(world: &World, event: &str, forged: Value) -> Result<()> {
     let hook = format!("http://{}/v1/webhooks/mailgun", world.gateway.doors().http);
     let emit = format!("http://{}/_sandbox/event", world.mailgun.address);
     let request = reqwest::Client::new().post(emit);
-    let request = request.json(&json!({ "url": hook, "event": event }));
+    let request = request.json(&json!({ "url": hook, "event": event, "forged": forged }));
     answered(request.send().await?, 200).await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn every_query_of_every_dashboard_returns_data() -> Result<()> {
+    let app = Peer::start(|_| Answer::empty(204)).await?;
     let world = World::start_with(|config| {
+        config.add(&WEBHOOK.replace("{url}", &app.url()));
         campaigns_by(config, "{ provider = \"mailgun\", pool = \"news\" }")
     })
     .await?;
     let prometheus = Prometheus::start(&world.gateway.doors().admin.to_string())?;
     let mut waiting = Vec::new();
     for path in dashboards()? {
-        let text = std::fs::read_to_string(&path)?;
-        let dashboard: Value = serde_json::from_str(&text)?;
-        let found = queries(&dashboard);
-        ensure!(!found.is_empty(), "{} asks nothing", path.display());
-        waiting.extend(found);
+        waiting.extend(queries(&path, RATE_INTERVAL)?);
     }
     let mut day = 0;
     let all_seen = eventually("every query returns data", DATA_MAX, async || {
         day += 1;
         live(&world, day).await?;
-        let mut silent = Vec::new();
-        for (title, query) in std::mem::take(&mut waiting) {
-            if prometheus.series(&query).await?.unwrap_or_default() == 0 {
-                silent.push((title, query));
-            }
-        }
-        waiting = silent;
+        waiting = prometheus.silent(std::mem::take(&mut waiting)).await?;
         Ok(waiting.is_empty().then_some(()))
     })
     .await;

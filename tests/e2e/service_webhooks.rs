@@ -2,17 +2,15 @@
 //! their consequences, whatever order they come in, and without effect when forged.
 
 use anyhow::{Context, Result, ensure};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use malote_sandbox::{Behaviour, Kind};
-use malote_tests::{Config, Gateway, SHOP_KEY, Service, answered, eventually, provider_tables};
+use malote_tests::{
+    Config, Gateway, SHOP_KEY, Service, WEBHOOK_SECRET, answered, eventually, provider_tables,
+    webhook_table,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::SENT_MAX;
-
-/// The simulators' secret for webhooks.
-const SECRET: &str = "webhook-secret-sandbox";
 
 /// How a service proves its events, and where it is told to post them.
 struct Way {
@@ -51,16 +49,9 @@ targets = [{ provider = "service", pool = "news" }]
 impl Rig {
     async fn start(way: Way) -> Result<Self> {
         let service = Service::start(way.kind).await?;
-        let proof = match (way.kind, service.sandbox.public_key_pem()) {
-            (_, Some(pem)) => format!("public_key = '''{pem}'''"),
-            (Kind::Mailtrap, None) => format!("signing_key = \"{SECRET}\""),
-            (Kind::Resend, None) => {
-                format!("secret = \"whsec_{}\"", STANDARD.encode(SECRET))
-            }
-            (_, None) => format!("secret = \"{SECRET}\""),
-        };
+        let folder = tempfile::tempdir()?;
         let provider = provider_tables(way.kind, "service", service.address);
-        let webhook = format!("[providers.service.webhook]\n{proof}\n");
+        let webhook = webhook_table("service", &service, folder.path())?;
         let mut config = Config::rehearsal(&format!("{TWO_STREAMS}{provider}{webhook}"))?;
         config.replace(
             "streams = [\"transactional\"]",
@@ -151,7 +142,7 @@ async fn rehearse(way: Way) -> Result<Rig> {
     }
     doubled_and_late(&rig).await.context("doubled and late")?;
     let log = rig.gateway.log();
-    ensure!(!log.contains(SECRET), "the secret is in the log");
+    ensure!(!log.contains(WEBHOOK_SECRET), "the secret is in the log");
     Ok(rig)
 }
 
@@ -254,7 +245,7 @@ async fn asked_for(rig: &Rig) -> Result<()> {
         ("status", "Opened"),
         ("to", "query@one.example"),
         ("transaction", id.context("no id")?),
-        ("secret", SECRET),
+        ("secret", WEBHOOK_SECRET),
     ];
     let bare = rig.client.get(rig.url("")).query(&query).send().await?;
     ensure!(bare.status() == 401, "{}", bare.status());
@@ -264,12 +255,12 @@ async fn asked_for(rig: &Rig) -> Result<()> {
     let good = rig.client.get(&url).query(&query).send().await?;
     ensure!(good.status() == 200, "{}", good.status());
     let login = rig.client.get(rig.url("")).query(&query);
-    let again = login.basic_auth("any", Some(SECRET)).send().await?;
+    let again = login.basic_auth("any", Some(WEBHOOK_SECRET)).send().await?;
     ensure!(again.status() == 200, "{}", again.status());
     let (_, events) = rig.told("query@one.example", "opened").await?;
     ensure!(events.len() == 1, "{events:?}");
     let log = rig.gateway.log();
-    ensure!(!log.contains(SECRET), "the secret is in the log");
+    ensure!(!log.contains(WEBHOOK_SECRET), "the secret is in the log");
     Ok(())
 }
 

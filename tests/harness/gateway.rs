@@ -40,7 +40,7 @@ const PROGRAM_VARIABLE: &str = "MALOTE_PROGRAM";
 ///
 /// # Errors
 /// When it cannot be built.
-pub(crate) fn program() -> Result<PathBuf> {
+pub fn program() -> Result<PathBuf> {
     if let Some(given) = std::env::var_os(PROGRAM_VARIABLE) {
         return Ok(given.into());
     }

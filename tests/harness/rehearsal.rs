@@ -1,11 +1,13 @@
 //! Any one service beside a relay: what a configuration needs for its simulator.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use anyhow::Result;
 use malote_sandbox::Kind;
 
 use crate::config::{Backends, Config, Doors, SHOP_KEY};
+use crate::service::Service;
 use crate::tools::free_port;
 
 /// The tables of a provider of this kind at a simulator with the default account. Where the kind
@@ -35,6 +37,46 @@ pub fn provider_tables(kind: Kind, name: &str, address: SocketAddr) -> String {
     };
     let kind = kind.as_str();
     format!("[providers.{name}.{kind}]\n{keys}\nendpoint = \"http://{address}\"\n")
+}
+
+/// The simulators' shared secret for webhooks, where a service signs nothing or by it.
+pub const WEBHOOK_SECRET: &str = "webhook-secret-sandbox";
+
+/// The path behind a provider's name to which this kind's simulator posts its webhooks.
+#[must_use]
+pub fn webhook_path(kind: Kind) -> String {
+    if kind == Kind::Elasticemail {
+        return format!("/{WEBHOOK_SECRET}");
+    }
+    String::new()
+}
+
+/// The table by which the webhooks of this simulator are believed; the certificate of SES is put
+/// into `folder`.
+///
+/// # Errors
+/// When the certificate cannot be written.
+pub fn webhook_table(name: &str, service: &Service, folder: &Path) -> Result<String> {
+    let sandbox = &service.sandbox;
+    let proof = match (sandbox.kind(), sandbox.public_key_pem()) {
+        (Kind::Ses, _) => {
+            let file = folder.join("sns.pem");
+            std::fs::write(&file, sandbox.certificate_pem().unwrap_or_default())?;
+            format!(
+                "topic_arns = [\"arn:aws:sns:us-east-1:123456789012:malote\"]\n\
+                 certificate_file = {file:?}"
+            )
+        }
+        (Kind::Mailgun, _) => "signing_key = \"signing-key-sandbox\"".to_owned(),
+        (_, Some(pem)) => format!("public_key = '''{pem}'''"),
+        (Kind::Mailtrap, None) => format!("signing_key = \"{WEBHOOK_SECRET}\""),
+        (Kind::Resend, None) => {
+            // Its base64, without a library for one text.
+            "secret = \"whsec_d2ViaG9vay1zZWNyZXQtc2FuZGJveA==\"".to_owned()
+        }
+        (_, None) => format!("secret = \"{WEBHOOK_SECRET}\""),
+    };
+    Ok(format!("[providers.{name}.webhook]\n{proof}\n"))
 }
 
 impl Config {

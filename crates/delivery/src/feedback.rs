@@ -203,7 +203,9 @@ impl Engine {
         for entry in &entries {
             self.quiet.add_entry(entry, now);
         }
-        self.shared.suppress(entries).await
+        self.shared.suppress(entries.clone()).await?;
+        self.metrics.suppress(&entries);
+        Ok(())
     }
 
     async fn count_soft_bounce(&self, policy: &Policy, told: &Told<'_>) -> Result<(), StoreError> {
@@ -273,6 +275,7 @@ impl Engine {
             .events
             .with_label_values(&[provider.as_str(), kind, mailbox])
             .inc();
+        self.metrics.tell(provider, &delivery.stream, event, now);
         if event.kind == EventKind::Delivered
             && let Some(record) = self.spool.message(delivery.id.message).await?
         {

@@ -1,7 +1,10 @@
 //! What the engine counts. Labels are closed sets: names from the configuration and our own words.
 
+use jiff::Timestamp;
+use malote_core::event::{Blame, ProviderEvent};
 use malote_core::name::{MailboxProvider, ProviderName, StreamName, TargetName};
 use malote_core::outlet::OutletName;
+use malote_store::{Suppression, SuppressionReason};
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts,
     Registry,
@@ -35,6 +38,12 @@ pub struct Metrics {
     pub settled: IntCounterVec,
     /// Providers' events applied, by provider, kind and mailbox provider.
     pub events: IntCounterVec,
+    /// Providers' events applied, by stream, provider, kind and blame (`none` where nobody is blamed).
+    pub told: IntCounterVec,
+    /// Seconds from what happened, by the service's clock, to its place on the timeline, by provider.
+    pub told_lag: HistogramVec,
+    /// Suppressions written, by reason; a repeated event writes its own again.
+    pub suppressions: IntCounterVec,
     /// Refusals for content, size or form, by stream.
     pub content_refused: IntCounterVec,
     /// Providers' events that match nothing of ours, by provider.
@@ -159,6 +168,21 @@ impl Metrics {
                 "malote_provider_events_total",
                 "Events of providers applied",
                 &["provider", "kind", "mailbox_provider"],
+            )?,
+            told: counter(
+                "malote_feedback_events_total",
+                "Events of providers applied, by whose mail and whose fault",
+                &["stream", "provider", "kind", "class"],
+            )?,
+            told_lag: latency(
+                "malote_feedback_lag_seconds",
+                "Time from what happened, by the provider's clock, to the timeline",
+                &["provider"],
+            )?,
+            suppressions: counter(
+                "malote_suppressions_total",
+                "Suppressions written, by reason",
+                &["reason"],
             )?,
             content_refused: counter(
                 "malote_content_refused_total",
@@ -295,13 +319,46 @@ impl Metrics {
         streams: impl Iterator<Item = &'a StreamName>,
         providers: impl Iterator<Item = &'a ProviderName>,
     ) {
+        for reason in SuppressionReason::ALL {
+            self.suppressions.with_label_values(&[reason.as_str()]);
+        }
         for stream in streams {
             self.duplicate_risk.with_label_values(&[stream.as_str()]);
         }
         for provider in providers {
+            self.unmatched.with_label_values(&[provider.as_str()]);
             for kind in Alert::ALL.iter().map(Alert::as_str).chain([COMPLAINT]) {
                 self.alerts.with_label_values(&[kind, provider.as_str()]);
             }
+        }
+    }
+
+    /// Counts one event that a provider told of a delivery.
+    pub(crate) fn tell(
+        &self,
+        provider: &ProviderName,
+        stream: &StreamName,
+        event: &ProviderEvent,
+        now: Timestamp,
+    ) {
+        let class = event.blame.map_or("none", Blame::as_str);
+        let labels = [
+            stream.as_str(),
+            provider.as_str(),
+            event.kind.label(),
+            class,
+        ];
+        self.told.with_label_values(&labels).inc();
+        let lag = now.duration_since(event.at).as_secs_f64().max(0.0);
+        let lags = self.told_lag.with_label_values(&[provider.as_str()]);
+        lags.observe(lag);
+    }
+
+    /// Counts suppressions that were written.
+    pub(crate) fn suppress(&self, entries: &[Suppression]) {
+        for entry in entries {
+            let labels = [entry.reason.as_str()];
+            self.suppressions.with_label_values(&labels).inc();
         }
     }
 

@@ -375,8 +375,11 @@ impl Engine {
             self.quiet
                 .add(&outcome.delivery.recipient, SuppressionScope::Global, now);
             let entries = vec![entry];
-            if let Err(error) = patiently(|| self.shared.suppress(entries.clone())).await {
-                tracing::error!(message.id = %carriage.record.id, %error, "could not suppress");
+            match patiently(|| self.shared.suppress(entries.clone())).await {
+                Ok(()) => self.metrics.suppress(&entries),
+                Err(error) => {
+                    tracing::error!(message.id = %carriage.record.id, %error, "could not suppress");
+                }
             }
         }
         let events = &outcome.settlement.events;

@@ -20,7 +20,9 @@ impl Engine {
         for entry in &entries {
             self.quiet.add_entry(entry, now);
         }
-        self.shared.suppress(entries).await
+        self.shared.suppress(entries.clone()).await?;
+        self.metrics.suppress(&entries);
+        Ok(())
     }
 
     /// Lifts suppressions of an address, in one scope or all.

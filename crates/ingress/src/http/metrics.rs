@@ -13,6 +13,7 @@ use prometheus::{
     HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, exponential_buckets,
 };
 
+use super::problem_rfc9457::ProblemKind;
 use super::state::HttpState;
 
 /// The metrics of the HTTP door.
@@ -22,6 +23,7 @@ pub struct HttpMetrics {
     seconds: HistogramVec,
     connections: IntGauge,
     webhooks: IntCounterVec,
+    webhooks_refused: IntCounterVec,
     webhook_events: IntCounterVec,
 }
 
@@ -58,6 +60,11 @@ impl HttpMetrics {
                 "Webhook requests by what their parser said.",
                 &["provider", "status"],
             )?,
+            webhooks_refused: counter(
+                "malote_http_webhooks_refused_total",
+                "Webhook requests that were refused, by what was wrong with them.",
+                &["provider", "reason"],
+            )?,
             webhook_events: counter(
                 "malote_http_webhook_events_total",
                 "Events in believed webhooks.",
@@ -75,6 +82,11 @@ impl HttpMetrics {
     pub(crate) fn count_webhook(&self, provider: &ProviderName, status: StatusCode) {
         let labels = [provider.as_str(), class(status)];
         self.webhooks.with_label_values(&labels).inc();
+    }
+
+    pub(crate) fn count_refused(&self, provider: &ProviderName, reason: ProblemKind) {
+        let labels = [provider.as_str(), reason.slug()];
+        self.webhooks_refused.with_label_values(&labels).inc();
     }
 
     pub(crate) fn count_events(&self, provider: &ProviderName, good: usize, bad: usize) {

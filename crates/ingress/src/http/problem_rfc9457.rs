@@ -178,7 +178,6 @@ impl Problem {
     }
 
     /// Its kind.
-    #[cfg(test)]
     pub(crate) const fn kind(&self) -> ProblemKind {
         self.kind
     }

@@ -163,6 +163,9 @@ async fn handle(
         .as_ref()
         .map_or_else(Problem::status, |_| StatusCode::OK);
     state.metrics.count_webhook(&provider, outcome);
+    if let Err(problem) = &result {
+        state.metrics.count_refused(&provider, problem.kind());
+    }
     let webhook = result?;
     state
         .metrics
