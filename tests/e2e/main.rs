@@ -20,6 +20,7 @@ mod command_line;
 mod conformance;
 mod corpus;
 mod dashboards;
+mod demo_full;
 mod doctor;
 mod erasure;
 mod event_feed;

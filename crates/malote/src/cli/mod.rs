@@ -5,6 +5,7 @@
 
 mod check;
 mod client;
+mod demo;
 mod doctor;
 mod erase;
 mod exit;
@@ -32,6 +33,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use exit::{Failure, Outcome};
+pub(crate) use out::is_coloured;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -88,7 +90,7 @@ enum Command {
     /// Simulate a service's send API for rehearsals.
     Sandbox(sandbox::SandboxArgs),
     /// Watch a gateway lose a provider and lose no mail; needs nothing, ends by itself.
-    Demo,
+    Demo(demo::DemoArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -131,7 +133,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Erase(args) => erase::run(args).await,
         Command::Store(command) => store::run(command).await,
         Command::Sandbox(args) => sandbox::run(args).await,
-        Command::Demo => crate::demo::run().await.map_err(Failure::from),
+        Command::Demo(args) => demo::run(args).await,
     };
     exit::code(outcome)
 }

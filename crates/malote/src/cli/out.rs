@@ -15,7 +15,7 @@ const BOLD: &str = "\x1b[1m";
 const OFF: &str = "\x1b[0m";
 
 /// Whether standard output is a terminal that likes colours (no-color.org).
-pub(super) fn is_coloured() -> bool {
+pub(crate) fn is_coloured() -> bool {
     io::stdout().is_terminal() && wants_colour()
 }
 

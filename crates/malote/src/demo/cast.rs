@@ -1,12 +1,9 @@
 //! Who plays in the demo: the gateway as a program of its own, and three simulated services.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor};
 use malote_core::clock::{Clock, SystemClock};
@@ -14,13 +11,10 @@ use malote_sandbox::{Kind, Sandbox, SandboxConfig};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-/// How long the gateway may take to be ready.
-const READY_MAX: Duration = Duration::from_secs(20);
-/// How long it may take to stop.
-const STOP_MAX: Duration = Duration::from_secs(20);
+use super::process::{Gateway, free_address, new_folder};
+
 /// Messages looked at for the one whose life is told.
 const STORIES_MAX: usize = 400;
 /// The configuration of the demo's gateway; `{names}` are filled in.
@@ -29,7 +23,8 @@ const CONFIG: &str = include_str!("demo.toml");
 /// A simulated service on a port of its own; it ends when dropped.
 pub(super) struct Actor {
     pub(super) sandbox: Sandbox,
-    address: SocketAddr,
+    /// Where it listens.
+    pub(super) address: SocketAddr,
     _stop: DropGuard,
     _served: JoinHandle<std::io::Result<()>>,
 }
@@ -40,7 +35,6 @@ pub(super) struct Cast {
     pub(super) mailgun: Actor,
     pub(super) relay: Actor,
     gateway: Gateway,
-    folder: PathBuf,
     http: SocketAddr,
     client: reqwest::Client,
     smtp: AsyncSmtpTransport<Tokio1Executor>,
@@ -50,7 +44,8 @@ pub(super) struct Cast {
 }
 
 impl Actor {
-    async fn enter(kind: Kind) -> anyhow::Result<Self> {
+    /// Starts one of this kind.
+    pub(super) async fn enter(kind: Kind) -> anyhow::Result<Self> {
         let clock = SystemClock::start();
         let config = SandboxConfig::new(Arc::new(move || clock.now()));
         let listener = TcpListener::bind("127.0.0.1:0").await?;
@@ -79,8 +74,7 @@ impl Cast {
             free_address().await?,
             free_address().await?,
         );
-        let folder = std::env::temp_dir().join(format!("malote-demo-{}", std::process::id()));
-        std::fs::create_dir_all(&folder)?;
+        let folder = new_folder()?;
         let config = CONFIG
             .replace("{http}", &http.to_string())
             .replace("{smtp}", &smtp.to_string())
@@ -89,46 +83,19 @@ impl Cast {
             .replace("{ses}", &ses.address.to_string())
             .replace("{mailgun}", &mailgun.address.to_string())
             .replace("{relay_port}", &relay.address.port().to_string());
-        let file = folder.join("demo.toml");
-        std::fs::write(&file, config)?;
-        let log = std::fs::File::create(folder.join("log"))?;
-        let gateway = Command::new(std::env::current_exe()?)
-            .args(["serve", "--config"])
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .context("the gateway")?;
+        let gateway = Gateway::start(folder, &config, admin).await?;
         let transport = AsyncSmtpTransport::<Tokio1Executor>::builder_dangerous("127.0.0.1");
-        let cast = Self {
+        Ok(Self {
             ses,
             mailgun,
             relay,
-            gateway: Gateway(gateway),
-            folder,
+            gateway,
             http,
             client: reqwest::Client::builder().no_proxy().build()?,
             smtp: transport.port(smtp.port()).build(),
             resets: Vec::new(),
             newsletters: 0,
-        };
-        cast.wait_until_ready(admin).await?;
-        Ok(cast)
-    }
-
-    async fn wait_until_ready(&self, admin: SocketAddr) -> anyhow::Result<()> {
-        let deadline = Instant::now() + READY_MAX;
-        let url = format!("http://{admin}/readyz");
-        while Instant::now() < deadline {
-            let answer = self.client.get(&url).send().await;
-            if answer.is_ok_and(|answer| answer.status().is_success()) {
-                return Ok(());
-            }
-            sleep(Duration::from_millis(50)).await;
-        }
-        let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-        bail!("the gateway did not get ready:\n{log}")
+        })
     }
 
     /// Submits one password reset by HTTP and one newsletter by SMTP, as an app and Mautic do.
@@ -211,41 +178,7 @@ impl Cast {
     }
 
     /// Ends the gateway in order and removes what it left.
-    pub(super) async fn leave(mut self) {
-        self.gateway.stop().await;
-        if let Err(error) = std::fs::remove_dir_all(&self.folder) {
-            eprintln!("left {} behind: {error}", self.folder.display());
-        }
+    pub(super) async fn leave(self) {
+        self.gateway.leave().await;
     }
-}
-
-/// The gateway's process. Killed when dropped, so that a demo that fails leaves none behind.
-struct Gateway(Child);
-
-impl Gateway {
-    /// Sends SIGTERM, by the system's own `kill`, and waits for the end.
-    async fn stop(&mut self) {
-        let told = Command::new("kill").arg(self.0.id().to_string()).status();
-        if told.is_err() {
-            return;
-        }
-        let deadline = Instant::now() + STOP_MAX;
-        while Instant::now() < deadline && matches!(self.0.try_wait(), Ok(None)) {
-            sleep(Duration::from_millis(50)).await;
-        }
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        if matches!(self.0.try_wait(), Ok(None)) && self.0.kill().is_ok() && self.0.wait().is_err()
-        {
-            eprintln!("could not wait for the gateway");
-        }
-    }
-}
-
-/// An address that nothing listens on, found by listening on it for a moment.
-async fn free_address() -> anyhow::Result<SocketAddr> {
-    Ok(TcpListener::bind("127.0.0.1:0").await?.local_addr()?)
 }

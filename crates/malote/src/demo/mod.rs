@@ -2,6 +2,8 @@
 //! provider breaks in the middle and comes back, and the terminal shows what moved where.
 
 mod cast;
+pub mod full;
+mod process;
 mod script;
 mod table;
 

@@ -1,0 +1,37 @@
+//! `malote demo`: the gateway among simulated services, short or full.
+
+use std::time::Duration;
+
+use malote_core::units::Span;
+
+use super::exit::Outcome;
+use crate::demo::{self, full};
+
+/// Without an option: two streams, and a provider that breaks in the middle; about half a minute.
+#[derive(Debug, clap::Args)]
+pub(super) struct DemoArgs {
+    /// Eight services, a relay, a Mautic and an app: what comes back, and what follows from it. Ends
+    /// with 1 if anything is not as it should be.
+    #[arg(long)]
+    full: bool,
+    /// --full: how long everything stays up at the end, to look at; at most 1h.
+    #[arg(long, value_name = "DURATION", requires = "full", default_value = "0s", value_parser = hold)]
+    hold: Duration,
+}
+
+fn hold(text: &str) -> Result<Duration, String> {
+    let span: Span = text.parse().map_err(|fault| format!("{fault}"))?;
+    match span.0 <= full::HOLD_MAX {
+        true => Ok(span.0),
+        false => Err("at most 1h".to_owned()),
+    }
+}
+
+/// Runs `malote demo`.
+pub(super) async fn run(args: DemoArgs) -> Outcome {
+    match args.full {
+        true => full::run(args.hold).await?,
+        false => demo::run().await?,
+    }
+    Ok(())
+}

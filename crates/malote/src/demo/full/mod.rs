@@ -1,0 +1,144 @@
+//! `malote demo --full`: the real gateway between eight simulated services and a relay, a Mautic and
+//! an app. Things come back; the demo says whom mail is not sent to any more, who was told, and
+//! compares each with what was expected.
+
+mod app;
+mod company;
+mod desk;
+mod findings;
+mod mailer;
+mod mautic;
+mod ordinary;
+mod returns;
+mod service;
+mod verdicts;
+mod wait;
+
+use std::io;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::{sleep, timeout};
+
+use crate::cli;
+use company::Company;
+use findings::{Finding, Paint, table};
+
+/// How long everything but the hold may take; on a machine with nothing else to do it is 25 seconds.
+const PLAY_MAX: Duration = Duration::from_secs(120);
+/// Longest hold.
+pub(crate) const HOLD_MAX: Duration = Duration::from_secs(3600);
+
+/// Runs the full demo, about 25 seconds, and keeps everything up for `hold`, at most
+/// [`HOLD_MAX`], so that one can look. Ctrl-C and SIGTERM end it in order.
+///
+/// # Errors
+/// If somebody cannot be started, the play takes more than two minutes, or a finding is a fault.
+pub async fn run(hold: Duration) -> anyhow::Result<()> {
+    println!("starting a gateway, eight services, an SMTP relay, a Mautic and an app on loopback");
+    let company = Company::gather().await?;
+    let played = perform(&company, hold.min(HOLD_MAX)).await;
+    company.leave().await;
+    let faults = played?.iter().filter(|finding| finding.is_fault()).count();
+    ensure!(
+        faults == 0,
+        "{faults} of the findings are faults: please report this output"
+    );
+    Ok(())
+}
+
+async fn asked_to_end() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        asked = tokio::signal::ctrl_c() => asked,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+async fn perform(company: &Company, hold: Duration) -> anyhow::Result<Vec<Finding>> {
+    println!("{}", company.mailer.describe());
+    println!("metrics: {}/metrics", company.desk.admin);
+    let findings = tokio::select! {
+        played = timeout(PLAY_MAX, play(company)) => {
+            played.context("the demo took more than two minutes")??
+        }
+        ended = asked_to_end() => {
+            ended?;
+            bail!("ended before it was over");
+        }
+    };
+    let paint = match cli::is_coloured() {
+        true => Paint::Colours,
+        false => Paint::Plain,
+    };
+    println!("\nfindings");
+    print!("{}", table(&findings, paint));
+    let faults = findings.iter().filter(|finding| finding.is_fault()).count();
+    println!("{} findings, {faults} faults", findings.len());
+    if !hold.is_zero() {
+        stay_up(company, hold);
+        tokio::select! {
+            () = sleep(hold) => {}
+            ended = asked_to_end() => ended?,
+        }
+    }
+    Ok(findings)
+}
+
+async fn play(company: &Company) -> anyhow::Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    scene(
+        1,
+        "Mautic sends a campaign, a shop password resets: both streams at eight services and the relay",
+        "each mail once by its own service; delivered, as the services tell, each of them twice",
+    );
+    findings.extend(ordinary::both_streams(company).await?);
+    scene(
+        2,
+        "a hard bounce, an IP block, a full mailbox, a complaint and an unsubscribe come back, and a \
+         forged bounce; mail to the same people waits in the queue",
+        "the dead address gets nothing more; the complaint and the unsubscribe stop campaigns, not \
+         password resets; the block, the full mailbox and the forgery stop nothing",
+    );
+    findings.extend(returns::five_things(company).await?);
+    scene(
+        3,
+        "all eight services report the same IP block",
+        "a block is the sender's trouble: nobody is suppressed, Mautic hears nothing",
+    );
+    findings.extend(returns::the_same_block(company).await?);
+    scene(
+        4,
+        "the relay refuses an address during the call",
+        "what no webhook tells has the same consequences: suppressed, and Mautic knows",
+    );
+    findings.extend(returns::refused_in_the_call(company).await?);
+    findings.extend(verdicts::all(company).await?);
+    Ok(findings)
+}
+
+fn scene(number: u8, what: &str, expected: &str) {
+    println!("\n{number}. {what}\n   expected: {expected}");
+}
+
+fn stay_up(company: &Company, hold: Duration) {
+    let admin = &company.desk.admin;
+    let dead = company.services.first().map(|ses| ses.person("gone"));
+    let dead = dead.unwrap_or_default();
+    println!(
+        "\neverything stays up for {} s; Ctrl-C ends it",
+        hold.as_secs()
+    );
+    println!("  admin    {admin}");
+    println!("  metrics  {admin}/metrics");
+    for command in [
+        &format!("log --rcpt {dead}"),
+        "log --state bounced",
+        "suppressions list",
+        "outlets",
+        "providers",
+    ] {
+        println!("  malote {command} --admin {admin}");
+    }
+}

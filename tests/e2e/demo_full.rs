@@ -1,0 +1,214 @@
+//! `malote demo --full`, run as a user runs it: every finding is good, and while it stays up a real
+//! Prometheus finds what the dashboard of feedback asks for.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use malote_tests::{Prometheus, eventually, program, queries, repository, run};
+use tempfile::TempDir;
+
+/// How long the program may take to say something, on a busy machine.
+const SAID_MAX: Duration = Duration::from_secs(120);
+/// How long Prometheus may take to have seen everything.
+const DATA_MAX: Duration = Duration::from_secs(60);
+/// How long it may take to end.
+const END_MAX: Duration = Duration::from_secs(40);
+const COMMAND_MAX: Duration = Duration::from_secs(30);
+/// Longer than the whole run, so that what came back is in it.
+const RATE_INTERVAL: &str = "5m";
+/// What is looked at, in this order; a finding that is gone is a fault of its own.
+const EXPECTED: [&str; 26] = [
+    "both streams, every service",
+    "timelines of ordinary mail",
+    "Mautic's own password reset",
+    "webhooks of five services",
+    "hard bounce at Amazon SES",
+    "IP block at Mailgun",
+    "full mailbox at SendGrid",
+    "complaint at Postmark",
+    "unsubscribe at SparkPost",
+    "forged bounce at SMTP2GO",
+    "queued mail",
+    "password reset after the complaint",
+    "new mail to the dead address",
+    "the same IP block at all eight",
+    "refusal in the call at the relay",
+    "suppressed addresses",
+    "suppressed for the IP block",
+    "requests to Mautic",
+    "requests to Mautic for the IP block",
+    "contacts that Mautic will not write to",
+    "signatures of the app's webhooks",
+    "the app failed once",
+    "events that the app was told",
+    "their order",
+    "metrics: bounces by whose fault",
+    "metrics: suppressions by reason",
+];
+
+/// The running program; it is asked to end, and else killed, when dropped.
+struct Demo {
+    child: Child,
+    folder: TempDir,
+}
+
+impl Demo {
+    fn start(arguments: &[&str]) -> Result<Self> {
+        let folder = TempDir::with_prefix("malote-e2e-demo-")?;
+        let child = Command::new(program()?)
+            .args(arguments)
+            .env("TMPDIR", folder.path())
+            .stdin(Stdio::null())
+            .stdout(File::create(folder.path().join("stdout"))?)
+            .stderr(File::create(folder.path().join("stderr"))?)
+            .spawn()?;
+        Ok(Self { child, folder })
+    }
+
+    fn said(&self, stream: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(stream)).unwrap_or_default()
+    }
+
+    /// Waits until it has said this, and answers all that it said.
+    async fn says(&mut self, words: &str) -> Result<String> {
+        let seen = eventually(words, SAID_MAX, async || {
+            let ended = self.child.try_wait()?;
+            let said = self.said("stdout");
+            if said.contains(words) {
+                return Ok(Some(said));
+            }
+            match ended {
+                Some(status) => bail!("it ended: {status}"),
+                None => Ok(None),
+            }
+        });
+        let seen = seen.await;
+        seen.with_context(|| format!("{}\n{}", self.said("stdout"), self.said("stderr")))
+    }
+
+    fn ask_to_end(&self) -> Result<()> {
+        let id = self.child.id().to_string();
+        Command::new("kill").arg(id).status()?;
+        Ok(())
+    }
+
+    async fn ended(&mut self) -> Result<ExitStatus> {
+        eventually("it ends", END_MAX, async || Ok(self.child.try_wait()?)).await
+    }
+
+    /// What it left in the folder for temporary files.
+    fn left(&self) -> Result<Vec<PathBuf>> {
+        let mut left = Vec::new();
+        for entry in std::fs::read_dir(self.folder.path())? {
+            left.push(entry?.path());
+        }
+        left.retain(|path| path.is_dir());
+        Ok(left)
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        // Asked to end it takes its gateway with it; killed, it could not.
+        if matches!(self.child.try_wait(), Ok(None)) && self.ask_to_end().is_ok() {
+            for _ in 0..100 {
+                if !matches!(self.child.try_wait(), Ok(None)) {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+        self.child.kill().ok();
+        self.child.wait().ok();
+    }
+}
+
+/// The findings as word and subject.
+fn findings(said: &str) -> Vec<(&str, &str)> {
+    let table = said
+        .split_once("\nfindings\n")
+        .map_or("", |(_, table)| table);
+    let rows = table.lines().map_while(|line| line.strip_prefix("  "));
+    rows.filter_map(|row| {
+        let (word, rest) = row.split_once("  ")?;
+        let subject = rest
+            .trim_start()
+            .split_once("  ")
+            .map_or(rest, |(subject, _)| subject);
+        Some((word, subject.trim()))
+    })
+    .collect()
+}
+
+#[tokio::test]
+async fn what_comes_back_is_heeded_told_and_shown() -> Result<()> {
+    let mut demo = Demo::start(&["demo", "--full", "--hold", "10m"])?;
+    let said = demo.says("/metrics\n").await?;
+    ensure!(said.contains("sent by Symfony Mailer"), "{said}");
+    let metrics = said
+        .lines()
+        .find_map(|line| line.strip_prefix("metrics: http://"));
+    let admin = metrics.and_then(|url| url.strip_suffix("/metrics"));
+    let prometheus = Prometheus::start(admin.with_context(|| said.clone())?)?;
+
+    let said = demo.says("providers --admin").await?;
+    let found = findings(&said);
+    ensure!(found.iter().all(|(word, _)| *word == "ok"), "{said}");
+    let subjects: Vec<&str> = found.iter().map(|(_, subject)| *subject).collect();
+    ensure!(subjects.starts_with(&EXPECTED), "{subjects:#?}");
+    ensure!(
+        subjects.last() == Some(&"metrics: the forged webhook"),
+        "{subjects:#?}"
+    );
+    ensure!(subjects.len() == EXPECTED.len() + 1, "{subjects:#?}");
+    ensure!(!said.contains('\u{1b}'), "colours are for terminals");
+
+    let dashboard = repository().join("dashboards/feedback.json");
+    let mut waiting = queries(&dashboard, RATE_INTERVAL)?;
+    let seen = eventually("every panel has data", DATA_MAX, async || {
+        waiting = prometheus.silent(std::mem::take(&mut waiting)).await?;
+        Ok(waiting.is_empty().then_some(()))
+    });
+    let seen = seen.await;
+    seen.with_context(|| format!("silent: {waiting:#?}"))?;
+    let blocks = "malote_feedback_events_total{kind=\"bounced\", class=\"reputation\"} > 0";
+    let by_provider = format!("sum by (provider) ({blocks})");
+    ensure!(prometheus.series(&by_provider).await? == Some(8));
+
+    let commands = said
+        .lines()
+        .filter_map(|line| line.strip_prefix("  malote "));
+    let commands: Vec<&str> = commands.collect();
+    ensure!(commands.len() == 5, "{said}");
+    for line in commands {
+        let mut command = Command::new(program()?);
+        command.args(line.split(' '));
+        run(&mut command, COMMAND_MAX)
+            .await?
+            .success()
+            .context(line.to_owned())?;
+    }
+    demo.ask_to_end()?;
+    let status = demo.ended().await?;
+    ensure!(status.success(), "{status} {}", demo.said("stderr"));
+    ensure!(demo.left()?.is_empty(), "{:?}", demo.left()?);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_hold_without_the_full_demo_or_longer_than_an_hour_is_refused() -> Result<()> {
+    for arguments in [
+        &["demo", "--hold", "1s"][..],
+        &["demo", "--full", "--hold", "61m"],
+        &["demo", "--full", "--hold", "soon"],
+    ] {
+        let mut command = Command::new(program()?);
+        let outcome = run(command.args(arguments), COMMAND_MAX).await?;
+        ensure!(outcome.status == Some(2), "{arguments:?}: {outcome:?}");
+        ensure!(outcome.stderr.contains("--hold") || outcome.stderr.contains("--full"));
+    }
+    Ok(())
+}
