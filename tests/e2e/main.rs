@@ -26,6 +26,7 @@ mod erasure;
 mod event_feed;
 mod failover;
 mod http_submission;
+mod ip_block;
 mod isolation;
 mod kill_nine;
 mod lost_reply;
