@@ -11,7 +11,7 @@ use tokio::net::TcpListener;
 use tokio::time::{Instant, sleep};
 
 /// How long the gateway may take to be ready.
-const READY_MAX: Duration = Duration::from_secs(20);
+const READY_MAX: Duration = Duration::from_secs(40);
 /// How long it may take to stop.
 const STOP_MAX: Duration = Duration::from_secs(20);
 /// Pause between two looks.
