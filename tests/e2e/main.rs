@@ -21,6 +21,7 @@ mod conformance;
 mod corpus;
 mod dashboards;
 mod demo_full;
+mod dkim;
 mod doctor;
 mod erasure;
 mod event_feed;

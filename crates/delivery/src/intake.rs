@@ -20,6 +20,7 @@ use malote_store::{
 };
 
 use crate::engine::Engine;
+use crate::feedback_id;
 use crate::guard;
 use crate::idempotency::{self, KeyInFlight};
 use crate::list_unsubscribe;
@@ -90,7 +91,7 @@ impl Engine {
         &self,
         policy: &Policy,
         submission: &Submission,
-        prepared: Prepared,
+        mut prepared: Prepared,
         key: Option<IdempotencyKey>,
     ) -> Result<Accepted, Refusal> {
         let now = self.clock.now();
@@ -123,6 +124,9 @@ impl Engine {
         };
         let (deliveries, recipients, lanes) = self.deliveries(submission, &way).await?;
         let record = record(id, submission, &prepared, &way, decision.reason.to_string());
+        if !is_internal(submission.channel) {
+            feedback_id::add(policy, &record, &mut prepared);
+        }
         let body = list_unsubscribe::finish(policy, prepared, &offer, (id, now));
         let record = MessageRecord {
             size_bytes: body.len() as u64,

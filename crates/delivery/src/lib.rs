@@ -14,6 +14,7 @@ pub mod dsn;
 mod engine;
 mod erase;
 mod feedback;
+mod feedback_id;
 mod forecast;
 mod guard;
 pub mod header;

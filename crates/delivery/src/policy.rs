@@ -25,6 +25,8 @@ pub struct Policy {
     pub router: Router,
     /// The streams.
     pub streams: BTreeMap<StreamName, Stream>,
+    /// The sender's part of `Feedback-ID`, for campaign mail that has no such field, by stream.
+    pub feedback_ids: BTreeMap<StreamName, String>,
     /// The providers.
     pub providers: BTreeMap<ProviderName, ProviderEntry>,
     /// The credentials, as they are in force with the rest.

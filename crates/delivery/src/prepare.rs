@@ -134,6 +134,13 @@ impl Prepared {
         self
     }
 
+    /// Adds a field that is not there.
+    pub(crate) fn add_missing(&mut self, name: &'static str, value: String) {
+        if !self.header.has(name) {
+            self.edits = std::mem::take(&mut self.edits).add(name, value);
+        }
+    }
+
     /// The message as it will leave.
     pub(crate) fn finish(self, id: MessageId, now: Timestamp, hostname: &str) -> Bytes {
         let mut edits = self.edits;

@@ -34,6 +34,7 @@ pub(crate) fn in_force(config: Config) -> InForce {
         streams: streams
             .map(|(name, stream)| (name.clone(), stream.clone()))
             .collect(),
+        feedback_ids: config.feedback_ids,
         providers: providers
             .map(|(name, provider)| (name.clone(), provider.entry()))
             .collect(),

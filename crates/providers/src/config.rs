@@ -199,6 +199,13 @@ impl OwnedKey {
 }
 
 impl ProviderConfig {
+    /// Whether `[dkim]` signs what leaves by this provider: mail servers that no service stands
+    /// behind, unless the table says otherwise.
+    #[must_use]
+    pub fn is_signed_here(&self) -> bool {
+        self.smtp.as_ref().is_some_and(SmtpConfig::is_signed_here)
+    }
+
     /// The names of the kind tables that are given.
     #[must_use]
     pub fn kinds(&self) -> Vec<&'static str> {

@@ -10,6 +10,7 @@ mod brevo;
 mod capture;
 pub mod config;
 mod correlation;
+mod dkim;
 mod documented;
 mod elasticemail;
 mod http;
@@ -42,6 +43,8 @@ use malote_core::provider::Provider;
 use malote_core::webhook::WebhookParser;
 
 pub use documented::{Documented, documented, documented_names};
+
+pub use dkim::{DkimConfig, DkimKeyConfig, DkimKeys, DkimRecord, signing};
 
 pub use config::{PoolConfig, ProviderConfig, WebhookConfig};
 pub use origin::Origin;

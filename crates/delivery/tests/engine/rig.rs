@@ -123,6 +123,7 @@ impl Setup {
         Policy {
             router: router.unwrap_or_else(|| panic!("{faults:?}")),
             streams: streams.into_iter().map(|s| (s.name.clone(), s)).collect(),
+            feedback_ids: BTreeMap::new(),
             providers: all
                 .into_iter()
                 .map(|(name, p)| (name, self.entry(p)))

@@ -6,6 +6,7 @@
 mod check;
 mod client;
 mod demo;
+mod dkim;
 mod doctor;
 mod erase;
 mod exit;
@@ -84,6 +85,9 @@ enum Command {
     Suppressions(suppressions::SuppressionsCommand),
     /// Forget a recipient: the address becomes a hash wherever it is kept, bodies go.
     Erase(erase::EraseArgs),
+    /// What is to be published of the keys that sign mail.
+    #[command(subcommand)]
+    Dkim(dkim::DkimCommand),
     /// Back up, restore and check the store.
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -131,6 +135,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Guard(args) => guard::run(args).await,
         Command::Suppressions(command) => suppressions::run(command).await,
         Command::Erase(args) => erase::run(args).await,
+        Command::Dkim(command) => dkim::run(command),
         Command::Store(command) => store::run(command).await,
         Command::Sandbox(args) => sandbox::run(args).await,
         Command::Demo(args) => demo::run(args).await,

@@ -15,7 +15,7 @@ use malote_core::stream::{Class, Stream};
 use malote_core::tracking::TrackingSwitches;
 use malote_delivery::UnsubscribeLinks;
 use malote_ingress::smtp::{Role, SmtpConfig};
-use malote_providers::ProviderConfig;
+use malote_providers::{DkimKeys, ProviderConfig};
 use malote_router::{Router, RouterConfig, RouterCredential, RouterProvider, RouterStream};
 
 use super::de::nearest;
@@ -36,10 +36,12 @@ pub(super) struct Tables {
     /// Listeners that lend a credential which is not there.
     dangling: Vec<ConfigFault>,
     streams: BTreeMap<StreamName, Stream>,
+    feedback_ids: BTreeMap<StreamName, String>,
     /// The streams whose class is known; of the others it is wrong.
     classed: BTreeSet<StreamName>,
     /// `None` for one that could not be built, so that what names it is not blamed.
     providers: BTreeMap<ProviderName, Option<ConfiguredProvider>>,
+    dkim: Arc<DkimKeys>,
 }
 
 impl Tables {
@@ -73,13 +75,21 @@ impl Tables {
             };
             (name.clone(), build(name, table, faults))
         };
+        let streams = raw.streams.iter().map(stream).collect();
+        let dkim = Arc::new(DkimKeys::build(&raw.dkim, faults));
+        let feedback_id = |(name, table): (&StreamName, &StreamConfig)| {
+            Some((name.clone(), streams::feedback_id(name, table, faults)?))
+        };
+        let feedback_ids = raw.streams.iter().filter_map(feedback_id).collect();
         Self {
-            streams: raw.streams.iter().map(stream).collect(),
+            streams,
+            feedback_ids,
             classed,
             credentials,
             dangling,
             admin: doors::admin(&raw.admin, faults),
-            providers: build_providers(&raw.providers, clock, faults),
+            providers: build_providers(&raw.providers, &dkim, clock, faults),
+            dkim,
             outlets: outlets::build_all(&raw.credentials, clock, faults),
             return_path: raw.smtp.return_path("smtp", faults),
             unsubscribe: unsubscribe::build(&raw, faults),
@@ -96,6 +106,14 @@ impl Tables {
         let classed = self.streams.iter().filter(classed);
         check_sender_domains(&self.credentials, &classed.collect(), faults);
         self.check_tracking(faults);
+        let has_signer = self
+            .raw
+            .providers
+            .values()
+            .any(|table| signs(table, &self.dkim));
+        if has_signer {
+            check_signed_senders(&self.credentials, &self.dkim, faults);
+        }
         outlets::check_providers(&self.raw, faults);
         let router_config = router_config(&self);
         let (router, router_faults) = compile(&router_config, &self.classed);
@@ -113,7 +131,9 @@ impl Tables {
             outlets: self.outlets,
             report_carriers,
             streams: self.streams,
+            feedback_ids: self.feedback_ids,
             router: router?,
+            dkim: self.dkim,
             router_config,
             providers: providers?,
             return_path: self.return_path,
@@ -256,14 +276,36 @@ fn check_sender_domains(
     }
 }
 
+/// Sender domains that no key signs, though some domain is signed here: they were forgotten.
+fn check_signed_senders(credentials: &Credentials, dkim: &DkimKeys, faults: &mut Vec<ConfigFault>) {
+    for credential in credentials.iter() {
+        for (index, domain) in credential.from_domains.iter().enumerate() {
+            if !dkim.covers(domain) {
+                let path = format!("credentials.{}.from_domains[{index}]", credential.name);
+                let message = format!(
+                    "no key signs mail from {domain} that leaves by an SMTP server of one's own: \
+                     give [dkim.\"{domain}\"]"
+                );
+                faults.push(ConfigFault::warning(path, message));
+            }
+        }
+    }
+}
+
 /// Every provider by name.
 fn build_providers(
     tables: &BTreeMap<ProviderName, ProviderConfig>,
+    dkim: &Arc<DkimKeys>,
     clock: &Arc<dyn Clock>,
     faults: &mut Vec<ConfigFault>,
 ) -> BTreeMap<ProviderName, Option<ConfiguredProvider>> {
     let build = |(name, table): (&ProviderName, &ProviderConfig)| {
-        let adapter = malote_providers::build(name, table, clock, faults);
+        let mut adapter = malote_providers::build(name, table, clock, faults);
+        if let Some(adapter) = adapter.as_mut().filter(|_| signs(table, dkim)) {
+            let provider = Arc::clone(&adapter.provider);
+            adapter.provider =
+                malote_providers::signing(provider, Arc::clone(dkim), Arc::clone(clock));
+        }
         let pools = table.pools.iter().map(|(pool, config)| {
             let limits = config.limits.clone();
             let warmup = config.warmup;
@@ -279,6 +321,11 @@ fn build_providers(
         (name.clone(), provider)
     };
     tables.iter().map(build).collect()
+}
+
+/// Whether what leaves by a provider is signed here.
+fn signs(table: &ProviderConfig, dkim: &DkimKeys) -> bool {
+    !dkim.is_empty() && table.is_signed_here()
 }
 
 /// Capabilities that exclude nothing, for a provider whose own fault is reported already.

@@ -40,7 +40,7 @@ use malote_core::stream::Stream;
 use malote_delivery::{Bounds, ProviderEntry, UnsubscribeLinks};
 use malote_ingress::http::HttpConfig;
 use malote_ingress::smtp::SmtpConfig;
-use malote_providers::{Adapter, Origin};
+use malote_providers::{Adapter, DkimKeys, Origin};
 use malote_router::{Router, RouterConfig};
 use malote_store::SqliteConfig;
 
@@ -64,8 +64,12 @@ pub struct Config {
     pub credentials: Arc<Credentials>,
     /// `[streams.NAME]`, the defaults of the class filled in.
     pub streams: BTreeMap<StreamName, Stream>,
+    /// The sender's part of `Feedback-ID`, by stream.
+    pub feedback_ids: BTreeMap<StreamName, String>,
     /// Rules, routes and mailbox providers, compiled.
     pub router: Router,
+    /// The keys that sign what leaves by mail servers of one's own.
+    pub dkim: Arc<DkimKeys>,
     /// What `router` was compiled from, for `explain` and comparisons.
     pub router_config: RouterConfig,
     /// `[providers.NAME]`, ready for use. Nothing has been connected to.

@@ -13,7 +13,7 @@ use malote_delivery::Bounds;
 use malote_feedback::{MauticConfig, WebhookConfig};
 use malote_ingress::http::HttpConfig;
 use malote_ingress::smtp::SmtpConfig;
-use malote_providers::ProviderConfig;
+use malote_providers::{DkimConfig, ProviderConfig};
 use malote_router::{MailboxProvidersConfig, RouteConfig, RuleConfig};
 use malote_store::SqliteConfig;
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,8 @@ pub(super) struct RawConfig {
     pub rules: Vec<RuleConfig>,
     /// `[providers.NAME]`.
     pub providers: BTreeMap<ProviderName, ProviderConfig>,
+    /// `[dkim."DOMAIN"]`.
+    pub dkim: BTreeMap<String, DkimConfig>,
     /// `[mailbox_providers]`.
     pub mailbox_providers: MailboxProvidersConfig,
     /// `[unsubscribe]`; without it the gateway adds no List-Unsubscribe.
@@ -180,6 +182,9 @@ pub(super) struct StreamConfig {
     /// The same for clicks.
     #[serde(default)]
     pub track_clicks: Option<bool>,
+    /// The sender's part of `Feedback-ID`, 5 to 15 letters, digits, - and _; campaign streams only.
+    #[serde(default)]
+    pub feedback_id: Option<String>,
     /// `[streams.NAME.guard]`: when campaigns are slowed and paused; campaign streams only.
     #[serde(default)]
     pub guard: Option<GuardConfig>,
@@ -345,10 +350,11 @@ mod tests {
             smtp.listeners = [{ listen = '[::1]:25', tls = 'none', verp_secret = 'CANARY', verp_secret_previous = 'CANARY' }]
             unsubscribe = { base_url = 'x', secret = 'CANARY', secret_previous = 'CANARY' }
             providers.relay.smtp = { host = 'x.test', user = 'u', password = 'CANARY' }
+            dkim.'a.test' = { key = 'CANARY', keys = [{ key = 'CANARY' }] }
         ";
         let config: RawConfig = toml::from_str(text).unwrap();
         let shown = format!("{config:?}");
         assert!(!shown.contains("CANARY"), "{shown}");
-        assert_eq!(shown.matches("***").count(), 12, "{shown}");
+        assert_eq!(shown.matches("***").count(), 14, "{shown}");
     }
 }

@@ -9,10 +9,11 @@ use malote_core::fault::ConfigFault;
 use super::tree::{Node, Value};
 
 /// The keys whose literal value is a secret.
-const SECRET_KEYS: [&str; 18] = [
+const SECRET_KEYS: [&str; 19] = [
     "api_key",
     "api_token",
     "client_secret",
+    "key",
     "password",
     "refresh_token",
     "secret",

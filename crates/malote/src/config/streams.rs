@@ -111,6 +111,28 @@ pub(super) fn build(
     stream
 }
 
+/// The sender's part of Feedback-ID, as Gmail wants it.
+pub(super) fn feedback_id(
+    name: &StreamName,
+    config: &StreamConfig,
+    faults: &mut Vec<ConfigFault>,
+) -> Option<String> {
+    let given = config.feedback_id.clone()?;
+    let at = format!("streams.{name}.feedback_id");
+    if config.class == Class::Transactional {
+        let message = "is added to campaign mail only; take it out";
+        faults.push(ConfigFault::error(at, message));
+        return None;
+    }
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if !(5..=15).contains(&given.len()) || !given.chars().all(is_allowed) {
+        let message = "must be 5 to 15 letters, digits, - and _, the same in all of your mail";
+        faults.push(ConfigFault::error(at, message));
+        return None;
+    }
+    Some(given)
+}
+
 /// What a stream wants tracked and a target of its route does not let a message switch: the mail
 /// goes there all the same, so the account's settings are what must be right.
 pub(super) fn check_tracking<'a>(
@@ -254,6 +276,22 @@ mod tests {
         let keys: Vec<_> = faults.iter().map(|f| f.path.as_str()).collect();
         assert_eq!(keys, ["streams.s.reply_wait_max"]);
         assert_eq!(stream(text).1.len(), 2);
+    }
+
+    #[test]
+    fn the_sender_of_feedback_id_is_of_campaigns_and_as_gmail_wants_it() {
+        let table = |class: &str, id: &str| {
+            let text = format!("class = '{class}'\nroute = 'r'\nfeedback_id = '{id}'");
+            let config: StreamConfig = toml::from_str(&text).unwrap();
+            let mut faults = Vec::new();
+            let id = feedback_id(&"s".try_into().unwrap(), &config, &mut faults);
+            (id, faults.len())
+        };
+        assert_eq!(table("campaign", "acme-1"), (Some("acme-1".into()), 0));
+        for bad in ["acme", "acme:mail", "sixteen-letters-", "acmé-1"] {
+            assert_eq!(table("campaign", bad), (None, 1), "{bad}");
+        }
+        assert_eq!(table("transactional", "acme-1"), (None, 1));
     }
 
     #[test]

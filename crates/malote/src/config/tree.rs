@@ -53,10 +53,19 @@ pub(crate) enum Step {
 pub(crate) struct Path(pub(crate) Vec<Step>);
 
 impl Path {
-    /// Reads a path as faults write it. No key that we know holds `.` or `[`.
+    /// Reads a path as faults write it: a key that holds `.` stands in quotes.
     pub(crate) fn parse(text: &str) -> Self {
         let mut steps = Vec::new();
-        for part in text.split('.').filter(|part| !part.is_empty()) {
+        let mut is_quoted = false;
+        let parts = text.split(|c| {
+            is_quoted ^= c == '"';
+            c == '.' && !is_quoted
+        });
+        for part in parts.filter(|part| !part.is_empty()) {
+            if let Some(key) = part.strip_prefix('"').and_then(|key| key.strip_suffix('"')) {
+                steps.push(Step::Key(key.to_owned()));
+                continue;
+            }
             let mut pieces = part.split('[');
             if let Some(key) = pieces.next().filter(|key| !key.is_empty()) {
                 steps.push(Step::Key(key.to_owned()));
@@ -124,8 +133,11 @@ impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, step) in self.0.iter().enumerate() {
             match step {
-                Step::Key(key) if position == 0 => f.write_str(key)?,
-                Step::Key(key) => write!(f, ".{key}")?,
+                Step::Key(key) => {
+                    let dot = if position == 0 { "" } else { "." };
+                    let quote = if key.contains('.') { "\"" } else { "" };
+                    write!(f, "{dot}{quote}{key}{quote}")?;
+                }
                 Step::Index(index) => write!(f, "[{index}]")?,
             }
         }

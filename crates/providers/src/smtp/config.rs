@@ -89,6 +89,9 @@ pub struct SmtpConfig {
     /// Largest message, to be set where the server's own bound is known; what the server says in
     /// EHLO is obeyed anyway. Default the preset's, else `"100MiB"`.
     pub message_max: Option<ByteSize>,
+    /// Whether mail is signed by `[dkim]` before it goes there. Default true without a preset and with
+    /// `postfix` and `exim`; false with the others, which sign themselves.
+    pub dkim: Option<bool>,
 }
 
 /// How a connection is protected.
@@ -124,6 +127,12 @@ pub(crate) struct Settings {
 }
 
 impl SmtpConfig {
+    /// Whether mail is signed before it goes there.
+    pub(crate) fn is_signed_here(&self) -> bool {
+        let by_default = self.preset.is_none_or(Preset::leaves_signing_to_us);
+        self.dkim.unwrap_or(by_default)
+    }
+
     /// Checks the table at the path `at`; `None` if it has an error.
     pub(crate) fn checked(
         &self,

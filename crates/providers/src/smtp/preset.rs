@@ -74,6 +74,29 @@ impl Preset {
         Self::Google,
     ];
 
+    /// Whether mail arrives there without anybody to sign it: a mail server that has no DKIM unless
+    /// it is added. The services sign with keys that they publish, Mailcow and Postal with their own.
+    pub(crate) const fn leaves_signing_to_us(self) -> bool {
+        match self {
+            Self::Exim | Self::Postfix => true,
+            Self::Mailcow
+            | Self::Ses
+            | Self::Mailgun
+            | Self::Sendgrid
+            | Self::Postmark
+            | Self::Sparkpost
+            | Self::Elasticemail
+            | Self::Smtp2go
+            | Self::Postal
+            | Self::Brevo
+            | Self::Resend
+            | Self::Mailjet
+            | Self::Mailtrap
+            | Self::Microsoft365
+            | Self::Google => false,
+        }
+    }
+
     /// What is known of the service.
     pub(crate) const fn dialect(self) -> &'static Dialect {
         match self {
