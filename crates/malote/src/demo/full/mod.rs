@@ -31,7 +31,7 @@ const PLAY_MAX: Duration = Duration::from_secs(120);
 pub(crate) const HOLD_MAX: Duration = Duration::from_secs(3600);
 
 /// Runs the full demo, about 25 seconds, and keeps everything up for `hold`, at most
-/// [`HOLD_MAX`], so that one can look. Ctrl-C and SIGTERM end it in order.
+/// an hour, so that one can look. Ctrl-C and SIGTERM end it in order.
 ///
 /// # Errors
 /// If somebody cannot be started, the play takes more than two minutes, or a finding is a fault.
