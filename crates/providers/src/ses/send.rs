@@ -341,13 +341,18 @@ async fn prepare(
 /// `FromEmailAddress` and `ReplyToAddresses` stay away, since they would replace the message's own
 /// fields; the destination decides who gets it and changes no field.
 fn document(message: &[u8], rest: &Rest) -> String {
-    let encoded_bytes = message.len().div_ceil(3) * 4;
-    let mut json = String::with_capacity(encoded_bytes + 8192);
-    json.push_str(r#"{"Content":{"Raw":{"Data":""#);
-    STANDARD.encode_string(message, &mut json);
-    json.push_str(r#""}},"#);
+    const BEFORE: &str = r#"{"Content":{"Raw":{"Data":""#;
+    const BETWEEN: &str = r#""}},"#;
     let rest = serde_json::to_string(rest).unwrap_or_default();
-    json.push_str(rest.strip_prefix('{').unwrap_or("}"));
+    let rest = rest.strip_prefix('{').unwrap_or("}");
+    let encoded_bytes = message.len().div_ceil(3) * 4;
+    // No octet more: it is kept until the service answers, times the calls under way.
+    let bytes = BEFORE.len() + encoded_bytes + BETWEEN.len() + rest.len();
+    let mut json = String::with_capacity(bytes);
+    json.push_str(BEFORE);
+    STANDARD.encode_string(message, &mut json);
+    json.push_str(BETWEEN);
+    json.push_str(rest);
     json
 }
 
