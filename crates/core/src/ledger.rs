@@ -140,7 +140,8 @@ pub struct DeliveryView {
     pub due_at: Option<Timestamp>,
     /// Its attempts, oldest first.
     pub attempts: Vec<AttemptView>,
-    /// Its events, oldest first.
+    /// Its events, cause before effect: what a service tells stands behind the attempt that it is
+    /// about, whatever its clock says.
     pub events: Vec<EventView>,
 }
 

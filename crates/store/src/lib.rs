@@ -11,6 +11,7 @@ pub mod conformance;
 mod erasure;
 mod guard;
 mod metrics;
+mod order;
 mod outbox;
 mod record;
 mod shared;

@@ -116,6 +116,39 @@ pub async fn an_event_touches_only_deliveries_of_its_provider(spool: &dyn Spool)
     assert_eq!(apply(spool, event).await, Some((id, State::Sent)));
 }
 
+/// A service that tells whole seconds, or whose clock is slow, is shown behind our own `sent`, with
+/// the time that it told.
+pub async fn a_timeline_tells_cause_before_effect(spool: &dyn Spool) {
+    let lane = mail::tx_lane(spool).await;
+    let session = mail::session(spool, at(0)).await;
+    let id = sent(spool, (session, lane), &["a@x.test"], "p-1").await[0];
+    for (key, kind, when) in [
+        ("1", EventKind::Opened, at(-60)),
+        ("2", EventKind::Delivered, at(-60)),
+        ("3", EventKind::Deferred, at(-61)),
+    ] {
+        let event = ProviderEvent {
+            delivery: Some(id),
+            at: when,
+            ..told(key, kind)
+        };
+        apply(spool, event).await;
+    }
+    let view = spool.view(id.message).await.unwrap().unwrap();
+    let shown = view.deliveries[0].events.iter();
+    let shown: Vec<_> = shown.map(|event| (&event.kind, event.at)).collect();
+    assert_eq!(
+        shown,
+        [
+            (&EventKind::Accepted, at(0)),
+            (&EventKind::Sent, at(1)),
+            (&EventKind::Deferred, at(-61)),
+            (&EventKind::Delivered, at(-60)),
+            (&EventKind::Opened, at(-60)),
+        ]
+    );
+}
+
 /// What the gateway itself saw needs no provider, and is applied once too.
 pub async fn an_event_of_our_own_names_its_delivery(spool: &dyn Spool) {
     let lane = mail::tx_lane(spool).await;

@@ -8,6 +8,7 @@ use malote_core::name::StreamName;
 use malote_core::provider::Reply;
 use rusqlite::{Connection, OptionalExtension, Row};
 
+use crate::order::{Written, in_order};
 use crate::sqlite::columns::{self, delivery_range, parsed, timestamp, unsigned};
 use crate::sqlite::fault::Fault;
 use crate::sqlite::lease::oldest_due;
@@ -52,7 +53,9 @@ fn deliveries(conn: &Connection, pk: i64, id: MessageId) -> Result<Vec<DeliveryV
 fn delivery_view(conn: &Connection, row: &Row<'_>, id: MessageId) -> Result<DeliveryView, Fault> {
     let pk: i64 = row.get(0)?;
     let attempts = attempts(conn, pk)?;
-    let last = attempts.last();
+    let provider_message_id = attempts.iter().rev().find_map(|(_, id)| id.clone());
+    let shown: Vec<_> = attempts.into_iter().map(|(attempt, _)| attempt).collect();
+    let last = shown.last();
     let name = |index: usize| opt_str(row, index);
     Ok(DeliveryView {
         id: columns::delivery_id(*id.as_bytes(), pk),
@@ -63,12 +66,12 @@ fn delivery_view(conn: &Connection, row: &Row<'_>, id: MessageId) -> Result<Deli
         mailbox_provider: name(5)?
             .map(|name| parsed(name, "mailbox provider"))
             .transpose()?,
-        provider: last.map(|(attempt, _)| attempt.provider.clone()),
-        pool: last.map(|(attempt, _)| attempt.pool.clone()),
-        provider_message_id: attempts.iter().rev().find_map(|(_, id)| id.clone()),
+        provider: last.map(|attempt| attempt.provider.clone()),
+        pool: last.map(|attempt| attempt.pool.clone()),
+        provider_message_id,
         due_at: row.get::<_, Option<i64>>(6)?.map(timestamp).transpose()?,
-        events: events(conn, pk)?,
-        attempts: attempts.into_iter().map(|(attempt, _)| attempt).collect(),
+        events: in_order(events(conn, pk)?, &shown),
+        attempts: shown,
     })
 }
 
@@ -100,14 +103,16 @@ fn attempts(conn: &Connection, pk: i64) -> Result<Vec<(AttemptView, Option<Strin
     Ok(views)
 }
 
-fn events(conn: &Connection, pk: i64) -> Result<Vec<EventView>, Fault> {
+/// In the order of writing.
+fn events(conn: &Connection, pk: i64) -> Result<Vec<Written>, Fault> {
     let mut find = conn.prepare_cached(
-        "SELECT at, kind, blame, provider, detail FROM events WHERE delivery = ?1 ORDER BY at, seq",
+        "SELECT e.at, e.kind, e.blame, e.provider, e.detail, coalesce(f.at, e.at)
+         FROM events e LEFT JOIN feed f ON f.id = e.feed WHERE e.delivery = ?1 ORDER BY e.seq",
     )?;
     let mut found = find.query([pk])?;
-    let mut views = Vec::new();
+    let mut written = Vec::new();
     while let Some(row) = found.next()? {
-        views.push(EventView {
+        let event = EventView {
             at: timestamp(row.get(0)?)?,
             kind: EventKind::from_word(str_of(row, 1)?),
             blame: opt_str(row, 2)?.and_then(Blame::from_word),
@@ -115,9 +120,13 @@ fn events(conn: &Connection, pk: i64) -> Result<Vec<EventView>, Fault> {
                 .map(|name| parsed(name, "provider"))
                 .transpose()?,
             detail: row.get(4)?,
+        };
+        written.push(Written {
+            durable_at: timestamp(row.get(5)?)?,
+            event,
         });
     }
-    Ok(views)
+    Ok(written)
 }
 
 /// Every lane with its number.
