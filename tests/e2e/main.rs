@@ -32,6 +32,7 @@ mod isolation;
 mod kill_nine;
 mod lost_reply;
 mod mautic_feedback;
+mod one_click;
 mod privacy;
 mod provider_removed;
 mod queue_full;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::{SENT_MAX, campaigns_by};
 
-const NEWS: &str = "{ provider = \"mailgun\", pool = \"news\" }";
+pub(crate) const NEWS: &str = "{ provider = \"mailgun\", pool = \"news\" }";
 const HASH: &str = "6650f1a2b3c4d000000007";
 /// `\0mautic\0mautic-secret`.
 const PLAIN: &str = "AG1hdXRpYwBtYXV0aWMtc2VjcmV0";
@@ -37,6 +37,17 @@ async fn start(mautic: &Mautic, more: &str) -> Result<World> {
 
 /// A campaign's mail as Mautic hands it over.
 async fn hand_over(world: &World, recipient: &str, hash: &str) -> Result<()> {
+    let url = format!("https://mautic.example/email/unsubscribe/{hash}");
+    hand_over_with(world, recipient, hash, &url).await
+}
+
+/// The same with another address to unsubscribe at.
+pub(crate) async fn hand_over_with(
+    world: &World,
+    recipient: &str,
+    hash: &str,
+    url: &str,
+) -> Result<()> {
     let mut client = SmtpClient::connect(world.gateway.doors().plain).await?;
     let login = client.say(&format!("AUTH PLAIN {PLAIN}\r\n")).await?;
     ensure!(login.code == 235, "{login:?}");
@@ -44,7 +55,7 @@ async fn hand_over(world: &World, recipient: &str, hash: &str) -> Result<()> {
         "From: News <news@shop.example>\r\nTo: {recipient}\r\nSubject: News\r\n\
          Message-ID: <{recipient}.news>\r\nDate: Fri, 02 Jan 2026 03:04:05 +0000\r\n\
          MIME-Version: 1.0\r\nX-EMAIL-ID: 42\r\nPrecedence: Bulk\r\n\
-         List-Unsubscribe: <https://mautic.example/email/unsubscribe/{hash}>\r\n\
+         List-Unsubscribe: <{url}>\r\n\
          List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n\r\nHello.\r\n"
     );
     let from = format!("bounce+bounce_{hash}@shop.example");
@@ -63,7 +74,7 @@ async fn campaign(world: &World, recipient: &str) -> Result<()> {
 }
 
 /// Mailgun reports on the last message that it took.
-async fn report(world: &World, event: &str, reply: Option<&str>) -> Result<()> {
+pub(crate) async fn report(world: &World, event: &str, reply: Option<&str>) -> Result<()> {
     let hook = format!("http://{}/v1/webhooks/mailgun", world.gateway.doors().http);
     let emit = format!("http://{}/_sandbox/event", world.mailgun.address);
     let body = json!({ "url": hook, "event": event, "reply": reply });
@@ -73,7 +84,7 @@ async fn report(world: &World, event: &str, reply: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-async fn entry(mautic: &Mautic, address: &str, within: Duration) -> Result<DncEntry> {
+pub(crate) async fn entry(mautic: &Mautic, address: &str, within: Duration) -> Result<DncEntry> {
     eventually("Mautic knows", within, async || Ok(mautic.entry(address))).await
 }
 

@@ -31,6 +31,8 @@ pub struct MauticState {
     pub basic_auth: bool,
     /// Calls that are answered 429 before the next is answered as it should be.
     pub over_limit: u32,
+    /// What one-click addresses answer, in turn, before the next is answered as it should be.
+    pub one_click_trouble: Vec<Answer>,
     /// Addresses and entries by number, from 1.
     pub contacts: Vec<(String, Option<DncEntry>)>,
     /// Tracking hashes with the number of their contact.
@@ -55,6 +57,7 @@ impl Mautic {
             api_enabled: true,
             basic_auth: true,
             over_limit: 0,
+            one_click_trouble: Vec::new(),
             contacts,
             hashes: Vec::new(),
         }));
@@ -249,6 +252,9 @@ impl MauticState {
     fn one_click(&mut self, request: &Request, hash: &str) -> Answer {
         if request.body != "List-Unsubscribe=One-Click" {
             return Answer::Reply(200, String::new(), "<html>Preferences</html>".to_owned());
+        }
+        if !self.one_click_trouble.is_empty() {
+            return self.one_click_trouble.remove(0);
         }
         let known = self.hashes.iter().find(|(own, _)| own == hash);
         let Some((_, number)) = known.cloned() else {

@@ -30,6 +30,16 @@ impl MessageId {
         )))
     }
 
+    /// When its message was accepted, to the millisecond.
+    #[must_use]
+    pub fn accepted_at(&self) -> Timestamp {
+        let since = self.0.get_timestamp().map(|made| made.to_unix());
+        let (seconds, nanos) = since.unwrap_or_default();
+        let second = i64::try_from(seconds).unwrap_or_default();
+        let nanos = i32::try_from(nanos).unwrap_or_default();
+        Timestamp::new(second, nanos).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
+
     /// The 16 octets in which the store keeps it.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 16] {

@@ -102,11 +102,20 @@ pub struct OutletMail {
 /// The peer does not know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Untold {
-    /// It may know later: a timeout, a cut, a 5xx, 429 with the wait that it asked for.
+    /// It may know later: a timeout, a cut, a 5xx.
     #[error("{why}")]
     Later {
         /// The wait asked for.
         after: Option<Duration>,
+        /// In words.
+        why: String,
+    },
+    /// It is well and asks for time (429, or 503 with the wait that it asks for), or it is our own
+    /// pace. However long that goes on, nothing is given up for it.
+    #[error("{why}")]
+    Busy {
+        /// The wait asked for.
+        after: Duration,
         /// In words.
         why: String,
     },

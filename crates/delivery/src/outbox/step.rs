@@ -64,6 +64,8 @@ pub(crate) enum Outcome {
     Told,
     /// It may know later.
     Later,
+    /// It asks for time.
+    Busy,
     /// It takes nothing at all.
     Unusable,
     /// It will never take this event.
@@ -76,9 +78,10 @@ pub(crate) enum Outcome {
 
 impl Outcome {
     /// All of them, for metrics.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Told,
         Self::Later,
+        Self::Busy,
         Self::Unusable,
         Self::Refused,
         Self::GivenUp,
@@ -90,6 +93,7 @@ impl Outcome {
         match self {
             Self::Told => "told",
             Self::Later => "later",
+            Self::Busy => "busy",
             Self::Unusable => "unusable",
             Self::Refused => "refused",
             Self::GivenUp => "given_up",
@@ -105,6 +109,7 @@ pub(crate) fn next_step(situation: &Situation<'_>) -> NextStep {
         // It answered, so it works.
         Err(Untold::Never { why }) => well(OutboxStep::Dropped(why.clone()), Outcome::Refused),
         Err(Untold::Later { after, why }) => later(situation, *after, why),
+        Err(Untold::Busy { after, why }) => busy(situation, *after, why),
         Err(Untold::Unusable { why }) => unusable(situation, why),
     }
 }
@@ -147,6 +152,24 @@ fn later(situation: &Situation<'_>, after: Option<Duration>, why: &str) -> NextS
         };
     }
     NextStep { rest, ..step }
+}
+
+/// The peer is well and the event waits, for as long as that is so: three days are for what fails.
+/// The outlet rests, and is told one event at once where that goes on.
+fn busy(situation: &Situation<'_>, after: Duration, why: &str) -> NextStep {
+    let after = after.min(WAIT_MAX);
+    let wait = back_off(situation.attempts, situation.chance).max(after);
+    NextStep {
+        event: OutboxStep::Waits {
+            due_at: situation.now.checked_add(wait).unwrap_or(Timestamp::MAX),
+            error: why.to_owned(),
+        },
+        outcome: Outcome::Busy,
+        failing_since: None,
+        failures: situation.failures.saturating_add(1),
+        rest: after,
+        disable: None,
+    }
 }
 
 fn unusable(situation: &Situation<'_>, why: &str) -> NextStep {
@@ -218,7 +241,35 @@ mod tests {
     fn wait_s(step: &NextStep) -> Option<i64> {
         match &step.event {
             OutboxStep::Again { due_at, .. } => Some(due_at.duration_since(at(3 * DAY)).as_secs()),
-            OutboxStep::Told | OutboxStep::Dropped(_) => None,
+            OutboxStep::Told | OutboxStep::Dropped(_) | OutboxStep::Waits { .. } => None,
+        }
+    }
+
+    #[test]
+    fn a_peer_that_asks_for_time_gets_it_however_long() {
+        for (attempts, asked_s, wait_s) in
+            [(0, 60, 60), (3, 1, 40), (30, 60, 3_600), (0, 86_400, 3_600)]
+        {
+            let answer = Err(Untold::Busy {
+                after: Duration::from_secs(asked_s),
+                why: "429".into(),
+            });
+            let step = decide(&answer, |s| {
+                s.attempts = attempts;
+                s.first_at = Some(at(-30 * DAY));
+                s.failing_since = Some(at(-30 * DAY));
+                s.failures = 9;
+            });
+            let due_at = at(3 * DAY + wait_s);
+            let error = "429".to_owned();
+            assert_eq!(
+                step.event,
+                OutboxStep::Waits { due_at, error },
+                "{attempts} {asked_s}"
+            );
+            assert_eq!((step.outcome, step.disable), (Outcome::Busy, None));
+            assert_eq!((step.failing_since, step.failures), (None, 10));
+            assert_eq!(step.rest.as_secs(), asked_s.min(3_600));
         }
     }
 

@@ -285,7 +285,7 @@ impl OutletTask {
             OutboxStep::Dropped(reason) => {
                 tracing::warn!(outlet = %self.name, event, reason, "dropped an event that an outlet was not told");
             }
-            OutboxStep::Again { due_at, error } => {
+            OutboxStep::Again { due_at, error } | OutboxStep::Waits { due_at, error } => {
                 tracing::debug!(outlet = %self.name, event, %due_at, error, "an event is told later");
             }
         }

@@ -17,6 +17,7 @@ pub(crate) enum Say {
     /// After this time.
     YesAfter(Duration),
     Later(Option<Duration>),
+    Busy(Duration),
     Never,
     Unusable,
     /// By mail through this provider.
@@ -151,6 +152,7 @@ impl Outlet for Listener {
                 Ok(Told::Done("200".into()))
             }
             Say::Later(after) => Err(Untold::Later { after, why }),
+            Say::Busy(after) => Err(Untold::Busy { after, why }),
             Say::Never => Err(Untold::Never { why }),
             Say::Unusable => Err(Untold::Unusable { why }),
             Say::Mail(provider) => Ok(Told::ByMail(OutletMail {

@@ -221,6 +221,30 @@ async fn an_event_is_given_up_after_three_days_while_others_are_told() {
 }
 
 #[tokio::test]
+async fn for_a_peer_that_asks_for_time_nothing_is_given_up() {
+    let app = Listener::new("app", "a");
+    app.always(Say::Busy(Duration::from_secs(60)));
+    let rig = begun(&setup(&[&app]), &[&app]).await;
+    send(&rig, "r@x.example").await;
+    for attempts in 1..=4 {
+        until_tried(&rig, &app, attempts).await;
+        rig.clock.advance(2 * DAY);
+    }
+    until_tried(&rig, &app, 5).await;
+    // What fails now has its three days from now on.
+    app.always(Say::Later(None));
+    rig.clock.advance(DAY);
+    until_tried(&rig, &app, 6).await;
+    let waits = record(&rig, app.name()).await;
+    assert_eq!((waits.waiting, waits.disabled), (2, None));
+    app.always(Say::Yes);
+    rig.clock.advance(DAY);
+    until_kept(&rig, &app, "empty", |record| record.waiting == 0).await;
+    let words: Vec<_> = app.words().split_off(6);
+    assert_eq!(words, ["r@x.example accepted", "r@x.example sent"]);
+}
+
+#[tokio::test]
 async fn what_a_peer_never_takes_is_dropped_and_the_next_goes_on() {
     let app = Listener::new("app", "a");
     app.then([Say::Never]);

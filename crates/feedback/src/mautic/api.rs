@@ -1,8 +1,6 @@
 //! Mautic's REST API (versions 4 to 7): find the contacts of an address, put an entry to their
 //! `doNotContact`, take it out again.
 
-use std::time::Duration;
-
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method};
 use jiff::Timestamp;
@@ -22,8 +20,6 @@ use crate::web::Answer;
 
 /// Contacts of one address that are marked; Mautic itself keeps one, imports may leave more.
 const CONTACTS_MAX: usize = 20;
-/// The wait after a 429 that names none: Mautic counts by the hour.
-const RATE_WAIT: Duration = Duration::from_secs(300);
 
 /// The way out of a refusal.
 const WAY_OUT: &str = "in Mautic's Configuration > API Settings switch on \"API enabled\" \
@@ -251,15 +247,11 @@ fn meaning(answer: &Answer, now: Timestamp) -> Result<Option<Value>, Miss> {
             "the API answered {status}{words}; {WAY_OUT}"
         ))),
         404 => Ok(None),
-        429 => Err(Miss::Later {
-            after: Some(answer.wait_asked(now).unwrap_or(RATE_WAIT)),
-            why: format!("the API answered 429{words}"),
-        }),
-        400..=499 => Err(Miss::Refused(format!("the API answered {status}{words}"))),
-        _ => Err(Miss::Later {
-            after: answer.wait_asked(now),
-            why: format!("the API answered {status}{words}"),
-        }),
+        400..=428 | 430..=499 => Err(Miss::Refused(format!("the API answered {status}{words}"))),
+        _ => {
+            let why = format!("the API answered {status}{words}");
+            Err(Miss::for_now(status, answer.wait_asked(now), why))
+        }
     }
 }
 
@@ -280,13 +272,13 @@ mod tests {
             (200, "<html>", "later"),
             (200, "", "later"),
             (200, off, "closed"),
-            (200, limit, "later"),
+            (200, limit, "busy"),
             (302, "", "closed"),
             (400, "{\"errors\":[{\"code\":400}]}", "refused"),
             (401, "", "closed"),
             (403, off, "closed"),
             (404, "<html>", "none"),
-            (429, limit, "later"),
+            (429, limit, "busy"),
             (500, "", "later"),
             (503, "", "later"),
         ] {
@@ -300,6 +292,7 @@ mod tests {
                 Ok(Some(_)) => "some",
                 Ok(None) => "none",
                 Err(Miss::Later { .. }) => "later",
+                Err(Miss::Busy { .. }) => "busy",
                 Err(Miss::Closed(why)) => {
                     assert!(status == 302 || why.contains("api_enabled"), "{why}");
                     "closed"
@@ -308,10 +301,6 @@ mod tests {
                 Err(Miss::Wait(_)) => "wait",
             };
             assert_eq!(word, expected, "{status} {body}: {found:?}");
-            if body == limit {
-                let after = Some(RATE_WAIT);
-                assert!(matches!(found, Err(Miss::Later { after: a, .. }) if a == after));
-            }
         }
     }
 

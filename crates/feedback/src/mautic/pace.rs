@@ -23,6 +23,8 @@ type Limiter =
 pub(crate) struct Pace {
     limiter: Limiter,
     clock: MonotonicClock,
+    /// After which so many calls may follow each other as one event needs.
+    refill: Duration,
 }
 
 impl Pace {
@@ -30,18 +32,21 @@ impl Pace {
     pub(crate) fn new(per_second: f64) -> Self {
         let period =
             Duration::try_from_secs_f64(1.0 / per_second).unwrap_or(Duration::from_secs(1));
-        let quota = Quota::with_period(period.max(Duration::from_millis(1)));
+        let period = period.max(Duration::from_millis(1));
+        let quota = Quota::with_period(period);
         let quota = quota.unwrap_or(Quota::per_second(NonZeroU32::MIN));
         Self {
             limiter: RateLimiter::direct_with_clock(quota.allow_burst(BURST), MonotonicClock),
             clock: MonotonicClock,
+            refill: period * BURST.get(),
         }
     }
 
     /// Waits for a turn.
     ///
     /// # Errors
-    /// [`Miss::Wait`] if that would take more than 15 seconds.
+    /// [`Miss::Wait`] if that would take more than 15 seconds: until then not only the next call, but
+    /// all of an event may follow each other, or it would never come to its end.
     pub(crate) async fn turn(&self) -> Result<(), Miss> {
         let until = tokio::time::Instant::now() + TURN_WAIT_MAX;
         loop {
@@ -50,7 +55,7 @@ impl Pace {
             };
             let wait = not_yet.wait_time_from(self.clock.now());
             if tokio::time::Instant::now() + wait > until {
-                return Err(Miss::Wait(wait));
+                return Err(Miss::Wait(wait.max(self.refill)));
             }
             tokio::time::sleep(wait).await;
         }

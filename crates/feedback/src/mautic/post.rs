@@ -3,6 +3,7 @@
 
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method};
+use jiff::{SignedDuration, Timestamp};
 use malote_core::feed::FeedEvent;
 use malote_core::outlet::Told;
 use malote_core::provider::bounded;
@@ -17,6 +18,9 @@ use crate::web::address;
 /// Attempts for which an unknown hash is waited for: Mautic writes the row of some mail only after
 /// it has handed the mail over, so that the first post may come too early.
 const ATTEMPTS_UNKNOWN: u32 = 3;
+/// How long after the message's acceptance it is waited for however many attempts there were: some
+/// of them may have met a Mautic that asked for time.
+const UNKNOWN_WAIT: SignedDuration = SignedDuration::from_mins(15);
 
 /// Posts to the message's one-click address (RFC 8058 3.2). Never a GET, which Mautic takes for the
 /// recipient's own visit.
@@ -40,13 +44,24 @@ pub(crate) async fn one_click(
     let why = format!("the one-click address answered {status}");
     match status {
         200..=299 => Ok(Told::Done(format!("one_click: answered {status}"))),
-        404 if attempt < ATTEMPTS_UNKNOWN => Err(Miss::Later { after: None, why }),
-        429 | 500..=599 => Err(Miss::Later {
-            after: answer.wait_asked(peer.now()),
-            why,
-        }),
+        404 if attempt < ATTEMPTS_UNKNOWN || is_young(event, peer.now()) => {
+            Err(Miss::Later { after: None, why })
+        }
+        300..=399 => {
+            let why = format!("{why}: redirects are not followed");
+            Err(Miss::Later { after: None, why })
+        }
+        // A firewall or a login in front of it, which its operator can take away.
+        401 | 403 | 408 | 425 => Err(Miss::Later { after: None, why }),
+        429 | 500..=599 => Err(Miss::for_now(status, answer.wait_asked(peer.now()), why)),
         _ => Err(Miss::Refused(why)),
     }
+}
+
+/// Whether Mautic may not have written its row yet.
+fn is_young(event: &FeedEvent, now: Timestamp) -> bool {
+    let accepted_at = event.id.delivery.message.accepted_at();
+    now.duration_since(accepted_at) < UNKNOWN_WAIT
 }
 
 /// The address, if it is on a host that the operator named: it came with the mail.
@@ -100,10 +115,7 @@ pub(crate) async fn kumomta_callback(peer: &Peer, event: &FeedEvent) -> Result<T
             "{why}: no plug-in in Mautic takes callbacks"
         ))),
         300..=399 => Err(Miss::Closed(format!("{why}: redirects are not followed"))),
-        429 | 500..=599 => Err(Miss::Later {
-            after: answer.wait_asked(peer.now()),
-            why,
-        }),
+        429 | 500..=599 => Err(Miss::for_now(status, answer.wait_asked(peer.now()), why)),
         _ => Err(Miss::Refused(why)),
     }
 }

@@ -169,10 +169,7 @@ async fn a_closed_api_says_the_way_out_and_a_limit_its_wait() {
     );
     let peer = Responder::start(vec![answer("429 Slow", "Retry-After: 40\r\n", "{}")]).await;
     let told = outlet(&peer, "").tell(&event("bounced"), 1).await;
-    let Err(Untold::Later {
-        after: Some(after), ..
-    }) = told
-    else {
+    let Err(Untold::Busy { after, .. }) = told else {
         panic!("{told:?}");
     };
     assert_eq!(after, Duration::from_secs(40));

@@ -135,8 +135,7 @@ fn granted(answer: &Answer, now: Timestamp) -> Result<Token, Miss> {
         200 => {}
         429 | 500..=599 => {
             let why = format!("/oauth/v2/token answered {status}");
-            let after = answer.wait_asked(now);
-            return Err(Miss::Later { after, why });
+            return Err(Miss::for_now(status, answer.wait_asked(now), why));
         }
         _ => {
             return Err(Miss::Closed(format!(

@@ -40,6 +40,9 @@ fn line(found: Result<String, Untold>) -> Line {
         Ok(words) => Line::new(Level::Ok, CHECK, words),
         Err(Untold::Later { why, .. }) => Line::new(Level::Fault, CHECK, why)
             .way_out("events wait for it for three days; see malote outlets"),
+        Err(Untold::Busy { why, .. }) => {
+            Line::new(Level::Warning, CHECK, why).way_out("events wait for it; see malote outlets")
+        }
         Err(Untold::Never { why } | Untold::Unusable { why }) => {
             Line::new(Level::Fault, CHECK, why).way_out("until then it hears of nothing")
         }
