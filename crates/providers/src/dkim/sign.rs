@@ -12,8 +12,8 @@ use mail_parser::MessageParser;
 use malote_core::address::EmailAddress;
 use malote_core::clock::Clock;
 use malote_core::provider::{
-    Account, Capabilities, Finding, Outgoing, Provider, Reply, SendError, SendReport, Verdict,
-    report_for_all,
+    Account, Capabilities, Finding, Outgoing, Provider, Reply, SendError, SendReport, SenderRecord,
+    Verdict, report_for_all,
 };
 
 use sha2::{Digest as _, Sha256};
@@ -90,6 +90,10 @@ impl Provider for Signing {
         self.provider.capabilities()
     }
 
+    fn reports_by_mail(&self) -> bool {
+        self.provider.reports_by_mail()
+    }
+
     async fn send(&self, outgoing: &Outgoing) -> SendReport {
         match self.sign(&outgoing.body).await {
             Ok(Some(body)) => {
@@ -110,6 +114,10 @@ impl Provider for Signing {
 
     async fn inspect(&self, senders: &[String]) -> Result<Vec<Finding>, SendError> {
         self.provider.inspect(senders).await
+    }
+
+    async fn sender_records(&self, senders: &[String]) -> Result<Vec<SenderRecord>, SendError> {
+        self.provider.sender_records(senders).await
     }
 
     fn account_poll_every(&self) -> Option<Duration> {

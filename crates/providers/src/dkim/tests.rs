@@ -139,6 +139,10 @@ impl malote_core::provider::Provider for Kept {
         &self.1
     }
 
+    fn reports_by_mail(&self) -> bool {
+        true
+    }
+
     async fn send(
         &self,
         outgoing: &malote_core::provider::Outgoing,
@@ -169,6 +173,10 @@ async fn sent(domain: &str, body: &str) -> String {
     let signing = signing(kept.clone(), std::sync::Arc::new(keys), clock);
     let mut outgoing = crate::correlation::tests::outgoing(&["x@dest.example"]);
     outgoing.body = body.replace('\n', "\r\n").into_bytes().into();
+    assert!(
+        signing.reports_by_mail(),
+        "MAIL FROM is a return address all the same"
+    );
     signing.send(&outgoing).await;
     let body = kept.0.lock().unwrap().pop().unwrap();
     String::from_utf8(body.to_vec()).unwrap()
