@@ -40,6 +40,7 @@ mod relay_faults;
 mod reload;
 mod reload_under_load;
 mod reputation_guard;
+mod route_rules;
 mod service_webhooks;
 mod shutdown;
 mod smtp_submission;

@@ -1,5 +1,6 @@
 //! From submission to message: classify, check, clean the header, and make it durable.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use malote_store::{
     NewMessage, StoreError,
 };
 
+use crate::asked_fields;
 use crate::engine::Engine;
 use crate::feedback_id;
 use crate::guard;
@@ -107,10 +109,9 @@ impl Engine {
         let stream = policy.streams.get(&stream).ok_or(Refusal::StreamMissing)?;
         self.check_room(policy, stream.class, prepared.size())?;
         let due_at = submission.send_at.map_or(now, |at| at.max(now));
-        let state = if due_at > now {
-            State::Scheduled
-        } else {
-            State::Queued
+        let state = match due_at > now {
+            true => State::Scheduled,
+            false => State::Queued,
         };
         let offer = list_unsubscribe::offer(policy, stream, submission, &prepared);
         let way = Way {
@@ -127,9 +128,11 @@ impl Engine {
         if !is_internal(submission.channel) {
             feedback_id::add(policy, &record, &mut prepared);
         }
+        let sent = std::mem::take(&mut prepared.headers);
         let body = list_unsubscribe::finish(policy, prepared, &offer, (id, now));
         let record = MessageRecord {
             size_bytes: body.len() as u64,
+            asked_fields: asked_fields::kept(&policy.router, &sent, &body),
             ..record
         };
         let fingerprint = key.as_ref().and_then(|key| key.fingerprint);
@@ -398,6 +401,7 @@ fn record(
         tags: submission.tags.clone(),
         metadata: submission.metadata.clone(),
         tracking: submission.tracking.or(prepared.tracking),
+        asked_fields: BTreeMap::new(),
         dsn: submission.dsn.clone(),
         size_bytes: 0,
         accepted_at: way.now,

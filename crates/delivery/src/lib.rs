@@ -5,6 +5,7 @@
 //! around them.
 
 mod alert;
+mod asked_fields;
 mod attempt;
 pub mod breaker;
 mod bursts;

@@ -153,6 +153,7 @@ fn notice_record(
         tags: Vec::new(),
         metadata: BTreeMap::new(),
         tracking: malote_core::tracking::Tracking::default(),
+        asked_fields: BTreeMap::new(),
         dsn: DsnParameters::default(),
         size_bytes: notice.body.len() as u64,
         accepted_at: now,

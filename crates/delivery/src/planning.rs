@@ -11,6 +11,7 @@ use malote_core::tracking::{Tracking, TrackingSwitches, Unmet};
 use malote_router::{DeliveryFacts, Draw, Exclusion, MessageFacts, Plan, PlanFacts};
 use malote_store::{Leased, MessageRecord};
 
+use crate::asked_fields;
 use crate::attempt::{Carriage, Group, Member};
 use crate::engine::Engine;
 use crate::header::Header;
@@ -70,10 +71,10 @@ impl Engine {
                 return groups;
             }
         };
-        let headers: Vec<(String, String)> = header
+        let headers = header
             .iter()
-            .map(|(name, value)| (name.to_owned(), value.into_owned()))
-            .collect();
+            .map(|(name, value)| (name.to_owned(), value.into_owned()));
+        let headers = asked_fields::as_sent(&carriage.record.asked_fields, headers.collect());
         let facts = facts_of(carriage.record, &headers, now);
         for delivery in deliveries {
             let (member, target) = match self.plan(carriage, &facts, delivery, now) {

@@ -62,6 +62,25 @@ pub(crate) enum HeaderTest {
     Present(bool),
 }
 
+impl Matcher {
+    /// The header field that it asks of.
+    pub(crate) fn header_name(&self) -> Option<&str> {
+        match self {
+            Self::Header { name, .. } => Some(name),
+            Self::Credential(_)
+            | Self::Stream(_)
+            | Self::Sender(_)
+            | Self::SenderDomain(_)
+            | Self::RecipientDomain(_)
+            | Self::MailboxProvider(_)
+            | Self::Tag(_)
+            | Self::Metadata { .. }
+            | Self::Size { .. }
+            | Self::Hour { .. } => None,
+        }
+    }
+}
+
 impl Condition {
     pub(crate) fn holds(&self, subject: &Subject<'_>) -> bool {
         let message = subject.message;

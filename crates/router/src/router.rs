@@ -87,6 +87,12 @@ impl Router {
         self.routes.contains_key(route)
     }
 
+    /// The header fields that route rules ask of, each as a rule writes it.
+    pub fn route_fields(&self) -> impl Iterator<Item = &str> {
+        let conditions = self.route_rules.iter().flat_map(|rule| &rule.conditions);
+        conditions.filter_map(|condition| condition.matcher.header_name())
+    }
+
     /// Whether mail of `stream` can leave through `provider`: by its own route, by a rule that may
     /// apply to it, or by a fallback of one of those.
     #[must_use]

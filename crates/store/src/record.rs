@@ -96,6 +96,10 @@ pub struct MessageRecord {
     /// What it wants tracked.
     #[serde(default)]
     pub tracking: Tracking,
+    /// Header fields that route rules ask of and that left intake otherwise than the client sent
+    /// them, by lower-case name: the client's values. At most 8 KiB.
+    #[serde(default)]
+    pub asked_fields: BTreeMap<String, Vec<String>>,
     /// DSN parameters of MAIL FROM.
     pub dsn: DsnParameters,
     /// Octets of the body.

@@ -32,6 +32,7 @@ fn record(mail_from: Option<&str>) -> MessageRecord {
         tags: Vec::new(),
         metadata: BTreeMap::new(),
         tracking: malote_core::tracking::Tracking::default(),
+        asked_fields: BTreeMap::new(),
         dsn: DsnParameters::default(),
         size_bytes: 0,
         accepted_at: Timestamp::UNIX_EPOCH,

@@ -97,6 +97,7 @@ fn record(
         metadata: BTreeMap::new(),
         dsn: DsnParameters::default(),
         tracking: Tracking::default(),
+        asked_fields: BTreeMap::new(),
         size_bytes: mail.body.len() as u64,
         accepted_at: now,
         expires_at: now

@@ -77,6 +77,7 @@ pub fn message(lane: LaneId, now: Timestamp, recipients: &[&str]) -> NewMessage 
         tags: Vec::new(),
         metadata: BTreeMap::new(),
         tracking: malote_core::tracking::Tracking::default(),
+        asked_fields: BTreeMap::new(),
         dsn: DsnParameters::default(),
         size_bytes: body.len() as u64,
         accepted_at: now,

@@ -23,6 +23,8 @@ pub(crate) struct Extra {
     metadata: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "is_default")]
     tracking: Tracking,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    asked_fields: BTreeMap<String, Vec<String>>,
     #[serde(default, skip_serializing_if = "is_default")]
     dsn: DsnParameters,
 }
@@ -38,6 +40,7 @@ impl Extra {
             tags: record.tags.clone(),
             metadata: record.metadata.clone(),
             tracking: record.tracking,
+            asked_fields: record.asked_fields.clone(),
             dsn: record.dsn.clone(),
         };
         if is_default(&extra) {
@@ -133,6 +136,7 @@ fn message_row(row: &Row<'_>) -> Result<MessageRow, Fault> {
         tags: extra.tags,
         metadata: extra.metadata,
         tracking: extra.tracking,
+        asked_fields: extra.asked_fields,
         dsn: extra.dsn,
         size_bytes,
         accepted_at: timestamp(row.get(14)?)?,

@@ -45,6 +45,8 @@ pub(super) fn compile(
 ) -> Vec<Condition> {
     if rule.then.stream.is_some() {
         refuse_recipient_facts(&rule.when, path, faults);
+    } else {
+        refuse_blind_copies(&rule.when, path, faults);
     }
     let mut when = When {
         path,
@@ -66,6 +68,23 @@ pub(super) fn compile(
         when.hour(hour);
     }
     when.conditions
+}
+
+/// A route is chosen anew for each attempt, and who else got a message is not kept with it.
+fn refuse_blind_copies(when: &WhenConfig, path: &str, faults: &mut Vec<ConfigFault>) {
+    for (index, header) in when.headers.iter().enumerate() {
+        let own = &header.name;
+        if own.eq_ignore_ascii_case("Bcc") || own.eq_ignore_ascii_case("Resent-Bcc") {
+            let message = format!(
+                "{own} is taken out of every message and not kept: a rule that chooses a route \
+                 cannot test it"
+            );
+            faults.push(ConfigFault::error(
+                format!("{path}.headers[{index}].name"),
+                message,
+            ));
+        }
+    }
 }
 
 /// A stream is chosen once per message, before its recipients part.
