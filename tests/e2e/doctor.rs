@@ -5,7 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use malote_sandbox::Kind;
-use malote_tests::{Config, Dns, Gateway, Outcome, Service, provider_tables, run};
+use malote_tests::{
+    Config, Dns, Gateway, Outcome, Service, TlsFront, free_port, provider_tables, run,
+};
+use rcgen::{KeyPair, PKCS_ED25519};
 use serde_json::Value;
 
 /// How long one run may take on a busy machine.
@@ -250,5 +253,103 @@ async fn an_account_that_may_not_mail_everybody_is_a_fault_and_its_webhook_is_as
     ensure!(wrong.status == Some(2), "{wrong:?}");
     ensure!(wrong.stderr.contains("there are relay, ses"), "{wrong:?}");
     ensure!(ses.sandbox.stats().messages == 0, "mail was sent");
+    Ok(())
+}
+
+/// What mail of one's own needs besides: a key that signs, a domain that mail comes back to, and a page
+/// behind the links, which is reached by TLS.
+async fn own_mail(dns: &Dns, relay: &Service) -> Result<(Gateway, TlsFront)> {
+    let key = KeyPair::generate_for(&PKCS_ED25519)?.serialize_pem();
+    let relay = provider_tables(Kind::Smtp, "relay", relay.address);
+    let tables = format!(
+        "{relay}[routes.main]\nstrategy = \"failover\"\ntargets = [{{ provider = \"relay\" }}]\n\
+         [doctor]\nown_ips = [\"192.0.2.25\"]\ndnsbls = []\ndns_server = \"{}\"\n\
+         [[smtp.listeners]]\nlisten = \"127.0.0.1:{}\"\nrole = \"bounce\"\ntls = \"none\"\n\
+         verp_domain = \"back.shop.example\"\nverp_secret = \"a secret of this test alone\"\n\
+         [dkim.\"shop.example\"]\nselector = \"m1\"\nkey = \"\"\"{key}\"\"\"\n",
+        dns.address,
+        free_port()?,
+    );
+    let mut config = Config::rehearsal(&tables)?;
+    let front = TlsFront::start(config.doors.http).await?;
+    front.trusted_by(&mut config);
+    config.add(&format!(
+        "[unsubscribe]\nbase_url = \"https://127.0.0.1:{}\"\nsecret = \"a secret of this test\"\n",
+        front.address.port()
+    ));
+    Ok((Gateway::start(config).await?, front))
+}
+
+/// A zone where only what is sent in the gateway's own way passes, with these lines.
+fn own_zone(more: &str) -> String {
+    format!(
+        "{COMMON}
+TXT shop.example v=spf1 -all
+TXT _dmarc.shop.example v=DMARC1; p=reject; rua=mailto:dmarc@shop.example
+{more}
+"
+    )
+}
+
+#[tokio::test]
+async fn keys_return_addresses_and_links_of_ones_own_are_looked_at() -> Result<()> {
+    let empty = Dns::start(&own_zone(&key("m1._domainkey.shop.example"))).await?;
+    let relay = Service::start(Kind::Smtp).await?;
+    let (mut gateway, front) = own_mail(&empty, &relay).await?;
+    let outcome = doctor(&gateway, &[]).await?;
+    ensure!(outcome.status == Some(1), "{outcome:?}");
+    let arguments = [
+        "dkim",
+        "record",
+        "shop.example",
+        "--json",
+        "--config",
+        "malote.toml",
+    ];
+    let record = run(&mut gateway.command(&arguments)?, RUN_MAX)
+        .await?
+        .success()?;
+    let record: Value = serde_json::from_str(&record)?;
+    let wanted = record["records"][0]["value"]
+        .as_str()
+        .context("no record")?;
+    ensure_says(
+        &outcome,
+        &[
+            "1 of the 1 records that [dkim] wants are not there or hold something else",
+            &format!("publish: m1._domainkey.shop.example. TXT \"{wanted}\""),
+            "p=reject: receivers refuse this mail",
+            "RETURN PATH back.shop.example  in MAIL FROM of what relay sends",
+            "bounces and complaints by mail are lost",
+            "publish: back.shop.example. MX 10 ",
+            "publish: back.shop.example. TXT \"v=spf1 ip4:192.0.2.25 ~all\"",
+            "mailbox providers mistrust links without a name",
+            "the page answers, by https",
+            "a post without a ticket is answered as it should be",
+        ],
+    )?;
+    // What was said to publish is published.
+    let published = format!(
+        "TXT m1._domainkey.shop.example {wanted}\nMX back.shop.example 10 mx.shop.example\n\
+         TXT back.shop.example v=spf1 ip4:192.0.2.25 ~all"
+    );
+    let dns = Dns::start(&own_zone(&published)).await?;
+    gateway.set_config(|config| {
+        config.replace(&empty.address.to_string(), &dns.address.to_string())
+    })?;
+    let outcome = doctor(&gateway, &[]).await?;
+    ensure!(outcome.status == Some(0), "{outcome:?}");
+    ensure_says(
+        &outcome,
+        &[
+            "1 of 1 records are as [dkim] wants them",
+            "by DKIM, d=shop.example and by SPF, MAIL FROM at back.shop.example",
+            "not needed here: MAIL FROM is at back.shop.example",
+        ],
+    )?;
+    // Behind the links is nobody.
+    drop(front);
+    let outcome = doctor(&gateway, &[]).await?;
+    ensure_says(&outcome, &["WARNING  one click", "none from here"])?;
     Ok(())
 }

@@ -97,6 +97,13 @@ impl DkimKeys {
         self.of(domain).is_some()
     }
 
+    /// The domain in whose name mail from this one is signed: itself, or the nearest one above it
+    /// that has keys.
+    #[must_use]
+    pub fn signer(&self, domain: &str) -> Option<&str> {
+        self.of(domain).map(|(signer, _)| signer)
+    }
+
     /// What is to be published of a domain's keys; empty for a domain that has none of its own.
     #[must_use]
     pub fn records(&self, domain: &str) -> Vec<DkimRecord> {

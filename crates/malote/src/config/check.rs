@@ -317,6 +317,7 @@ fn build_providers(
             pools: pools.collect(),
             cost_per_thousand: table.cost_per_thousand,
             origin: table.origin(),
+            is_signed_here: signs(table, dkim),
         });
         (name.clone(), provider)
     };

@@ -104,6 +104,8 @@ pub struct ConfiguredProvider {
     pub cost_per_thousand: Option<f64>,
     /// What is known of where its mail comes from.
     pub origin: Origin,
+    /// Whether what leaves by it is signed by `[dkim]`.
+    pub is_signed_here: bool,
 }
 
 impl Config {

@@ -104,7 +104,10 @@ fn by_spf(facts: &Facts, asked: &Asked<'_>) -> Pass {
         .map_or(Alignment::Relaxed, |found| found.record.spf);
     let domain = asked.key.domain;
     let own = match asked.key.service.mail_from {
-        MailFrom::Client => return by_own_spf(asked),
+        MailFrom::Client => match &asked.key.sender.return_path {
+            Some(path) => by_ticket(asked, path, &walk(facts, path)),
+            None => return by_own_spf(asked),
+        },
         MailFrom::Account => match &asked.key.sender.account_domain {
             Some(account) => by_walk(asked, account, &walk(facts, account)),
             None => return Pass::Unknown("the account's domain is not known".to_owned()),
@@ -120,6 +123,22 @@ fn by_spf(facts: &Facts, asked: &Asked<'_>) -> Pass {
             mode.as_str()
         )),
         Err(other) => other,
+    }
+}
+
+/// MAIL FROM is a return address of the gateway's.
+fn by_ticket(asked: &Asked<'_>, path: &str, walk: &Walk) -> Result<String, Pass> {
+    let addresses = &asked.key.sender.addresses;
+    let own = by_walk(asked, path, walk)?;
+    match asked.key.service.spf.is_none() {
+        true if addresses.is_empty() => {
+            let why = "the addresses that it sends from are not known";
+            Err(Pass::Unknown(why.to_owned()))
+        }
+        true if !addresses.iter().all(|ip| walk.covers(*ip)) => {
+            Err(Pass::No(format!("SPF of {path} does not cover it")))
+        }
+        true | false => Ok(own),
     }
 }
 

@@ -48,7 +48,11 @@ pub(super) fn judge(
         let Some(service) = services.get(sender.service) else {
             continue;
         };
-        let own = told(sender).map(|records| {
+        let own = match sender.keys.is_empty() {
+            true => told(sender),
+            false => Some(sender.keys.as_slice()),
+        };
+        let own = own.map(|records| {
             let records = records.iter().filter(|record| record.sender == domain);
             records.collect::<Vec<_>>()
         });

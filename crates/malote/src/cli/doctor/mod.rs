@@ -9,6 +9,7 @@ mod dkim;
 mod dmarc;
 mod domain;
 mod facts;
+mod links;
 mod mx;
 mod outlet;
 mod plan;
@@ -16,6 +17,7 @@ mod progress;
 mod provider;
 mod report;
 mod resolver;
+mod returns;
 mod services;
 mod signing;
 mod spf;
@@ -71,7 +73,12 @@ pub(super) async fn run(args: DoctorArgs) -> Outcome {
     let senders: Vec<String> = plan.domains.iter().map(|d| d.name.clone()).collect();
     let answered = provider::ask(&config, &wish, &senders, &progress).await;
     let events = provider::Events::ask(&client).await;
+    let page = match &plan.unsubscribe {
+        Some(base) => Some(links::ask(base, &progress).await),
+        None => None,
+    };
     let looked = Looked {
+        page,
         lists: address::block_lists(config.doctor.dnsbls.as_deref()),
         plan,
         services,
@@ -121,6 +128,8 @@ struct Looked {
     services: Services,
     lists: Vec<BlockList>,
     answered: Vec<Answered>,
+    /// What answers behind the links of List-Unsubscribe.
+    page: Option<links::Page>,
 }
 
 impl Looked {
@@ -156,9 +165,16 @@ impl Looked {
             lines: address::judge(facts, *ip, &self.lists),
             pages: address_pages(*ip),
         });
+        let path = self.plan.return_path.iter();
+        let returns =
+            path.map(|path| returns::judge(facts, path, (&self.services, &self.plan.hostname)));
+        let links = self.plan.unsubscribe.iter().zip(&self.page);
+        let links = links.map(|(base, page)| links::judge(facts, base, page));
         Report {
             domains,
             addresses: addresses.collect(),
+            returns: returns.collect(),
+            links: links.collect(),
             ..Report::default()
         }
     }

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use malote_core::address::parse_domain;
 use malote_core::credential::{Credential, OnForeignFrom};
-use malote_core::name::ProviderName;
+use malote_core::name::{ProviderName, StreamName};
+use malote_core::provider::{SenderRecord, SenderRecordKind, SenderRecordPurpose};
 use malote_core::stream::Class;
+use malote_providers::DkimRecord;
 
 use crate::config::{Config, ConfiguredProvider, is_internal};
 
@@ -26,6 +28,10 @@ pub(super) struct Sender {
     pub(super) addresses: BTreeSet<IpAddr>,
     /// The DKIM selectors that the operator told.
     pub(super) selectors: Vec<String>,
+    /// The records of the keys with which the gateway itself signs what leaves by it.
+    pub(super) keys: Vec<SenderRecord>,
+    /// The domain that the gateway puts into MAIL FROM of what leaves by it.
+    pub(super) return_path: Option<String>,
     /// What it sends for the domain.
     pub(super) classes: BTreeSet<Class>,
 }
@@ -48,6 +54,12 @@ pub(super) struct Plan {
     /// Credentials that may write any domain, so that theirs are not known; none if the operator
     /// named domains.
     pub(super) unbounded: Vec<String>,
+    /// The domain that mail comes back to, with who sends in its name.
+    pub(super) return_path: Option<DomainPlan>,
+    /// The name by which the gateway greets others.
+    pub(super) hostname: String,
+    /// What links of List-Unsubscribe begin with.
+    pub(super) unsubscribe: Option<String>,
 }
 
 /// What the operator wants looked at; nothing means everything.
@@ -86,7 +98,32 @@ pub(super) fn plan(config: &Config, wish: &Wish) -> Plan {
             .collect(),
         addresses: addresses(config, wish),
         unbounded: unbounded.map(|c| c.name.to_string()).collect(),
+        return_path: return_path(config, wish),
+        hostname: config.hostname(),
+        unsubscribe: config
+            .unsubscribe
+            .as_ref()
+            .filter(|_| wish.is_everything())
+            .map(|links| links.base_url.clone()),
     }
+}
+
+/// The domain of return addresses, sent for by whoever reports by mail.
+fn return_path(config: &Config, wish: &Wish) -> Option<DomainPlan> {
+    let path = config.return_path.as_ref()?;
+    if !wish.domains.is_empty() {
+        return None;
+    }
+    let everybody = config.streams.keys().cloned().collect();
+    let senders = senders(config, wish, (&path.domain, &everybody));
+    Some(DomainPlan {
+        name: path.domain.clone(),
+        credentials: BTreeSet::new(),
+        senders: senders
+            .into_iter()
+            .filter(|sender| sender.return_path.is_some())
+            .collect(),
+    })
 }
 
 fn known_domains(config: &Config) -> BTreeSet<String> {
@@ -127,6 +164,19 @@ fn domain_plan(config: &Config, wish: &Wish, name: String) -> DomainPlan {
         true => config.streams.keys().cloned().collect(),
         false => writers.iter().flat_map(streams).collect(),
     };
+    DomainPlan {
+        senders: senders(config, wish, (&name, &may_send)),
+        credentials: writers.iter().map(|c| c.name.to_string()).collect(),
+        name,
+    }
+}
+
+/// Who may send for a domain that these streams' mail may be from.
+fn senders(
+    config: &Config,
+    wish: &Wish,
+    (domain, may_send): (&str, &BTreeSet<StreamName>),
+) -> Vec<Sender> {
     let sender = |(provider, configured): (&ProviderName, &ConfiguredProvider)| {
         let reaching = may_send
             .iter()
@@ -145,14 +195,33 @@ fn domain_plan(config: &Config, wish: &Wish, name: String) -> DomainPlan {
                 .get(provider)
                 .cloned()
                 .unwrap_or_default(),
+            keys: own_keys(config, configured, domain),
+            return_path: config
+                .return_path
+                .as_ref()
+                .filter(|_| configured.adapter.provider.reports_by_mail())
+                .map(|path| path.domain.clone()),
             classes,
         })
     };
-    DomainPlan {
-        senders: config.providers.iter().filter_map(sender).collect(),
-        credentials: writers.iter().map(|c| c.name.to_string()).collect(),
-        name,
-    }
+    config.providers.iter().filter_map(sender).collect()
+}
+
+/// What is to be published of the keys with which mail from a domain is signed here.
+fn own_keys(config: &Config, provider: &ConfiguredProvider, domain: &str) -> Vec<SenderRecord> {
+    let signer = config
+        .dkim
+        .signer(domain)
+        .filter(|_| provider.is_signed_here);
+    let records = signer.map(|signer| config.dkim.records(signer));
+    let record = |record: DkimRecord| SenderRecord {
+        sender: domain.to_owned(),
+        name: record.name,
+        kind: SenderRecordKind::Txt,
+        value: record.value,
+        purpose: SenderRecordPurpose::Dkim,
+    };
+    records.into_iter().flatten().map(record).collect()
 }
 
 /// Servers of one's own send from the addresses that their pools or `[doctor]` name.

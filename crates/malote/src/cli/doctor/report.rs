@@ -169,6 +169,10 @@ pub(super) struct Report {
     pub(super) domains: Vec<Section>,
     pub(super) addresses: Vec<Section>,
     pub(super) outlets: Vec<Section>,
+    /// The domain that mail comes back to.
+    pub(super) returns: Vec<Section>,
+    /// Where links of List-Unsubscribe lead.
+    pub(super) links: Vec<Section>,
 }
 
 impl Report {
@@ -182,12 +186,14 @@ impl Report {
         self
     }
 
-    fn parts(&self) -> [(&'static str, &[Section]); 4] {
+    fn parts(&self) -> [(&'static str, &[Section]); 6] {
         [
             ("PROVIDER", &self.providers),
             ("DOMAIN", &self.domains),
             ("ADDRESS", &self.addresses),
             ("OUTLET", &self.outlets),
+            ("RETURN PATH", &self.returns),
+            ("LINKS", &self.links),
         ]
     }
 

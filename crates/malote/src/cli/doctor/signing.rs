@@ -45,7 +45,18 @@ impl Asked<'_> {
             .collect()
     }
 
+    /// Who signs and wants the records.
+    fn signer(&self) -> &'static str {
+        match self.sender.keys.is_empty() {
+            true => "the service",
+            false => "[dkim]",
+        }
+    }
+
     fn where_shown(&self) -> String {
+        if let Some(key) = self.sender.keys.first() {
+            return format!("malote dkim record {} prints it", signer(&key.name));
+        }
         let Service {
             title,
             console,
@@ -128,8 +139,9 @@ fn by_told(facts: &Facts, asked: &Asked<'_>, told: &[&SenderRecord]) -> Signing 
     };
     if lines.is_empty() {
         let text = format!(
-            "{found} of {} records are as the service wants them",
-            told.len()
+            "{found} of {} records are as {} wants them",
+            told.len(),
+            asked.signer()
         );
         lines.push(Line::new(Level::Ok, asked.check(), text));
     }
@@ -138,8 +150,9 @@ fn by_told(facts: &Facts, asked: &Asked<'_>, told: &[&SenderRecord]) -> Signing 
 
 fn absent(asked: &Asked<'_>, missing: &[&SenderRecord], wanted: usize) -> Line {
     let text = format!(
-        "{} of the {wanted} records that the service wants are not there or hold something else",
-        missing.len()
+        "{} of the {wanted} records that {} wants are not there or hold something else",
+        missing.len(),
+        asked.signer()
     );
     let mut line = Line::new(Level::Fault, asked.check(), text);
     line.publish = missing.iter().map(|record| publish(record)).collect();
@@ -278,7 +291,10 @@ fn broken(asked: &Asked<'_>, name: &str, why: &str) -> Line {
 
 /// What is to be said of a key that verifies.
 fn weighed(asked: &Asked<'_>, name: &str, key: &dkim::Key) -> Option<Line> {
-    let way_out = "have the service make a new one of 2048 bits, and publish that";
+    let way_out = format!(
+        "have {} make a new one of 2048 bits, and publish that",
+        asked.signer()
+    );
     let (level, text) = match key.strength {
         Strength::Refused => (
             Level::Fault,

@@ -97,7 +97,10 @@ fn form(walk: &Walk) -> Vec<Line> {
 /// Whether receivers ask this domain's SPF of what the sender sends.
 fn is_asked_here(domain: &str, sender: &Sender, service: &Service) -> bool {
     match service.mail_from {
-        MailFrom::Client => true,
+        MailFrom::Client => {
+            let path = sender.return_path.as_deref();
+            path.is_none_or(|path| path == domain)
+        }
         MailFrom::Service => false,
         MailFrom::Account => sender.account_domain.as_deref() == Some(domain),
     }
@@ -159,6 +162,10 @@ fn wanted(domain: &str, walk: &Walk, sender: &Sender, service: &Service) -> Vec<
 fn remark(domain: &str, walk: &Walk, sender: &Sender, service: &Service) -> Option<Line> {
     let check = format!("SPF {}", sender.provider);
     let title = &service.title;
+    if let Some(path) = sender.return_path.as_deref().filter(|path| *path != domain) {
+        let text = format!("not needed here: MAIL FROM is at {path}");
+        return Some(Line::new(Level::Ok, check, text));
+    }
     if is_asked_here(domain, sender, service) {
         if service.spf.is_some() || !sender.addresses.is_empty() {
             return None;

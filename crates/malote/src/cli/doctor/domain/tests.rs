@@ -19,6 +19,8 @@ fn sender(service: &'static str, class: Class) -> Sender {
         account_domain: None,
         addresses: Default::default(),
         selectors: Vec::new(),
+        keys: Vec::new(),
+        return_path: None,
         classes: [class].into(),
     }
 }
@@ -250,4 +252,68 @@ fn a_silent_name_server_makes_no_fault() {
         levels.into_iter().all(|level| level == Level::Unknown),
         "{lines:#?}"
     );
+}
+
+#[test]
+fn a_key_of_our_own_must_be_the_one_that_is_published() {
+    let name = "m1._domainkey.shop.example";
+    let own = SenderRecord {
+        sender: "shop.example".to_owned(),
+        name: name.to_owned(),
+        kind: SenderRecordKind::Txt,
+        value: format!("v=DKIM1; k=rsa; p={}", "A".repeat(392)),
+        purpose: SenderRecordPurpose::Dkim,
+    };
+    let signed = || Sender {
+        selectors: Vec::new(),
+        keys: vec![own.clone()],
+        ..relay()
+    };
+    let other = format!("TXT {name} v=DKIM1; k=rsa; p={}", "B".repeat(392));
+    for (record, level) in [
+        (key_record(name), Level::Ok),
+        (other, Level::Fault),
+        ("TXT shop.example x".to_owned(), Level::Fault),
+    ] {
+        let lines = judged(vec![signed()], &[], &[&record]);
+        assert_eq!(level_of(&lines, "DKIM smtp"), level, "{record}");
+        let line = lines.iter().find(|line| line.check == "DKIM smtp").unwrap();
+        assert!(line.text.contains("[dkim] wants"), "{line:?}");
+        let wanted = (level == Level::Fault).then_some(&own.value);
+        assert_eq!(line.publish.first().map(|one| &one.value), wanted);
+        let passes = level_of(&lines, "alignment smtp");
+        assert_eq!(passes == Level::Ok, level == Level::Ok, "{record}");
+    }
+}
+
+#[test]
+fn where_mail_from_is_ours_its_domain_decides_and_not_the_senders() {
+    let returning = || Sender {
+        return_path: Some("bounces.shop.example".to_owned()),
+        ..relay()
+    };
+    let covered = "TXT bounces.shop.example v=spf1 ip4:192.0.2.25 -all";
+    let relaxed = "TXT _dmarc.shop.example v=DMARC1; p=reject; rua=mailto:d@shop.example";
+    let strict = format!("{relaxed}; aspf=s");
+    for (zone, passes) in [
+        (vec![covered, relaxed], true),
+        (vec![covered, &strict], false),
+        (
+            vec!["TXT shop.example v=spf1 ip4:192.0.2.25 -all", relaxed],
+            false,
+        ),
+        (
+            vec![
+                "TXT bounces.shop.example v=spf1 ip4:192.0.2.26 -all",
+                relaxed,
+            ],
+            false,
+        ),
+    ] {
+        let lines = judged(vec![returning()], &[], &zone);
+        let level = level_of(&lines, "alignment smtp");
+        assert_eq!(level == Level::Ok, passes, "{zone:?}: {lines:#?}");
+        let spf = lines.iter().find(|line| line.check == "SPF smtp").unwrap();
+        assert!(spf.text.contains("bounces.shop.example"), "{spf:?}");
+    }
 }
