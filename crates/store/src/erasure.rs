@@ -20,7 +20,8 @@ pub enum Erasing {
 pub struct Erased {
     /// Deliveries that say a keyed hash where they said the address.
     pub deliveries: u64,
-    /// Deliveries that were left as they are, since they are on their way: to be repeated.
+    /// Deliveries to it, and messages from it, that were left as they are, since they are on their
+    /// way: to be repeated.
     pub under_way: u64,
     /// Bodies dropped at once.
     pub bodies: u64,
@@ -52,6 +53,7 @@ pub trait Erasure: Send + Sync {
     /// settled, and in what is kept beside: events, attempts, metadata, unreadable parts. Drops
     /// what services told of those deliveries, and bodies: at once where the message is settled or
     /// has no other recipient, else as soon as it is settled; notices of failure that name it, too.
+    /// Of settled messages that are from it the sender is erased likewise, and the body.
     /// Such a delivery is never sent again, and what a service tells of it later is not kept. It
     /// is written in parts; the same call again does the rest.
     ///

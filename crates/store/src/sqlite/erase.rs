@@ -1,5 +1,7 @@
 //! Erasing a recipient: its address becomes its keyed hash wherever it is kept, bodies go.
 
+mod senders;
+
 use async_trait::async_trait;
 use malote_core::address::EmailAddress;
 use malote_core::event::State;
@@ -7,7 +9,7 @@ use malote_core::id::MessageId;
 use malote_core::suppression::SuppressedAddress;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::sqlite::body::Place;
+use crate::sqlite::body::{BodyFiles, Place};
 use crate::sqlite::columns::{self, delivery_range};
 use crate::sqlite::fault::Fault;
 use crate::sqlite::key::AddressKey;
@@ -166,7 +168,25 @@ fn erase_delivery(
         texts: scrub_message(conn, needle, message)?,
         ..Erased::default()
     };
-    for (select, update) in [
+    erased.texts += scrub_timelines(conn, needle, (first, last))?;
+    erased.raw_events = drop_raw(conn, needle, Some(delivery), (first, last))?;
+    let others: i64 = conn
+        .prepare_cached(
+            "SELECT count(*) FROM deliveries WHERE id BETWEEN ?1 AND ?2
+                AND substr(recipient, 1, 5) <> ?3",
+        )?
+        .query_row(params![first, last, MARK], |row| row.get(0))?;
+    if others == 0 {
+        outbox::drop_message(conn, message)?;
+    }
+    erased += drop_or_mark(conn, message, (others == 0, files))?;
+    Ok(erased)
+}
+
+/// Replaces the address in events and attempts of these deliveries.
+fn scrub_timelines(conn: &Connection, needle: &Needle, range: (i64, i64)) -> Result<u64, Fault> {
+    let mut count = 0;
+    for statements in [
         (
             "SELECT delivery, seq, detail FROM events WHERE delivery BETWEEN ?1 AND ?2",
             "UPDATE events SET detail = ?3 WHERE delivery = ?1 AND seq = ?2",
@@ -181,20 +201,9 @@ fn erase_delivery(
             "UPDATE attempts SET reason = ?3 WHERE delivery = ?1 AND number = ?2",
         ),
     ] {
-        erased.texts += scrub(conn, needle, (select, update), (first, last))?;
+        count += scrub(conn, needle, statements, range)?;
     }
-    erased.raw_events = drop_raw(conn, needle, delivery, (first, last))?;
-    let others: i64 = conn
-        .prepare_cached(
-            "SELECT count(*) FROM deliveries WHERE id BETWEEN ?1 AND ?2
-                AND substr(recipient, 1, 5) <> ?3",
-        )?
-        .query_row(params![first, last, MARK], |row| row.get(0))?;
-    if others == 0 {
-        outbox::drop_message(conn, message)?;
-    }
-    erased += drop_or_mark(conn, message, (others == 0, files))?;
-    Ok(erased)
+    Ok(count)
 }
 
 /// Replaces the address in texts that are found by two numbers.
@@ -254,7 +263,7 @@ fn scrub_message(conn: &Connection, needle: &Needle, message: i64) -> Result<u64
 fn drop_raw(
     conn: &Connection,
     needle: &Needle,
-    delivery: i64,
+    delivery: Option<i64>,
     (first, last): (i64, i64),
 ) -> Result<u64, Fault> {
     let mut find = conn.prepare_cached(
@@ -267,7 +276,7 @@ fn drop_raw(
     let found: Vec<(i64, i64, Vec<u8>)> = found.collect::<rusqlite::Result<_>>()?;
     let mut count = 0;
     for (own, feed, raw) in found {
-        if own == delivery || needle.is_in(&raw) {
+        if Some(own) == delivery || needle.is_in(&raw) {
             count += conn
                 .prepare_cached("DELETE FROM raw_events WHERE feed = ?1")?
                 .execute([feed])? as u64;
@@ -306,13 +315,13 @@ fn drop_or_mark(
 }
 
 /// The gateway's own messages (notices of failure, reports of outlets) whose bodies name it.
-fn notices(conn: &Connection, needle: &Needle) -> Result<Vec<i64>, Fault> {
+fn notices(conn: &Connection, files: &BodyFiles, needle: &Needle) -> Result<Vec<i64>, Fault> {
+    let mut named = senders::large_notices(conn, files, needle)?;
     let mut find = conn.prepare_cached(
         "SELECT m.pk, b.body FROM messages m JOIN bodies b ON b.message = m.pk
          WHERE m.channel = 'internal'",
     )?;
     let mut found = find.query([])?;
-    let mut named = Vec::new();
     while let Some(row) = found.next()? {
         if named.len() < NOTICES_MAX && needle.is_in(row.get_ref(1)?.as_blob().unwrap_or_default())
         {
@@ -356,6 +365,7 @@ fn rest(
             .exists([notice])?;
         if is_there {
             erased += drop_or_mark(conn, *notice, (false, files))?;
+            erased.texts += scrub_timelines(conn, needle, delivery_range(*notice))?;
         }
     }
     for (select, update) in [
@@ -392,8 +402,9 @@ impl Erasure for SqliteStore {
             self.remove_erased(done.files, erasing).await;
             after = done.next;
         }
-        let finding = needle.clone();
-        let named = self.read(move |conn| notices(conn, &finding)).await?;
+        all += self.erase_senders(&needle, erasing).await?;
+        let (finding, own) = (needle.clone(), self.inner.files.clone());
+        let named = self.read(move |conn| notices(conn, &own, &finding)).await?;
         let work = move |tx: &mut Tx<'_>| {
             let mut files = Vec::new();
             let erased = thoroughly(tx.conn, erasing, || {
