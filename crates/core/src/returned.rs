@@ -27,6 +27,9 @@ pub enum ReturnPurpose {
 }
 
 impl ReturnPurpose {
+    /// All of them, for metrics.
+    pub const ALL: [Self; 2] = [Self::Bounce, Self::Unsubscribe];
+
     /// The word in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -200,11 +200,21 @@ impl Engine {
         entries: Vec<Suppression>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        let mut fresh = Vec::with_capacity(entries.len());
         for entry in &entries {
             self.quiet.add_entry(entry, now);
+            // Services repeat themselves, and complain of who is suppressed already.
+            let address = entry.address.known().map(std::slice::from_ref);
+            let scope = std::slice::from_ref(&entry.scope);
+            let known = self
+                .shared
+                .suppressed(address.unwrap_or_default(), scope, now);
+            if known.await?.iter().all(Option::is_none) {
+                fresh.push(entry.clone());
+            }
         }
-        self.shared.suppress(entries.clone()).await?;
-        self.metrics.suppress(&entries);
+        self.shared.suppress(entries).await?;
+        self.metrics.suppress(&fresh);
         Ok(())
     }
 
@@ -273,7 +283,7 @@ impl Engine {
             .map_or("other", MailboxProvider::as_str);
         self.metrics
             .events
-            .with_label_values(&[provider.as_str(), kind, mailbox])
+            .with_label_values(&[delivery.stream.as_str(), provider.as_str(), kind, mailbox])
             .inc();
         self.metrics.tell(provider, &delivery.stream, event, now);
         if event.kind == EventKind::Delivered
@@ -285,7 +295,7 @@ impl Engine {
             let took = at.duration_since(record.accepted_at).as_secs_f64();
             self.metrics
                 .to_delivered
-                .with_label_values(&[delivery.stream.as_str()])
+                .with_label_values(&[delivery.stream.as_str(), provider.as_str(), mailbox])
                 .observe(took);
         }
         Ok(())

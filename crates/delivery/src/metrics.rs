@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use malote_core::event::{Blame, ProviderEvent};
 use malote_core::name::{MailboxProvider, ProviderName, StreamName, TargetName};
 use malote_core::outlet::OutletName;
+use malote_core::returned::ReturnPurpose;
 use malote_store::{Suppression, SuppressionReason};
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts,
@@ -11,6 +12,7 @@ use prometheus::{
 };
 
 use crate::alert::Alert;
+use crate::{returns, subscriptions};
 
 /// Seconds from custody to a provider's receipt, and to delivery.
 const LATENCY_S: [f64; 12] = [
@@ -56,7 +58,7 @@ pub struct Metrics {
     pub links: IntCounterVec,
     /// Seconds from custody to receipt, by stream.
     pub to_sent: HistogramVec,
-    /// Seconds from custody to delivery, by stream.
+    /// Seconds from custody to delivery, by stream, provider and mailbox provider.
     pub to_delivered: HistogramVec,
     /// Seconds of calls, by provider.
     pub calls: HistogramVec,
@@ -167,7 +169,7 @@ impl Metrics {
             events: counter(
                 "malote_provider_events_total",
                 "Events of providers applied",
-                &["provider", "kind", "mailbox_provider"],
+                &["stream", "provider", "kind", "mailbox_provider"],
             )?,
             told: counter(
                 "malote_feedback_events_total",
@@ -217,7 +219,7 @@ impl Metrics {
             to_delivered: latency(
                 "malote_time_to_delivered_seconds",
                 "Custody to delivery",
-                &["stream"],
+                &["stream", "provider", "mailbox_provider"],
             )?,
             calls: latency(
                 "malote_provider_call_seconds",
@@ -321,6 +323,15 @@ impl Metrics {
     ) {
         for reason in SuppressionReason::ALL {
             self.suppressions.with_label_values(&[reason.as_str()]);
+        }
+        for purpose in ReturnPurpose::ALL {
+            for outcome in returns::Outcome::ALL {
+                let labels = [purpose.as_str(), outcome.as_str()];
+                self.returned.with_label_values(&labels);
+            }
+        }
+        for outcome in subscriptions::OUTCOMES {
+            self.links.with_label_values(&[outcome]);
         }
         for stream in streams {
             self.duplicate_risk.with_label_values(&[stream.as_str()]);

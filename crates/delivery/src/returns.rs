@@ -22,7 +22,7 @@ use crate::subscriptions::Means;
 
 /// What became of a mail to one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Outcome {
+pub(crate) enum Outcome {
     /// It is on the timeline.
     Applied,
     /// It says nothing that an address of its purpose is for.
@@ -34,7 +34,11 @@ enum Outcome {
 }
 
 impl Outcome {
-    const fn as_str(self) -> &'static str {
+    /// All of them, for metrics.
+    pub(crate) const ALL: [Self; 4] = [Self::Applied, Self::Ignored, Self::Unreadable, Self::Gone];
+
+    /// The word in metrics.
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Applied => "applied",
             Self::Ignored => "ignored",

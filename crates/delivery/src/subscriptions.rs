@@ -177,7 +177,7 @@ impl Engine {
         let mailbox = mailbox.map_or("other", MailboxProvider::as_str);
         self.metrics
             .events
-            .with_label_values(&[HOSTED, &label, mailbox])
+            .with_label_values(&[place.record.stream.as_str(), HOSTED, &label, mailbox])
             .inc();
         Ok(())
     }
@@ -261,6 +261,9 @@ fn is_ours(entry: &Suppression) -> bool {
             .iter()
             .any(|means| means.detail() == entry.detail)
 }
+
+/// What becomes of a link that is followed, for metrics.
+pub(crate) const OUTCOMES: [&str; 5] = ["shown", "unsubscribed", "resubscribed", "gone", "unknown"];
 
 const fn word(wish: Wish) -> &'static str {
     match wish {
