@@ -32,7 +32,7 @@ pub(crate) async fn show(
     headers: HeaderMap,
 ) -> Response {
     let found = state.ports.subscriptions.find(&ticket).await;
-    answer(found, Language::of(&headers), StatusCode::OK)
+    answer((found, None), Language::of(&headers), StatusCode::OK)
 }
 
 /// Does what a form says: unsubscribe, by one click or by the page's button, or subscribe again.
@@ -51,12 +51,12 @@ pub(crate) async fn act(
     let subscriptions = &state.ports.subscriptions;
     let response = match wish(&received.bytes) {
         Some(wish) => answer(
-            subscriptions.ask(&ticket, wish).await,
+            (subscriptions.ask(&ticket, wish).await, Some(wish)),
             language,
             StatusCode::OK,
         ),
         None => answer(
-            subscriptions.find(&ticket).await,
+            (subscriptions.find(&ticket).await, None),
             language,
             StatusCode::BAD_REQUEST,
         ),
@@ -98,11 +98,14 @@ fn has_part(text: &str, name: &str, value: &str) -> bool {
 }
 
 fn answer(
-    found: Result<Option<Subscription>, SinkUnavailable>,
+    (found, wish): (Result<Option<Subscription>, SinkUnavailable>, Option<Wish>),
     language: Language,
     status: StatusCode,
 ) -> Response {
     let (status, shown) = match &found {
+        Ok(Some(subscription)) if wish == Some(Wish::Resubscribe) => {
+            (status, Shown::Back(subscription))
+        }
         Ok(Some(subscription)) => (status, Shown::Standing(subscription)),
         Ok(None) => (StatusCode::NOT_FOUND, Shown::Unknown),
         Err(SinkUnavailable) => (StatusCode::SERVICE_UNAVAILABLE, Shown::Later),

@@ -50,45 +50,87 @@ impl Language {
 pub(super) enum Shown<'a> {
     /// Where the reader stands, with a button for the other way.
     Standing(&'a Subscription),
+    /// The reader has just come back, if it may.
+    Back(&'a Subscription),
     /// The link is none of ours, or too old.
     Unknown,
     /// The gateway cannot do it now.
     Later,
 }
 
+/// A heading, which is the title too, and what stands under it. `{sender}` is the sender's domain.
+struct Saying {
+    heading: &'static str,
+    text: &'static str,
+}
+
 struct Words {
-    title: &'static str,
-    ask: &'static str,
+    ask: Saying,
+    stopped: Saying,
+    back: Saying,
+    unknown: Saying,
+    later: Saying,
     leave: &'static str,
-    stopped: &'static str,
     resume: &'static str,
-    unknown: &'static str,
-    later: &'static str,
 }
 
 const ENGLISH: Words = Words {
-    title: "Unsubscribe",
-    ask: "Stop getting this kind of mail from",
+    ask: Saying {
+        heading: "Unsubscribe",
+        text: "Stop getting this kind of mail from {sender}?",
+    },
+    stopped: Saying {
+        heading: "Unsubscribed",
+        text: "You will get no more of this kind of mail from {sender}.",
+    },
+    back: Saying {
+        heading: "Subscribed again",
+        text: "You will get this kind of mail from {sender} again.",
+    },
+    unknown: Saying {
+        heading: "This link is not known here",
+        text: "It may be incomplete, or too old. Please open it from the message once more.",
+    },
+    later: Saying {
+        heading: "Not right now",
+        text: "This cannot be done at the moment. Please try again shortly.",
+    },
     leave: "Unsubscribe",
-    stopped: "You will get no more of this kind of mail from",
     resume: "Subscribe again",
-    unknown: "This link is not known here. It may be incomplete, or too old.",
-    later: "This cannot be done right now. Please try again in a moment.",
 };
 
 const PORTUGUESE: Words = Words {
-    title: "Cancelar inscrição",
-    ask: "Deixar de receber este tipo de mensagem de",
+    ask: Saying {
+        heading: "Cancelar inscrição",
+        text: "Deixar de receber este tipo de mensagem de {sender}?",
+    },
+    stopped: Saying {
+        heading: "Inscrição cancelada",
+        text: "Você não receberá mais este tipo de mensagem de {sender}.",
+    },
+    back: Saying {
+        heading: "Inscrição refeita",
+        text: "Você voltará a receber este tipo de mensagem de {sender}.",
+    },
+    unknown: Saying {
+        heading: "Este link não é conhecido aqui",
+        text: "Ele pode estar incompleto ou ser antigo demais. Abra-o de novo a partir da mensagem.",
+    },
+    later: Saying {
+        heading: "Agora não foi possível",
+        text: "Não é possível fazer isto neste momento. Tente de novo em instantes.",
+    },
     leave: "Cancelar inscrição",
-    stopped: "Você não receberá mais este tipo de mensagem de",
     resume: "Inscrever-se novamente",
-    unknown: "Este link não é conhecido aqui. Ele pode estar incompleto ou ser antigo demais.",
-    later: "Não é possível fazer isto agora. Tente de novo em instantes.",
 };
 
-const STYLE: &str = "body{font:1.1rem/1.5 system-ui,sans-serif;max-width:32rem;margin:15vh auto;\
-padding:0 1rem;color:#222;background:#fff}button{font:inherit;padding:.6rem 1.2rem;border:0;\
-border-radius:.4rem;background:#1a56db;color:#fff;cursor:pointer}\
+/// The button for the way that the reader came for is filled, the way back is not.
+const STYLE: &str = ":root{color-scheme:light dark}body{font:1.1rem/1.5 system-ui,sans-serif;\
+max-width:32rem;margin:15vh auto;padding:0 1.25rem;color:#222;background:#fff;\
+overflow-wrap:anywhere}h1{font-size:1.5rem;line-height:1.25;margin:0 0 .75rem}p{margin:0 0 1.5rem}\
+button{font:inherit;padding:.6rem 1.2rem;border:1px solid #1a56db;border-radius:.4rem;\
+background:#1a56db;color:#fff;cursor:pointer}button.quiet{background:none;color:inherit;\
+border-color:currentColor}button:focus-visible{outline:3px solid #f59e0b;outline-offset:2px}\
 @media(prefers-color-scheme:dark){body{color:#eee;background:#1b1b1b}}";
 
 /// Writes the page.
@@ -97,36 +139,50 @@ pub(super) fn write(shown: &Shown<'_>, language: Language) -> String {
         Language::English => &ENGLISH,
         Language::Portuguese => &PORTUGUESE,
     };
-    let content = match shown {
-        Shown::Standing(subscription) => standing(subscription, words),
-        Shown::Unknown => format!("<p>{}</p>", words.unknown),
-        Shown::Later => format!("<p>{}</p>", words.later),
+    let saying = match shown {
+        Shown::Standing(own) | Shown::Back(own) if own.is_stopped => &words.stopped,
+        Shown::Standing(_) => &words.ask,
+        Shown::Back(_) => &words.back,
+        Shown::Unknown => &words.unknown,
+        Shown::Later => &words.later,
     };
+    let (sender, form) = match shown {
+        Shown::Standing(own) | Shown::Back(own) => {
+            (own.sender_domain.as_str(), button(shown, words))
+        }
+        Shown::Unknown | Shown::Later => ("", String::new()),
+    };
+    let sender = format!("<b>{}</b>", escaped(sender));
     format!(
         "<!doctype html>\n<html lang=\"{}\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\"><title>{}</title>\
-         <style>{STYLE}</style></head><body><main>{content}</main></body></html>\n",
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
+         <title>{heading}</title><style>{STYLE}</style></head>\
+         <body><main><h1>{heading}</h1><p>{}</p>{form}</main></body></html>\n",
         language.tag(),
-        words.title,
+        saying.text.replace("{sender}", &sender),
+        heading = saying.heading,
     )
 }
 
-fn standing(subscription: &Subscription, words: &Words) -> String {
-    let sender = escaped(&subscription.sender_domain);
-    let button = |name: &str, value: &str, text: &str| {
+/// The form for the other way; none for who may not come back.
+fn button(shown: &Shown<'_>, words: &Words) -> String {
+    let form = |class: &str, (name, value): (&str, &str), text: &str| {
         format!(
-            "<form method=\"post\"><button name=\"{name}\" value=\"{value}\">{text}</button></form>"
+            "<form method=\"post\"><button{class} name=\"{name}\" value=\"{value}\">{text}\
+             </button></form>"
         )
     };
-    if !subscription.is_stopped {
-        let form = button("List-Unsubscribe", "One-Click", words.leave);
-        return format!("<p>{} <b>{sender}</b>?</p>{form}", words.ask);
+    const LEAVE: (&str, &str) = ("List-Unsubscribe", "One-Click");
+    const QUIET: &str = " class=\"quiet\"";
+    match shown {
+        Shown::Standing(own) | Shown::Back(own) if own.is_stopped => match own.can_resume {
+            true => form(QUIET, ("Subscribe", "Again"), words.resume),
+            false => String::new(),
+        },
+        Shown::Standing(_) => form("", LEAVE, words.leave),
+        Shown::Back(_) => form(QUIET, LEAVE, words.leave),
+        Shown::Unknown | Shown::Later => String::new(),
     }
-    let form = match subscription.can_resume {
-        true => button("Subscribe", "Again", words.resume),
-        false => String::new(),
-    };
-    format!("<p>{} <b>{sender}</b>.</p>{form}", words.stopped)
 }
 
 fn escaped(text: &str) -> String {
@@ -177,5 +233,48 @@ mod tests {
         assert!(page.contains("&lt;script&gt;&quot;&amp;"), "{page}");
         assert!(!page.contains("<script"), "{page}");
         assert!(page.contains("lang=\"pt-BR\"") && page.contains("novamente"));
+    }
+
+    #[test]
+    fn each_standing_has_its_heading_and_the_way_back_is_the_quiet_one() {
+        let subscription = |is_stopped, can_resume| Subscription {
+            sender_domain: "shop.example".to_owned(),
+            is_stopped,
+            can_resume,
+        };
+        let (on, off, done) = (
+            subscription(false, false),
+            subscription(true, true),
+            subscription(true, false),
+        );
+        for (shown, heading, button) in [
+            (
+                Shown::Standing(&on),
+                "Unsubscribe",
+                "<button name=\"List-Unsubscribe\"",
+            ),
+            (
+                Shown::Standing(&off),
+                "Unsubscribed",
+                "<button class=\"quiet\" name=\"Subscribe\"",
+            ),
+            (Shown::Standing(&done), "Unsubscribed", ""),
+            (
+                Shown::Back(&on),
+                "Subscribed again",
+                "<button class=\"quiet\" name=\"List-",
+            ),
+            // Who may not come back is told so.
+            (Shown::Back(&done), "Unsubscribed", ""),
+            (Shown::Unknown, "This link is not known here", ""),
+            (Shown::Later, "Not right now", ""),
+        ] {
+            let page = write(&shown, Language::English);
+            let is_headed = page.contains(&format!("<title>{heading}</title>"))
+                && page.contains(&format!("<h1>{heading}</h1>"));
+            assert!(is_headed && !page.contains("{sender}"), "{page}");
+            assert_eq!(page.contains("<button"), !button.is_empty(), "{heading}");
+            assert!(page.contains(button), "{page}");
+        }
     }
 }
