@@ -292,6 +292,17 @@ pub enum Put {
     Added(Suppression),
     /// One stood, or was replaced because the new one lasts longer: this one stands now.
     Stands(Suppression),
+    /// It was not put: its scope is a transactional stream, see [`without_effect`].
+    WithoutEffect,
+}
+
+/// Why an entry in the scope of a transactional stream is refused, and the way out.
+#[must_use]
+pub fn without_effect(stream: &StreamName) -> String {
+    format!(
+        "the mail of {stream} is transactional and stopped by global entries only: use the scope \
+         global, or a campaign stream"
+    )
 }
 
 /// Lists, adds and lifts suppressions. It does not ask who may: [`Asker`] says that.

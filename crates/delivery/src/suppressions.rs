@@ -4,6 +4,7 @@
 use async_trait::async_trait;
 use malote_core::address::EmailAddress;
 use malote_core::ledger::LedgerFault;
+use malote_core::stream::Class;
 use malote_core::suppression::{Put, SuppressionQuery, Suppressions};
 use malote_store::{StoreError, Suppression, SuppressionScope};
 
@@ -94,10 +95,12 @@ impl Suppressions for Engine {
     }
 
     async fn put(&self, entry: Suppression) -> Result<Put, LedgerFault> {
-        if let SuppressionScope::Stream(stream) = &entry.scope
-            && !self.policy().streams.contains_key(stream)
-        {
-            return Err(LedgerFault::NotFound);
+        if let SuppressionScope::Stream(stream) = &entry.scope {
+            match self.policy().streams.get(stream).map(|own| own.class) {
+                None => return Err(LedgerFault::NotFound),
+                Some(Class::Transactional) => return Ok(Put::WithoutEffect),
+                Some(Class::Campaign) => {}
+            }
         }
         let Some(address) = entry.address.known().cloned() else {
             return Err(LedgerFault::NotFound);

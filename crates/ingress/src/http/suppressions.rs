@@ -13,7 +13,7 @@ use malote_core::ledger::LedgerFault;
 use malote_core::provider::{REPLY_TEXT_BYTES_MAX, bounded};
 use malote_core::suppression::{
     Asker, Put, SOURCE_BYTES_MAX, SOURCE_OPERATOR, SUPPRESSION_PAGE_MAX, Suppression,
-    SuppressionQuery, SuppressionReason, SuppressionScope, cursor_behind, place_of,
+    SuppressionQuery, SuppressionReason, SuppressionScope, cursor_behind, place_of, without_effect,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -72,7 +72,8 @@ pub(crate) struct SuppressionsBody {
 #[serde(deny_unknown_fields)]
 #[schema(as = SuppressionRequest)]
 pub(crate) struct SuppressionRequest {
-    /// `global`, which needs the admin token, or a stream.
+    /// `global`, which needs the admin token, or a campaign stream; transactional mail is stopped by
+    /// global entries only.
     #[schema(example = "newsletter", required = true, nullable = false)]
     scope: Option<String>,
     /// Why; `manual` if absent.
@@ -243,6 +244,7 @@ pub(crate) async fn put(
     match state.ports.suppressions.put(entry).await {
         Ok(Put::Added(entry)) => Ok((StatusCode::CREATED, Json(shown(entry, caller.as_deref())))),
         Ok(Put::Stands(entry)) => Ok((StatusCode::OK, Json(shown(entry, caller.as_deref())))),
+        Ok(Put::WithoutEffect) => Err(has_no_effect(&scope)),
         Err(LedgerFault::NotFound) => {
             let text = format!("no stream {scope} is configured");
             Err(Problem::at(ProblemKind::InvalidValue, "/scope", text))
@@ -411,6 +413,14 @@ fn scope_not_allowed(scope: &SuppressionScope) -> Problem {
         }
     };
     Problem::at(ProblemKind::ScopeNotAllowed, "/scope", text)
+}
+
+fn has_no_effect(scope: &SuppressionScope) -> Problem {
+    let text = match scope {
+        SuppressionScope::Global => "this entry would stop nothing".to_owned(),
+        SuppressionScope::Stream(stream) => without_effect(stream),
+    };
+    Problem::at(ProblemKind::InvalidValue, "/scope", text)
 }
 
 fn nothing() -> Problem {

@@ -9,9 +9,10 @@ use futures_util::{Stream, StreamExt, stream};
 use malote_core::address::EmailAddress;
 use malote_core::name::StreamName;
 use malote_core::provider::{REPLY_TEXT_BYTES_MAX, bounded};
+use malote_core::stream::Class;
 use malote_core::suppression::{
     SOURCE_BYTES_MAX, SOURCE_IMPORT, SOURCE_OPERATOR, SuppressionPlace, SuppressionQuery,
-    cursor_behind, place_of,
+    cursor_behind, place_of, without_effect,
 };
 use malote_delivery::Engine;
 use malote_store::{StoreError, Suppression};
@@ -139,17 +140,25 @@ pub(super) async fn lift(
     }))
 }
 
-/// What is kept of an entry that was given: an unknown stream is a typing error that would suppress
-/// nothing.
+/// What is kept of an entry that was given: a stream that is unknown, or transactional, would
+/// suppress nothing.
 fn checked(
     mut body: SuppressionBody,
     state: &AdminState,
     source: &str,
 ) -> Result<Suppression, (&'static str, String)> {
-    if let Some(stream) = &body.stream
-        && !state.engine.policy().streams.contains_key(stream)
-    {
-        return Err(("/stream", format!("no stream {stream} is configured")));
+    if let Some(stream) = &body.stream {
+        let class = state
+            .engine
+            .policy()
+            .streams
+            .get(stream)
+            .map(|own| own.class);
+        match class {
+            None => return Err(("/stream", format!("no stream {stream} is configured"))),
+            Some(Class::Transactional) => return Err(("/stream", without_effect(stream))),
+            Some(Class::Campaign) => {}
+        }
     }
     let is_source = |text: &String| {
         (1..=SOURCE_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)

@@ -54,6 +54,9 @@ impl Suppressions for FakeSuppressions {
         if entry.scope.as_str() == "nowhere" {
             return Err(LedgerFault::NotFound);
         }
+        if entry.scope.as_str() == "resets" {
+            return Ok(Put::WithoutEffect);
+        }
         let place = (entry.address.clone(), entry.scope.clone());
         let mut kept = self.kept.lock().unwrap();
         if let Some(stands) = kept.get(&place) {
@@ -271,6 +274,13 @@ async fn what_cannot_be_put_is_refused_with_the_field_s_name_and_nothing_is_kept
         (
             "a@x.test",
             json!({"scope": "nowhere"}),
+            OPERATOR,
+            "invalid_value",
+            "/scope",
+        ),
+        (
+            "a@x.test",
+            json!({"scope": "resets"}),
             OPERATOR,
             "invalid_value",
             "/scope",

@@ -107,14 +107,22 @@ async fn a_sheet_is_taken_and_given_and_what_is_none_is_told() {
         let status = answer.status();
         (status, answer.json::<Value>().await.unwrap())
     };
-    let sheet = "Email;Scope;Reason\r\na@x.test;news;complaint\r\nb@x.test;nowhere;\r\n";
+    let sheet = "Email;Scope;Reason\r\na@x.test;news;complaint\r\nb@x.test;nowhere;\r\nc@x.test;transactional;\r\n";
     let (status, report) = post(sheet).await;
     assert_eq!(status, StatusCode::OK, "{report}");
     assert_eq!(
         (&report["imported"], &report["refused"]),
-        (&json!(1), &json!(1))
+        (&json!(1), &json!(2))
     );
     assert_eq!(report["faults"][0]["line"], 3, "{report}");
+    let way_out = "stopped by global entries only";
+    let told = report["faults"][1]["detail"].as_str().unwrap();
+    assert!(told.contains(way_out), "{report}");
+    let body = json!({"address": "c@x.test", "stream": "transactional"});
+    let (status, told) = bench.post("suppressions", body).await;
+    assert_eq!(status.as_u16(), 422, "{told}");
+    assert_eq!(told["pointer"], "/stream", "{told}");
+    assert!(told["detail"].as_str().unwrap().contains(way_out), "{told}");
     let (_, csv) = bench.text("/admin/v1/suppressions/export?format=csv").await;
     let mut lines = csv.lines();
     assert_eq!(
