@@ -34,6 +34,7 @@ mod lost_reply;
 mod mautic_feedback;
 mod one_click;
 mod privacy;
+mod provider_lists;
 mod provider_removed;
 mod queue_full;
 mod relay_faults;

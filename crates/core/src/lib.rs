@@ -2,8 +2,8 @@
 //!
 //! Nothing here opens a socket, a file or a database, and nothing reads the clock but
 //! [`clock::SystemClock`]. Crates that never name each other meet through the ports in
-//! [`intake`], [`ledger`], [`suppression`], [`subscription`], [`provider`], [`webhook`],
-//! [`returned`] and [`outlet`].
+//! [`intake`], [`ledger`], [`suppression`], [`subscription`], [`provider`], [`service_list`],
+//! [`webhook`], [`returned`] and [`outlet`].
 
 pub mod address;
 pub mod clock;
@@ -22,6 +22,7 @@ pub mod outlet;
 pub mod provider;
 pub mod returned;
 pub mod secret;
+pub mod service_list;
 pub mod stream;
 pub mod subscription;
 pub mod suppression;

@@ -58,3 +58,4 @@ pub use mx::MxCache;
 pub use operator::{Hypothesis, Resolution, TargetStatus};
 pub use outbox::Replayed;
 pub use policy::{Bounds, Policy, ProviderEntry, UnsubscribeLinks};
+pub use suppressions::already_stand;

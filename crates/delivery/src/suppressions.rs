@@ -2,11 +2,12 @@
 //! `feedback.rs`.
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use malote_core::address::EmailAddress;
 use malote_core::ledger::LedgerFault;
 use malote_core::stream::Class;
 use malote_core::suppression::{Put, SuppressionQuery, Suppressions};
-use malote_store::{StoreError, Suppression, SuppressionScope};
+use malote_store::{Shared, StoreError, Suppression, SuppressionScope};
 
 use crate::engine::Engine;
 use crate::ledger::fault;
@@ -24,6 +25,14 @@ impl Engine {
         self.shared.suppress(entries.clone()).await?;
         self.metrics.suppress(&entries);
         Ok(())
+    }
+
+    /// See [`already_stand`].
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn already_stand(&self, entries: &[Suppression]) -> Result<Vec<bool>, StoreError> {
+        already_stand(self.shared.as_ref(), entries, self.clock.now()).await
     }
 
     /// Lifts suppressions of an address, in one scope or all.
@@ -81,6 +90,51 @@ impl Engine {
             found.extend(self.suppression_in(address, scope).await?);
         }
         Ok(found)
+    }
+}
+
+/// For each entry, whether one stands already that stops as much for as long: in its scope, or a
+/// global one. Of what was erased it is not known.
+///
+/// # Errors
+/// If the store cannot be read.
+pub async fn already_stand(
+    shared: &dyn Shared,
+    entries: &[Suppression],
+    now: Timestamp,
+) -> Result<Vec<bool>, StoreError> {
+    let mut stands = vec![false; entries.len()];
+    let mut scopes: Vec<SuppressionScope> = vec![SuppressionScope::Global];
+    for entry in entries {
+        if !scopes.contains(&entry.scope) {
+            scopes.push(entry.scope.clone());
+        }
+    }
+    for scope in scopes {
+        let is_asked =
+            |entry: &Suppression| scope == SuppressionScope::Global || scope == entry.scope;
+        let asked = entries.iter().enumerate();
+        let asked: Vec<(usize, EmailAddress)> = asked
+            .filter(|(_, entry)| is_asked(entry))
+            .filter_map(|(index, entry)| Some((index, entry.address.known()?.clone())))
+            .collect();
+        let (places, addresses): (Vec<usize>, Vec<EmailAddress>) = asked.into_iter().unzip();
+        let found = shared.suppressed(&addresses, &[scope], now).await?;
+        for (place, found) in places.into_iter().zip(found) {
+            let lasts =
+                found.is_some_and(|found| lasts(found.expires_at, entries[place].expires_at));
+            stands[place] |= lasts;
+        }
+    }
+    Ok(stands)
+}
+
+/// Whether what ends then lasts as long as what ends at `other`; `None` is never.
+fn lasts(end: Option<Timestamp>, other: Option<Timestamp>) -> bool {
+    match (end, other) {
+        (None, _) => true,
+        (Some(_), None) => false,
+        (Some(end), Some(other)) => end >= other,
     }
 }
 

@@ -19,6 +19,7 @@ use malote_core::stream::Class;
 use reqwest::Url;
 
 use crate::http::{Answer, Call, HttpClients, Patience};
+use crate::lists::Listed;
 use crate::settings::join;
 use crate::{Adapter, ProviderConfig};
 
@@ -80,8 +81,8 @@ impl Line<'_> {
     }
 }
 
-struct HttpApi<S> {
-    service: S,
+pub(crate) struct HttpApi<S> {
+    pub(crate) service: S,
     clients: HttpClients,
     clock: Arc<dyn Clock>,
 }
@@ -94,24 +95,49 @@ pub(crate) fn adapter<S: Service>(
     clock: &Arc<dyn Clock>,
     faults: &mut Vec<ConfigFault>,
 ) -> Option<Adapter> {
-    let at = format!("providers.{name}");
-    let clients = match HttpClients::new(config.speech(), &config.limits) {
-        Ok(clients) => clients,
+    Some(Adapter {
+        provider: connected(name, service, config, clock, faults)?,
+        webhook: None,
+        list: None,
+    })
+}
+
+/// The same of a service whose own suppression list can be asked.
+pub(crate) fn adapter_with_list<S: Service + Listed>(
+    name: &ProviderName,
+    service: S,
+    config: &ProviderConfig,
+    clock: &Arc<dyn Clock>,
+    faults: &mut Vec<ConfigFault>,
+) -> Option<Adapter> {
+    let provider = connected(name, service, config, clock, faults)?;
+    Some(Adapter {
+        provider: Arc::clone(&provider) as Arc<dyn Provider>,
+        webhook: None,
+        list: Some(provider),
+    })
+}
+
+/// A service with its connections, none of them open.
+pub(crate) fn connected<S>(
+    name: &ProviderName,
+    service: S,
+    config: &ProviderConfig,
+    clock: &Arc<dyn Clock>,
+    faults: &mut Vec<ConfigFault>,
+) -> Option<Arc<HttpApi<S>>> {
+    match HttpClients::new(config.speech(), &config.limits) {
+        Ok(clients) => Some(Arc::new(HttpApi {
+            service,
+            clients,
+            clock: Arc::clone(clock),
+        })),
         Err(error) => {
             let message = format!("TLS cannot be set up: {error}");
-            faults.push(ConfigFault::error(at, message));
-            return None;
+            faults.push(ConfigFault::error(format!("providers.{name}"), message));
+            None
         }
-    };
-    let provider = HttpApi {
-        service,
-        clients,
-        clock: Arc::clone(clock),
-    };
-    Some(Adapter {
-        provider: Arc::new(provider),
-        webhook: None,
-    })
+    }
 }
 
 impl<S: Service> HttpApi<S> {
@@ -122,8 +148,11 @@ impl<S: Service> HttpApi<S> {
         let answer = self.clients.exchange(outgoing.class, call, patience);
         Ok(answer.await?)
     }
+}
 
-    fn line(&self) -> Line<'_> {
+impl<S> HttpApi<S> {
+    /// The way to the service, now.
+    pub(crate) fn line(&self) -> Line<'_> {
         Line {
             clients: &self.clients,
             now: self.clock.now(),

@@ -14,6 +14,7 @@ mod dkim;
 mod documented;
 mod elasticemail;
 mod http;
+mod lists;
 mod mailgun;
 mod mailjet;
 mod mailtrap;
@@ -40,6 +41,7 @@ use malote_core::clock::Clock;
 use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
 use malote_core::provider::Provider;
+use malote_core::service_list::ServiceList;
 use malote_core::webhook::WebhookParser;
 
 pub use documented::{Documented, documented, documented_names};
@@ -57,6 +59,9 @@ pub struct Adapter {
     /// Reads the service's webhooks, if it has any and `[providers.X.webhook]` is given. It belongs
     /// to the service, not to the way mail goes there: [`build`] adds it, no kind does.
     pub webhook: Option<Arc<dyn WebhookParser>>,
+    /// The service's own suppression list, if it has one that can be asked. It belongs to the
+    /// service, too: where mail goes by SMTP, the list is asked by the API with the same key.
+    pub list: Option<Arc<dyn ServiceList>>,
 }
 
 /// Builds a provider from its table. Faults are added to `faults` with full paths

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use malote_core::fault::ConfigFault;
-use malote_core::name::{CredentialName, MailboxProvider, ProviderName, RouteName, StreamName};
+use malote_core::name::{
+    CredentialName, MailboxProvider, PoolName, ProviderName, RouteName, StreamName, TargetName,
+};
 use malote_core::stream::Class;
 
 use crate::config::{RouterConfig, RouterStream};
@@ -23,7 +25,7 @@ pub struct Router {
     pub(crate) direct: BTreeMap<RouteName, Route>,
     pub(crate) streams: BTreeMap<StreamName, RouterStream>,
     /// The providers that a stream's mail can leave through, whatever the rules decide.
-    pub(crate) reach: BTreeMap<StreamName, BTreeSet<ProviderName>>,
+    pub(crate) reach: BTreeMap<StreamName, BTreeSet<TargetName>>,
     pub(crate) credentials: BTreeMap<CredentialName, Allowed>,
     pub(crate) mailboxes: MailboxTable,
     pub(crate) campaign_burst: u64,
@@ -97,8 +99,19 @@ impl Router {
     /// apply to it, or by a fallback of one of those.
     #[must_use]
     pub fn reaches(&self, stream: &StreamName, provider: &ProviderName) -> bool {
-        let reach = self.reach.get(stream);
-        reach.is_some_and(|providers| providers.contains(provider))
+        self.pools_at(stream, provider).next().is_some()
+    }
+
+    /// The pools by which mail of `stream` can leave through `provider`.
+    pub fn pools_at<'a>(
+        &'a self,
+        stream: &StreamName,
+        provider: &'a ProviderName,
+    ) -> impl Iterator<Item = &'a PoolName> {
+        let targets = self.reach.get(stream).into_iter().flatten();
+        targets
+            .filter(move |target| target.provider == *provider)
+            .map(|target| &target.pool)
     }
 }
 

@@ -48,7 +48,8 @@ fn is_name(name: &str) -> bool {
     !name.contains(|c: char| c.is_control() || "()<>[]:;@\\,\"".contains(c))
 }
 
-fn is_address(address: &str) -> bool {
+/// Whether a text is one address.
+pub(crate) fn is_address(address: &str) -> bool {
     let Some((local, domain)) = address.rsplit_once('@') else {
         return false;
     };

@@ -13,6 +13,7 @@ use crate::behaviour::Behaviour;
 use crate::event::{self, EventRequest};
 use crate::http::json as json_answer;
 use crate::sandbox::Sandbox;
+use crate::suppressed::Suppressed;
 
 /// Messages in one listing, unless asked otherwise.
 const LISTED_DEFAULT: usize = 1_000;
@@ -38,6 +39,7 @@ pub(crate) fn router(sandbox: Sandbox) -> Router {
             "/_sandbox/behaviour",
             post(behave).get(behaviour).delete(behave_well),
         )
+        .route("/_sandbox/suppressions", get(suppressions).post(suppress))
         .route("/_sandbox/event", post(emit))
         .route("/_sandbox/certificate", get(certificate))
         .route("/_sandbox/public-key", get(public_key))
@@ -84,6 +86,24 @@ async fn behaviour(State(sandbox): State<Sandbox>) -> Response {
 async fn behave_well(State(sandbox): State<Sandbox>) -> StatusCode {
     sandbox.behave_well();
     StatusCode::NO_CONTENT
+}
+
+async fn suppressions(State(sandbox): State<Sandbox>) -> Response {
+    Json(sandbox.suppressions()).into_response()
+}
+
+async fn suppress(
+    State(sandbox): State<Sandbox>,
+    body: Result<Json<Suppressed>, JsonRejection>,
+) -> Response {
+    let entry = match body {
+        Ok(Json(entry)) => entry,
+        Err(rejection) => return refusal(&rejection.body_text()),
+    };
+    match sandbox.suppress(entry) {
+        true => StatusCode::NO_CONTENT.into_response(),
+        false => refusal("the list is full"),
+    }
 }
 
 async fn emit(

@@ -199,8 +199,10 @@ pub(crate) async fn emit(sandbox: &Sandbox, request: &EventRequest) -> Result<u1
     Ok(post(&request.url, &webhook.headers, &webhook.body).await?)
 }
 
-/// The webhook that reports this, in the service's own form.
+/// The webhook that reports this, in the service's own form. What stops mail to the recipient is on
+/// the service's list from now on.
 pub(crate) fn webhook(sandbox: &Sandbox, report: &Report) -> Result<Webhook, EmitError> {
+    sandbox.suppressed().note(report);
     match sandbox.kind() {
         Kind::Ses => ses::webhook(sandbox, report),
         Kind::Mailgun => Ok(mailgun::webhook(sandbox, report)),

@@ -355,6 +355,11 @@ impl Faults {
             .or_else(|| self.play(recipients.find_map(Fault::of_recipient)))
     }
 
+    /// The fault for this call about what the service suppresses: the first armed one.
+    pub(crate) fn for_list(&self) -> Option<Fault> {
+        self.next_if(|_| true)
+    }
+
     /// The next fault, if it leaves a request's body unread.
     pub(crate) fn for_unread(&self) -> Option<Fault> {
         self.next_if(|fault| matches!(fault.kind, FaultKind::CutEarly | FaultKind::HangEarly))

@@ -119,6 +119,32 @@ where
 {
     tokio::time::sleep(sandbox.mood().latency()).await;
     sandbox.mailbox().note_send();
+    played(fault, accept, words).await
+}
+
+/// Answers one call about what the service suppresses: a fault that is armed strikes here, too.
+/// Who asks too often is told when to come again.
+pub(crate) async fn answer_list<A, W>(sandbox: &Sandbox, accept: A, words: W) -> Response
+where
+    A: FnOnce() -> Response,
+    W: FnOnce(FaultKind) -> Response,
+{
+    tokio::time::sleep(sandbox.mood().latency()).await;
+    sandbox.mailbox().note_check();
+    let fault = sandbox.faults().for_list();
+    let mut response = played(fault, accept, words).await;
+    if response.status() == StatusCode::TOO_MANY_REQUESTS {
+        let wait = header::HeaderValue::from_static("1");
+        response.headers_mut().insert(header::RETRY_AFTER, wait);
+    }
+    response
+}
+
+async fn played<A, W>(fault: Option<Fault>, accept: A, words: W) -> Response
+where
+    A: FnOnce() -> Response,
+    W: FnOnce(FaultKind) -> Response,
+{
     let Some(fault) = fault else {
         return accept();
     };

@@ -14,6 +14,7 @@
 //! | `GET /_sandbox/stats` | counts of requests, messages, recipients and faults played |
 //! | `POST /_sandbox/behaviour` | changes how it answers ([`Behaviour`]) |
 //! | `GET`/`DELETE /_sandbox/behaviour` | how it answers now; answers rightly again |
+//! | `GET`/`POST /_sandbox/suppressions` | what the service itself suppresses ([`Suppressed`]); puts one there |
 //! | `POST /_sandbox/event` | posts a signed webhook to a loopback address |
 //! | `GET /_sandbox/certificate` | SES: the certificate that signs its notifications |
 //! | `GET /_sandbox/public-key` | the public key (PEM) of a service that signs with a key pair |
@@ -42,6 +43,7 @@ mod ses;
 mod smtp;
 mod smtp2go;
 mod sparkpost;
+mod suppressed;
 
 pub use behaviour::{BadBehaviour, Behaviour, Happening, Scenario, Step, Webhooks};
 pub use config::{
@@ -51,3 +53,4 @@ pub use event::EventKind;
 pub use fault::{Fault, FaultKind, Stage, UnknownFault};
 pub use mailbox::{Stats, Taken};
 pub use sandbox::{Sandbox, serve};
+pub use suppressed::{Suppressed, Why};

@@ -12,6 +12,7 @@ use crate::config::{Kind, SandboxConfig};
 use crate::event::Signer;
 use crate::fault::{Fault, Faults};
 use crate::mailbox::{Mailbox, Stats, Taken};
+use crate::suppressed::{Suppressed, SuppressedList};
 use crate::{
     brevo, control, elasticemail, http, mailgun, mailjet, mailtrap, postal, postmark, reporter,
     resend, sendgrid, ses, smtp, smtp2go, sparkpost,
@@ -29,6 +30,7 @@ struct Inner {
     mailbox: Mailbox,
     faults: Faults,
     mood: Mood,
+    suppressed: SuppressedList,
     /// Made when first needed: an RSA key takes a moment.
     signer: OnceLock<Option<Signer>>,
 }
@@ -44,6 +46,7 @@ impl Sandbox {
             mailbox,
             faults: Faults::default(),
             mood: Mood::default(),
+            suppressed: SuppressedList::default(),
             signer: OnceLock::new(),
         };
         Self {
@@ -76,6 +79,18 @@ impl Sandbox {
             faults: self.inner.faults.played(),
             ..self.inner.mailbox.stats()
         }
+    }
+
+    /// Puts an address on the service's own suppression list; false when that is full.
+    pub fn suppress(&self, entry: Suppressed) -> bool {
+        let now = (self.inner.config.clock)();
+        self.inner.suppressed.put(entry, now)
+    }
+
+    /// All that the service itself suppresses.
+    #[must_use]
+    pub fn suppressions(&self) -> Vec<Suppressed> {
+        self.inner.suppressed.page(|_| true, 0, usize::MAX - 1).0
     }
 
     /// Forgets the messages; the counts stay.
@@ -243,6 +258,10 @@ impl Sandbox {
 
     pub(crate) fn faults(&self) -> &Faults {
         &self.inner.faults
+    }
+
+    pub(crate) fn suppressed(&self) -> &SuppressedList {
+        &self.inner.suppressed
     }
 
     pub(crate) fn mood(&self) -> &Mood {

@@ -23,7 +23,7 @@ pub(crate) use outlets::{
 };
 pub(crate) use recipients::ErasedBody;
 pub(crate) use suppressions::{
-    ImportReport, LiftedBody, LineFault, SuppressionBody, SuppressionPage, scope_of,
+    ImportReport, Keep, LiftedBody, LineFault, SuppressionBody, SuppressionPage, scope_of,
 };
 
 /// Which deliveries are meant. All given conditions must hold; at least one must be given.

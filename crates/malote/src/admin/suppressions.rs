@@ -17,10 +17,13 @@ use malote_core::suppression::{
 use malote_delivery::Engine;
 use malote_store::{StoreError, Suppression};
 use serde::Deserialize;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::AdminState;
-use super::api::{ImportReport, LiftedBody, LineFault, SuppressionBody, SuppressionPage, scope_of};
+use super::api::{
+    ImportReport, Keep, LiftedBody, LineFault, SuppressionBody, SuppressionPage, scope_of,
+};
 use super::problem::{Problem, ProblemKind};
 use super::request::{self, BODY_WAIT_MAX};
 use crate::lists::{self, ListReader, Record, Unreadable};
@@ -33,6 +36,8 @@ const LIMIT_MAX: u16 = 1_000;
 const BATCH: u32 = 500;
 /// Largest import in one request; more come in several.
 const IMPORT_BYTES_MAX: usize = 256 << 20;
+/// New entries that a report of `keep=nothing` shows.
+const FIRST_MAX: usize = 10;
 /// Refused lines that an import's report names.
 const FAULTS_MAX: usize = 20;
 
@@ -51,6 +56,12 @@ struct ListQuery {
 #[serde(default, deny_unknown_fields)]
 struct ExportQuery {
     format: ListFormat,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ImportQuery {
+    keep: Keep,
 }
 
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
@@ -220,7 +231,7 @@ fn pages(engine: Arc<Engine>) -> impl Stream<Item = Result<Vec<Suppression>, Sto
     )
 }
 
-/// `POST suppressions/import`: a list as [`ListReader`] reads it. Lines that are not good are
+/// `POST suppressions/import?keep=`: a list as [`ListReader`] reads it. Lines that are not good are
 /// reported and passed over; the others are kept in batches, so that an import that breaks off can
 /// be repeated.
 pub(super) async fn import(
@@ -231,8 +242,9 @@ pub(super) async fn import(
     if !is_csv {
         request::expect_type(request.headers(), NDJSON)?;
     }
+    let keep = request::query::<ImportQuery>(request.uri())?.keep;
     let mut body = request.into_body().into_data_stream();
-    let (mut import, mut reader) = (Import::default(), ListReader::default());
+    let (mut import, mut reader) = (Import::of(keep), ListReader::default());
     let (mut records, mut bytes) = (Vec::new(), 0_usize);
     loop {
         let Ok(piece) = tokio::time::timeout(BODY_WAIT_MAX, body.next()).await else {
@@ -278,11 +290,19 @@ const fn kind_of(fault: &Unreadable) -> ProblemKind {
 /// An import under way.
 #[derive(Default)]
 struct Import {
+    keep: Keep,
     batch: Vec<Suppression>,
     report: ImportReport,
 }
 
 impl Import {
+    fn of(keep: Keep) -> Self {
+        Self {
+            keep,
+            ..Self::default()
+        }
+    }
+
     async fn take(&mut self, records: &mut Vec<Record>, state: &AdminState) -> Result<(), Problem> {
         for record in records.drain(..) {
             let entry = record
@@ -326,12 +346,37 @@ impl Import {
     }
 
     async fn keep(&mut self, state: &AdminState) -> Result<(), Problem> {
-        let batch = std::mem::take(&mut self.batch);
+        let mut batch = std::mem::take(&mut self.batch);
+        if self.keep != Keep::All {
+            self.pass_over(&mut batch, state).await?;
+        }
         let count = batch.len() as u64;
-        if count > 0 {
+        if self.keep == Keep::Nothing {
+            let room = FIRST_MAX.saturating_sub(self.report.first.len());
+            let first = batch.into_iter().take(room).map(SuppressionBody::from);
+            self.report.first.extend(first);
+        } else if count > 0 {
             state.engine.suppress_all(batch).await?;
         }
         self.report.imported += count;
+        Ok(())
+    }
+
+    /// Leaves of a batch what stops more than what stands, each address once.
+    async fn pass_over(
+        &mut self,
+        batch: &mut Vec<Suppression>,
+        state: &AdminState,
+    ) -> Result<(), Problem> {
+        let mut stands = state.engine.already_stand(batch).await?.into_iter();
+        let (mut seen, before) = (HashSet::new(), batch.len());
+        batch.retain(|entry| {
+            let address = entry.address.known().map(EmailAddress::key);
+            let address = address.unwrap_or_else(|| entry.address.to_string());
+            let is_new = stands.next() == Some(false);
+            is_new && seen.insert((address, entry.scope.clone()))
+        });
+        self.report.already += (before - batch.len()) as u64;
         Ok(())
     }
 }

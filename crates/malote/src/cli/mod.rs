@@ -23,6 +23,7 @@ mod providers;
 mod queue;
 mod sandbox;
 mod send;
+mod service_list;
 mod source;
 mod store;
 mod suppressions;

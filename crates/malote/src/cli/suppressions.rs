@@ -17,8 +17,11 @@ use super::exit::{Failure, Outcome};
 use super::out::{self, Table};
 use super::place::PlaceArgs;
 use super::progress::Progress;
+use super::service_list::{self, ServiceListArgs};
 use super::source::{Offline, Source};
-use crate::admin::api::{ImportReport, LiftedBody, LineFault, SuppressionBody, SuppressionPage};
+use crate::admin::api::{
+    ImportReport, Keep, LiftedBody, LineFault, SuppressionBody, SuppressionPage,
+};
 use crate::admin::suppressions::NDJSON;
 use crate::lists::{self, ListReader, Record};
 
@@ -44,6 +47,10 @@ pub(super) enum SuppressionsCommand {
     Import(ImportArgs),
     /// Write them all, as one JSON document on each line or as CSV.
     Export(ExportArgs),
+    /// Bring in what a provider's service itself suppresses.
+    Pull(ServiceListArgs),
+    /// Put on a provider's service's list what it lacks of ours; nothing is taken off.
+    Push(ServiceListArgs),
 }
 
 /// What to list.
@@ -140,6 +147,8 @@ pub(super) async fn run(command: SuppressionsCommand) -> Outcome {
         SuppressionsCommand::Remove(args) => remove(args).await,
         SuppressionsCommand::Import(args) => import(args).await,
         SuppressionsCommand::Export(args) => export(args).await,
+        SuppressionsCommand::Pull(args) => service_list::pull(args).await,
+        SuppressionsCommand::Push(args) => service_list::push(args).await,
     }
 }
 
@@ -167,7 +176,7 @@ async fn list(args: ListArgs) -> Outcome {
     Ok(print(&found)?)
 }
 
-fn print(entries: &[SuppressionBody]) -> io::Result<()> {
+pub(super) fn print(entries: &[SuppressionBody]) -> io::Result<()> {
     let mut table = Table::new(&[
         "ADDRESS", "STREAM", "REASON", "SINCE", "UNTIL", "SOURCE", "DETAIL",
     ]);
@@ -194,7 +203,11 @@ fn query(after: Option<SuppressionPlace>, limit: u16) -> SuppressionQuery {
     }
 }
 
-async fn page(client: &Client, limit: u16, cursor: Option<String>) -> Outcome<SuppressionPage> {
+pub(super) async fn page(
+    client: &Client,
+    limit: u16,
+    cursor: Option<String>,
+) -> Outcome<SuppressionPage> {
     let mut query = vec![("limit", limit.to_string())];
     query.extend(cursor.map(|cursor| ("cursor", cursor)));
     client.get("suppressions", &query).await
@@ -263,7 +276,7 @@ async fn import(args: ImportArgs) -> Outcome {
         all.refused += list.refused.len() as u64;
         all.faults.append(&mut list.refused);
         if !lines.is_empty() {
-            let report = send(&client, documents, &lines).await?;
+            let report = send(&client, documents, &lines, Keep::All).await?;
             all.imported += report.imported;
             all.refused += report.refused;
             all.faults.extend(report.faults);
@@ -301,9 +314,15 @@ async fn import(args: ImportArgs) -> Outcome {
 }
 
 /// Sends documents that stand on these lines of the list.
-async fn send(client: &Client, documents: Vec<u8>, lines: &[u64]) -> Outcome<ImportReport> {
+pub(super) async fn send(
+    client: &Client,
+    documents: Vec<u8>,
+    lines: &[u64],
+    keep: Keep,
+) -> Outcome<ImportReport> {
     let request = client
         .request(Method::POST, "suppressions/import")
+        .query(&[("keep", keep)])
         .header(reqwest::header::CONTENT_TYPE, NDJSON)
         .timeout(LONG_ANSWER_MAX)
         .body(documents);

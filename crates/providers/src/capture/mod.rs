@@ -46,6 +46,7 @@ pub(crate) fn build(
     (faults.len() == before).then(|| Adapter {
         provider: Arc::new(CaptureProvider { delay: table.delay }),
         webhook: None,
+        list: None,
     })
 }
 

@@ -7,6 +7,7 @@ mod events;
 mod form;
 mod inspect;
 mod send;
+mod suppressions;
 #[cfg(test)]
 mod tests;
 mod webhook;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use malote_core::clock::Clock;
 use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
+use malote_core::provider::Provider;
 
 pub(crate) use config::MailgunConfig;
 pub(crate) use errors::DOCUMENTED;
@@ -45,14 +47,15 @@ pub(crate) fn build(
             return None;
         }
     };
-    let provider = send::Mailgun {
+    let provider = Arc::new(send::Mailgun {
         settings,
         clients,
         clock: Arc::clone(clock),
         capabilities: send::capabilities(),
-    };
+    });
     Some(Adapter {
-        provider: Arc::new(provider),
+        provider: Arc::clone(&provider) as Arc<dyn Provider>,
         webhook: None,
+        list: Some(provider),
     })
 }

@@ -200,7 +200,7 @@ impl Mailgun {
     }
 
     /// Sends no mail, so nothing about it is in doubt.
-    async fn ask(&self, call: Call) -> Result<Answer, SendError> {
+    pub(super) async fn ask(&self, call: Call) -> Result<Answer, SendError> {
         let clients = &self.clients;
         let answer = clients.exchange(Class::Transactional, call, Patience::SHORT);
         answer.await.map_err(|lost: Lost| {
@@ -221,7 +221,13 @@ impl Mailgun {
         self.call(Method::POST, &path, headers, body)
     }
 
-    fn call(&self, method: Method, path: &str, mut headers: HeaderMap, body: Vec<Bytes>) -> Call {
+    pub(super) fn call(
+        &self,
+        method: Method,
+        path: &str,
+        mut headers: HeaderMap,
+        body: Vec<Bytes>,
+    ) -> Call {
         let login = format!("api:{}", self.settings.api_key.expose());
         let login = format!("Basic {}", STANDARD.encode(login));
         if let Some(value) = sensitive(&login) {

@@ -6,6 +6,7 @@ mod config;
 mod errors;
 mod events;
 mod request;
+mod suppressions;
 #[cfg(test)]
 mod tests;
 mod webhook;
@@ -20,6 +21,7 @@ use malote_core::clock::Clock;
 use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
 use malote_core::provider::{Account, Capabilities, Finding, Outgoing, SendError, SendReport};
+use malote_core::service_list::ServiceList;
 use malote_core::tracking::{Switch, TrackingSwitches};
 
 pub(crate) use config::PostmarkConfig;
@@ -27,7 +29,7 @@ pub(crate) use errors::DOCUMENTED;
 pub(crate) use request::track_links;
 pub(crate) use webhook::parser as webhook_parser;
 
-use crate::api::{Line, Service, adapter, json_call};
+use crate::api::{Line, Service, adapter_with_list, connected, json_call};
 use crate::http::{Answer, Call, sensitive};
 use crate::settings::Transport;
 use crate::smtp::{Native, Preset, build_native};
@@ -57,11 +59,8 @@ pub(crate) fn build(
     match table.transport {
         Transport::Api => {
             let settings = table.check(&at, config, faults)?;
-            let service = Postmark {
-                settings,
-                capabilities: capabilities(),
-            };
-            adapter(name, service, config, clock, faults)
+            let service = Postmark::new(settings);
+            adapter_with_list(name, service, config, clock, faults)
         }
         Transport::Smtp => {
             let (token, streams) = (
@@ -76,10 +75,36 @@ pub(crate) fn build(
                 password: token?,
             };
             streams?;
-            let at = format!("{at}.postmark");
-            build_native(name, &at, native, config, clock, faults)
+            let adapter = {
+                let at = format!("{at}.postmark");
+                build_native(name, &at, native, config, clock, faults)?
+            };
+            let list = list(name, table, config, clock);
+            Some(Adapter { list, ..adapter })
         }
     }
+}
+
+/// The list where mail goes by SMTP: asked by the API, if that is at its own address.
+fn list(
+    name: &ProviderName,
+    table: &PostmarkConfig,
+    config: &ProviderConfig,
+    clock: &Arc<dyn Clock>,
+) -> Option<Arc<dyn ServiceList>> {
+    if table.endpoint.is_some() {
+        return None;
+    }
+    // What is wrong with the table is told already.
+    let told = &mut Vec::new();
+    let settings = table.check(&format!("providers.{name}"), config, told)?;
+    Some(connected(
+        name,
+        Postmark::new(settings),
+        config,
+        clock,
+        told,
+    )?)
 }
 
 /// What Postmark can carry.
@@ -101,6 +126,13 @@ struct Postmark {
 }
 
 impl Postmark {
+    const fn new(settings: config::Settings) -> Self {
+        Self {
+            settings,
+            capabilities: capabilities(),
+        }
+    }
+
     fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Call {
         let mut headers = HeaderMap::new();
         if let Some(token) = sensitive(self.settings.server_token.expose()) {

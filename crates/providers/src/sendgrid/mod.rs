@@ -7,6 +7,7 @@ mod errors;
 mod events;
 mod message;
 mod send;
+mod suppressions;
 #[cfg(test)]
 mod tests;
 mod webhook;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use malote_core::clock::Clock;
 use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
+use malote_core::service_list::ServiceList;
 
 pub(crate) use config::SendgridConfig;
 pub(crate) use errors::DOCUMENTED;
@@ -36,7 +38,7 @@ pub(crate) fn build(
     match table.transport {
         Transport::Api => {
             let settings = table.check(name, config, faults)?;
-            api::adapter(name, send::Sendgrid::new(settings), config, clock, faults)
+            api::adapter_with_list(name, send::Sendgrid::new(settings), config, clock, faults)
         }
         Transport::Smtp => {
             let at = format!("providers.{name}.sendgrid");
@@ -48,7 +50,26 @@ pub(crate) fn build(
                 user: None,
                 password,
             };
-            build_native(name, &at, native, config, clock, faults)
+            let adapter = build_native(name, &at, native, config, clock, faults)?;
+            let list = list(name, table, config, clock);
+            Some(Adapter { list, ..adapter })
         }
     }
+}
+
+/// The list where mail goes by SMTP: asked by the API, if that is at its own address.
+fn list(
+    name: &ProviderName,
+    table: &SendgridConfig,
+    config: &ProviderConfig,
+    clock: &Arc<dyn Clock>,
+) -> Option<Arc<dyn ServiceList>> {
+    if table.endpoint.is_some() {
+        return None;
+    }
+    // What is wrong with the table is told already.
+    let told = &mut Vec::new();
+    let settings = table.check(name, config, told)?;
+    let service = send::Sendgrid::new(settings);
+    Some(api::connected(name, service, config, clock, told)?)
 }

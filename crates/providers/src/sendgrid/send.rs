@@ -54,7 +54,7 @@ impl Sendgrid {
         call
     }
 
-    fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Call {
+    pub(super) fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Call {
         let mut headers = HeaderMap::new();
         headers.insert(AUTHORIZATION, self.settings.authorization.clone());
         if let Some(subuser) = &self.settings.on_behalf_of {

@@ -14,6 +14,7 @@ mod records;
 mod send;
 mod sign;
 mod sns;
+mod suppressions;
 #[cfg(test)]
 mod tests;
 mod webhook;
@@ -24,6 +25,7 @@ use std::sync::atomic::AtomicI64;
 use malote_core::clock::Clock;
 use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
+use malote_core::provider::Provider;
 
 pub(crate) use classify::{Sent, addresses, message_rejected};
 pub(crate) use config::{SesConfig, dns_suffix, is_region};
@@ -57,7 +59,7 @@ pub(crate) fn build(
             return None;
         }
     };
-    let provider = send::Ses {
+    let provider = Arc::new(send::Ses {
         name: name.clone(),
         settings,
         credentials,
@@ -65,9 +67,10 @@ pub(crate) fn build(
         clock: Arc::clone(clock),
         capabilities: send::capabilities(),
         clock_ahead_s: AtomicI64::new(0),
-    };
+    });
     Some(Adapter {
-        provider: Arc::new(provider),
+        provider: Arc::clone(&provider) as Arc<dyn Provider>,
         webhook: None,
+        list: Some(provider),
     })
 }

@@ -118,6 +118,7 @@ impl Provider for Ses {
 struct Prepared {
     method: Method,
     path: Cow<'static, str>,
+    query: Option<String>,
     body: Bytes,
     body_sha256: String,
 }
@@ -156,11 +157,23 @@ impl CallFault {
 impl Ses {
     /// Asks a question that carries no mail.
     pub(super) async fn ask(&self, path: Cow<'static, str>) -> Result<Answer, SendError> {
+        self.call_for(Method::GET, path, None, Vec::new()).await
+    }
+
+    /// A call that carries no mail; `query` is encoded.
+    pub(super) async fn call_for(
+        &self,
+        method: Method,
+        path: impl Into<Cow<'static, str>>,
+        query: Option<String>,
+        body: Vec<u8>,
+    ) -> Result<Answer, SendError> {
         let request = Prepared {
-            method: Method::GET,
-            path,
-            body: Bytes::new(),
-            body_sha256: sha256_hex(b""),
+            method,
+            path: path.into(),
+            query,
+            body_sha256: sha256_hex(&body),
+            body: body.into(),
         };
         self.call(&request, Class::Transactional, Patience::SHORT)
             .await
@@ -222,7 +235,8 @@ impl Ses {
             .keys(self.clock.now())
             .await
             .map_err(CallFault::Keys)?;
-        let url = join(&self.settings.endpoint, &request.path);
+        let mut url = join(&self.settings.endpoint, &request.path);
+        url.set_query(request.query.as_deref());
         let signable = Signable {
             method: request.method.as_str(),
             url: &url,
@@ -324,6 +338,7 @@ async fn prepare(
         Prepared {
             method: Method::POST,
             path: SEND_PATH.into(),
+            query: None,
             body,
             body_sha256,
         }

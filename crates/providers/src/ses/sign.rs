@@ -29,7 +29,7 @@ pub(crate) struct Keys {
 /// What is signed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Signable<'a> {
-    /// `GET` or `POST`.
+    /// `GET`, `POST` or `PUT`.
     pub method: &'a str,
     /// The whole URL.
     pub url: &'a Url,

@@ -67,6 +67,7 @@ pub(crate) fn build(
     Some(Adapter {
         provider: Arc::new(SmtpProvider::new("smtp", settings?, pools)),
         webhook: None,
+        list: None,
     })
 }
 

@@ -84,6 +84,7 @@ pub(crate) fn build_native(
     Some(Adapter {
         provider: Arc::new(SmtpProvider::new(table.dialect().name, settings?, pools?)),
         webhook: None,
+        list: None,
     })
 }
 

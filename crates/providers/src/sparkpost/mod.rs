@@ -7,6 +7,7 @@ mod errors;
 mod events;
 mod request;
 mod send;
+mod suppressions;
 #[cfg(test)]
 mod tests;
 mod webhook;
@@ -34,5 +35,5 @@ pub(crate) fn build(
     let at = format!("providers.{name}");
     let settings = table.check(&at, config, faults);
     let service = send::Sparkpost::new(settings?);
-    api::adapter(name, service, config, clock, faults)
+    api::adapter_with_list(name, service, config, clock, faults)
 }

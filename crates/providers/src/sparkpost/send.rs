@@ -48,19 +48,24 @@ impl Sparkpost {
         }
     }
 
+    /// The subaccount that is sent for.
+    pub(super) fn subaccount(&self) -> Option<u32> {
+        self.settings.subaccount
+    }
+
     fn pool(&self, outgoing: &Outgoing) -> Option<&str> {
         let pool = self.settings.ip_pools.get(&outgoing.pool);
         pool.map(String::as_str)
     }
 
     /// A call; only what has to do with sending is done for the subaccount.
-    fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Call {
+    pub(super) fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Call {
         let mut headers = HeaderMap::new();
         if let Some(value) = sensitive(self.settings.api_key.expose()) {
             headers.insert(AUTHORIZATION, value);
         }
-        let is_of_subaccount =
-            path.starts_with("/transmissions") || path.starts_with("/sending-domains");
+        let own = ["/transmissions", "/sending-domains", "/suppression-list"];
+        let is_of_subaccount = own.iter().any(|own| path.starts_with(own));
         if let Some(number) = self.settings.subaccount.filter(|_| is_of_subaccount) {
             let name = HeaderName::from_static("x-msys-subaccount");
             headers.insert(name, HeaderValue::from(number));

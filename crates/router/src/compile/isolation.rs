@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use malote_core::fault::ConfigFault;
-use malote_core::name::{ProviderName, RouteName, StreamName, TargetName};
+use malote_core::name::{RouteName, StreamName, TargetName};
 use malote_core::stream::Class;
 
 use super::routes::{fallback_chain, find, target_name};
@@ -38,13 +38,13 @@ pub(super) fn check(config: &RouterConfig, faults: &mut Vec<ConfigFault>) {
 }
 
 /// The providers that each stream's mail can leave through.
-pub(super) fn reach(config: &RouterConfig) -> BTreeMap<StreamName, BTreeSet<ProviderName>> {
+pub(super) fn reach(config: &RouterConfig) -> BTreeMap<StreamName, BTreeSet<TargetName>> {
     let streams = config.streams.keys();
     streams
         .map(|stream| {
             let targets = reachable(config, stream).into_iter();
-            let providers = targets.map(|(_, _, target)| target.provider);
-            (stream.clone(), providers.collect())
+            let targets = targets.map(|(_, _, target)| target);
+            (stream.clone(), targets.collect())
         })
         .collect()
 }

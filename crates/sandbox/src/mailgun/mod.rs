@@ -1,6 +1,7 @@
 //! Mailgun: `messages.mime` by multipart form, and the look-up of a domain and of IP pools.
 
 mod event;
+mod suppressions;
 
 use std::net::SocketAddr;
 
@@ -68,6 +69,10 @@ struct Form {
 pub(crate) fn router(sandbox: Sandbox) -> Router {
     Router::new()
         .route("/v3/{domain}/messages.mime", post(send))
+        .route(
+            "/v3/{domain}/{list}",
+            get(suppressions::list).post(suppressions::add),
+        )
         .route("/v3/domains/{domain}", get(domain))
         .route("/v4/domains/{domain}", get(domain))
         .route("/v3/ip_pools", get(ip_pools))

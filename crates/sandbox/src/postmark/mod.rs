@@ -3,6 +3,7 @@
 mod batch;
 mod check;
 mod event;
+mod suppressions;
 
 use std::net::SocketAddr;
 
@@ -64,7 +65,15 @@ pub(crate) fn router(sandbox: Sandbox) -> Router {
         .route("/email/batch", post(batch::send))
         .route("/server", get(server))
         .route("/message-streams", get(streams))
-        .route("/message-streams/{id}", get(stream))
+        .route("/message-streams/{stream}", get(stream))
+        .route(
+            "/message-streams/{stream}/suppressions/dump",
+            get(suppressions::dump),
+        )
+        .route(
+            "/message-streams/{stream}/suppressions",
+            post(suppressions::add),
+        )
         .fallback(|| async { Problem(StatusCode::NOT_FOUND, None, "Not found".to_owned()) })
         .with_state(sandbox)
 }

@@ -4,6 +4,7 @@ mod check;
 mod event;
 mod lookup;
 mod shape;
+mod suppressions;
 
 use std::net::SocketAddr;
 
@@ -102,6 +103,8 @@ pub(crate) fn router(sandbox: Sandbox) -> Router {
         .route("/v3/send_ips/pools", get(lookup::send_pools))
         .route("/v3/whitelabel/domains", get(lookup::domains))
         .route("/v3/verified_senders", get(lookup::verified_senders))
+        .route("/v3/suppression/{list}", get(suppressions::list))
+        .route("/v3/asm/suppressions/global", post(suppressions::add))
         .fallback(|| async { Problem::new(404, "not found") })
         .method_not_allowed_fallback(|| async { Problem::new(405, "method not allowed") })
         .with_state(sandbox)

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::lookup;
 use super::sigv4::{Refusal, Signed, verify};
+use super::suppressions;
 use crate::address::addresses;
 use crate::fault::FaultKind;
 use crate::http::{Peer, answer, cut, json as json_answer, status, unread};
@@ -121,7 +122,7 @@ impl Problem {
         }
     }
 
-    fn bad_request(message: impl Into<String>) -> Self {
+    pub(super) fn bad_request(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "BadRequestException", message)
     }
 
@@ -148,6 +149,10 @@ pub(crate) fn router(sandbox: Sandbox) -> Router {
         .route(
             "/v2/email/configuration-sets/{name}",
             get(lookup::configuration_set),
+        )
+        .route(
+            "/v2/email/suppression/addresses",
+            get(suppressions::list).put(suppressions::put),
         )
         .with_state(sandbox)
 }

@@ -5,6 +5,7 @@ mod api;
 mod event;
 mod lookup;
 mod sigv4;
+mod suppressions;
 
 pub(crate) use api::router;
 pub(crate) use event::webhook;

@@ -4,6 +4,7 @@
 mod event;
 mod lookup;
 mod request;
+mod suppressions;
 mod template;
 
 use axum::Router;
@@ -103,6 +104,14 @@ pub(crate) fn router(sandbox: Sandbox) -> Router {
         .route("/api/v1/sending-domains/{domain}", get(lookup::domain))
         .route("/api/v1/ip-pools", get(lookup::pools))
         .route("/api/v1/ip-pools/{id}", get(lookup::pool))
+        .route(
+            "/api/v1/suppression-list",
+            get(suppressions::search).put(suppressions::add),
+        )
+        .route(
+            "/api/v1/suppression-list/",
+            get(suppressions::search).put(suppressions::add),
+        )
         .fallback(|| async { Problem::new(404, "1101", "invalid URI") })
         .method_not_allowed_fallback(|| async { Problem::new(405, "1102", "invalid HTTP method") })
         .with_state(sandbox)

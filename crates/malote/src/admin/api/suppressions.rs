@@ -125,11 +125,30 @@ pub(crate) struct LiftedBody {
     pub(crate) lifted: u64,
 }
 
+/// Which entries of an import are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Keep {
+    /// All of them.
+    #[default]
+    All,
+    /// Those that stop more, or longer, than what stands.
+    New,
+    /// None: what would be kept as `new` is counted.
+    Nothing,
+}
+
 /// What an import did.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ImportReport {
-    /// Lines kept.
+    /// Lines kept, or that would be.
     pub(crate) imported: u64,
+    /// Lines passed over because what stands does as much; of `keep=all` none.
+    #[serde(default)]
+    pub(crate) already: u64,
+    /// Of `keep=nothing` the first that would be kept.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) first: Vec<SuppressionBody>,
     /// Lines refused.
     pub(crate) refused: u64,
     /// The first refused lines.
