@@ -142,3 +142,41 @@ async fn a_sheet_is_taken_and_given_and_what_is_none_is_told() {
     );
     bench.stop().await;
 }
+
+#[tokio::test]
+async fn an_import_of_what_is_new_passes_over_what_stands_as_long() {
+    let bench = Bench::start(None).await;
+    let post = async |keep: &str, lines: &str| {
+        let path = format!("/admin/v1/suppressions/import?keep={keep}");
+        let request = bench
+            .request(Method::POST, &path)
+            .header("content-type", "application/x-ndjson")
+            .body(lines.to_owned());
+        let answer = request.send().await.unwrap();
+        (
+            answer.status().as_u16(),
+            answer.json::<Value>().await.unwrap(),
+        )
+    };
+    let counts = |report: &Value| (report["imported"].as_u64(), report["already"].as_u64());
+    let before = "{\"address\":\"all@x.test\"}\n{\"address\":\"soon@x.test\",\"expires_at\":\"2099-01-01T00:00:00Z\"}\n";
+    let (_, report) = post("all", before).await;
+    assert_eq!(counts(&report), (Some(2), Some(0)), "{report}");
+    // One is covered by a global entry, one lasts longer than what stands, one is there twice.
+    let lines = "{\"address\":\"All@x.test\",\"stream\":\"news\"}\n{\"address\":\"soon@x.test\"}\n\
+                 {\"address\":\"new@x.test\",\"stream\":\"news\"}\n{\"address\":\"NEW@x.test\",\"stream\":\"news\"}\n";
+    let (_, report) = post("nothing", lines).await;
+    assert_eq!(counts(&report), (Some(2), Some(2)), "{report}");
+    let shown = report["first"].as_array().unwrap();
+    assert_eq!(shown[0]["address"], "soon@x.test", "{report}");
+    let (_, exported) = bench.text("/admin/v1/suppressions/export").await;
+    assert_eq!(exported.lines().count(), 2, "{exported}");
+    let (_, report) = post("new", lines).await;
+    assert_eq!(counts(&report), (Some(2), Some(2)), "{report}");
+    assert_eq!(report["first"], Value::Null);
+    let (_, report) = post("new", lines).await;
+    assert_eq!(counts(&report), (Some(0), Some(4)), "{report}");
+    let (status, told) = post("some", lines).await;
+    assert_eq!(status, 400, "{told}");
+    bench.stop().await;
+}
