@@ -5,35 +5,52 @@
 //! on: quotas, warm-up, breakers, suppressions and switches, and as a [`GuardBook`] what the
 //! reputation guard counts. They are two because they scale differently.
 
+mod address_key;
+mod columns;
 mod config;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod erasure;
+mod extra;
+mod forward;
 mod guard;
+mod hash_filter;
+mod lease_order;
 mod metrics;
+mod migrate;
+mod moving;
+mod needle;
+mod nodes;
 mod order;
 mod outbox;
+mod postgres;
 mod record;
 mod shared;
 mod spool;
 mod sqlite;
+mod words;
 
 pub use config::SqliteConfig;
 pub use erasure::{Erased, Erasing, Erasure};
-
 pub use guard::{GuardBook, GuardCount, GuardKey, GuardRecord, GuardState, GuardSum, GuardTally};
+pub use migrate::{Doing, Migration, Moved, Progress, Stage, Tally, Tell};
+pub use nodes::{BreakerChanges, NodeRecord, NodeReport, NodeState, Nodes, RateGrant, RateRequest};
 pub use outbox::{
     ABSENT_OUTLET_KEPT, Disabled, Enqueue, Enqueued, Outbox, OutboxRow, OutboxSettled, OutboxStep,
     OutletRecord,
 };
+pub use postgres::{
+    Carried, PostgresConfig, PostgresParts, PostgresSettings, PostgresShared, PostgresSpool,
+    PostgresStore, PostgresTls,
+};
 pub use record::{
     AcceptOutcome, Applied, AttemptOutcome, AttemptStart, EventRecord, IdempotencyRecord, Lane,
     LaneDepth, LaneId, Leased, LeasedMessage, MessageRecord, NewDelivery, NewMessage, NextStep,
-    NodeSession, PendingAttempt, QueueFilter, QueueStats, Settlement,
+    NodeSession, PendingAttempt, QueueFilter, QueueStats, Settlement, TakenOver,
 };
 pub use shared::{
     BreakerRecord, QuotaGrant, QuotaRequest, Shared, SuppressedAddress, Suppression,
     SuppressionQuery, SuppressionReason, SuppressionScope, Switch, WarmupRecord,
 };
 pub use spool::{Spool, StoreError};
-pub use sqlite::{BackupReport, OnFatal, RestoreReport, SqliteStore, restore};
+pub use sqlite::{BackupReport, OnFatal, RestoreReport, SqliteStore, restore, sqlite_address_key};

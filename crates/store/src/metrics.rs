@@ -7,7 +7,7 @@ use prometheus::{
 use crate::StoreError;
 
 /// What may be said of an operation that was not done.
-const KINDS: [&str; 5] = ["full", "busy", "closed", "damaged", "engine"];
+const KINDS: [&str; 6] = ["full", "busy", "closed", "damaged", "engine", "unavailable"];
 
 /// `malote_store_*`.
 pub(crate) struct Metrics {
@@ -89,6 +89,7 @@ impl Metrics {
             StoreError::Closed => "closed",
             StoreError::Damaged(_) => "damaged",
             StoreError::Engine(_) => "engine",
+            StoreError::Unavailable(_) => "unavailable",
         };
         self.errors.with_label_values(&[kind]).inc();
     }

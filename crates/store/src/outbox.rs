@@ -5,7 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use malote_core::feed::{FeedCursor, FeedEvent};
 use malote_core::outlet::OutletName;
 
-use crate::StoreError;
+use crate::{NodeSession, StoreError};
 
 /// How long an outlet that is no longer configured keeps what waits for it.
 pub const ABSENT_OUTLET_KEPT: SignedDuration = SignedDuration::from_hours(3 * 24);
@@ -37,6 +37,19 @@ pub trait Outbox: Send + Sync {
     /// # Errors
     /// If the store cannot be read.
     async fn outlet(&self, name: &OutletName) -> Result<Option<OutletRecord>, StoreError>;
+
+    /// Gives an outlet to a session, where several processes have the same outlets: only who holds
+    /// it tells it. Returns whether this session holds it; one that does keeps it until it ends.
+    ///
+    /// # Errors
+    /// If that cannot be written.
+    async fn hold_outlet(
+        &self,
+        _outlet: &OutletName,
+        _session: NodeSession,
+    ) -> Result<bool, StoreError> {
+        Ok(true)
+    }
 
     /// Adds events behind those that wait, and moves the outlet's place in the feed, all of it or
     /// nothing. Events that wait already, or are gone, are passed over.

@@ -291,6 +291,15 @@ pub struct PendingAttempt {
     pub attempt: AttemptStart,
 }
 
+/// What was left by processes that died.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct TakenOver {
+    /// Deliveries that are back in the queue: their attempts had not begun.
+    pub queued: u64,
+    /// Attempts that had begun; their deliveries belong to the session that took over.
+    pub pending: Vec<PendingAttempt>,
+}
+
 /// Which deliveries an operator means. All given conditions must hold; none given means none.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct QueueFilter {

@@ -11,7 +11,7 @@ pub use malote_core::suppression::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{Erasing, GuardBook, StoreError};
+use crate::{Erasing, GuardBook, Nodes, StoreError};
 
 /// Keeps what several nodes must agree on. Every write is durable when it returns.
 #[async_trait]
@@ -143,6 +143,11 @@ pub trait Shared: GuardBook {
     /// # Errors
     /// If it cannot be written.
     async fn set_switch(&self, switch: Switch, is_on: bool) -> Result<(), StoreError>;
+
+    /// What several nodes agree on at every moment; `None` where there is one node.
+    fn nodes(&self) -> Option<&dyn Nodes> {
+        None
+    }
 }
 
 /// A wish for units of a quota.
@@ -155,7 +160,10 @@ pub struct QuotaRequest {
     /// Every window that must hold: its start and its cap. Each cap counts all units taken from
     /// the account since that start.
     pub windows: Vec<(Timestamp, u64)>,
-    /// Now; the units are booked in this hour's bucket.
+    /// Now, by the caller's clock; the units are booked in this hour's bucket. An engine that
+    /// several nodes share books by its own clock: it takes the difference of the two clocks off
+    /// `now` and the windows' starts (off these only if it is more than a second), and `free_at`
+    /// is by the caller's clock again. So a node with a wrong clock counts as the others do.
     pub now: Timestamp,
 }
 

@@ -14,7 +14,7 @@ use crate::outbox::Outbox;
 use crate::record::{
     AcceptOutcome, Applied, AttemptStart, IdempotencyRecord, Lane, LaneDepth, LaneId, Leased,
     LeasedMessage, MessageRecord, NewMessage, NodeSession, PendingAttempt, QueueFilter, QueueStats,
-    Settlement,
+    Settlement, TakenOver,
 };
 
 /// Why the store did not do it.
@@ -29,6 +29,10 @@ pub enum StoreError {
     /// The store has been closed, or its writer died after an I/O error.
     #[error("the store is closed")]
     Closed,
+    /// The database does not answer, or the way to it is cut: it comes back by itself. What was
+    /// asked for may have been done all the same.
+    #[error("the database cannot be reached: {0}")]
+    Unavailable(String),
     /// A record cannot be read: named, set aside, and the others go on.
     #[error("damaged record: {0}")]
     Damaged(String),
@@ -116,6 +120,25 @@ pub trait Spool: Outbox + Erasure {
         &self,
         now: Timestamp,
     ) -> Result<(NodeSession, Vec<PendingAttempt>), StoreError>;
+
+    /// Whether other processes may work on the same spool: then every start of an attempt is
+    /// journaled, and what a dead process leaves is looked for.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Takes over leases of processes that have died, as [`Spool::open_session`] does for earlier
+    /// sessions of this one; to be called about once a second where the spool is shared.
+    ///
+    /// # Errors
+    /// If the store cannot be written, or `session` is over.
+    async fn take_over(
+        &self,
+        _session: NodeSession,
+        _now: Timestamp,
+    ) -> Result<TakenOver, StoreError> {
+        Ok(TakenOver::default())
+    }
 
     /// Applies a provider's events to the timelines they belong to, each `(provider, dedup_key)`
     /// once, moving states only forward (complaint > hard bounce > ... > delivered > sent).

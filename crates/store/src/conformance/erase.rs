@@ -10,9 +10,10 @@ use malote_core::address::EmailAddress;
 use malote_core::event::{EventKind, ProviderEvent, State};
 use malote_core::id::{DeliveryId, MessageId};
 use malote_core::ledger::Search;
+use malote_core::message::Channel;
 
 use crate::conformance::mail::{accept, at, message, sent, session, tx_lane};
-use crate::{Erased, Erasing, QueueFilter, Spool};
+use crate::{Erased, Erasing, LaneId, NewMessage, QueueFilter, Spool};
 
 const GONE: &str = "Gone.Person@x.test";
 
@@ -180,4 +181,63 @@ pub async fn a_recipient_is_found_by_its_hash_until_it_is_erased(spool: &dyn Spo
     assert_eq!(spool.recipient_of([0; 16]).await.unwrap(), None);
     spool.erase(&gone(), Erasing::Erase).await.unwrap();
     assert_eq!(spool.recipient_of(hash).await.unwrap(), None);
+}
+
+/// A message to somebody else from this address, by the gateway itself or by an app, whose body names
+/// that one.
+fn mail_from(
+    lane: LaneId,
+    (channel, from): (Channel, &str),
+    (named, size): (&str, usize),
+) -> NewMessage {
+    let mut mail = message(lane, at(0), &["reader@y.test"]);
+    mail.record.channel = channel;
+    mail.record.from = from.parse().unwrap();
+    mail.record.mail_from = Some(from.parse().unwrap());
+    let text = format!("Subject: {named}\r\n\r\n{}\r\n", "x".repeat(size));
+    mail.record.size_bytes = text.len() as u64;
+    mail.body = text.into();
+    mail
+}
+
+/// A settled message from the address, and the gateway's own that names it however large it is.
+pub async fn senders_and_notices_are_erased(spool: &dyn Spool) {
+    let lane = tx_lane(spool).await;
+    let app = Channel::Http("192.0.2.1".parse().unwrap());
+    let mut kept = Vec::new();
+    for (channel, from, named, size) in [
+        (Channel::Internal, "daemon@gw.test", GONE, 400_000),
+        (Channel::Internal, "daemon@gw.test", GONE, 10),
+        (app, GONE, GONE, 10),
+        (app, GONE, GONE, 400_000),
+        (app, "other@x.test", "nobody", 10),
+    ] {
+        let mail = mail_from(lane, (channel, from), (named, size));
+        kept.push(accept(spool, mail).await);
+    }
+    let gone = gone();
+    let early = spool.erase(&gone, Erasing::Erase).await.unwrap();
+    // What is on its way leaves in its sender's name.
+    assert_eq!((early.under_way, early.bodies_later), (2, 2));
+    let session = session(spool, at(0)).await;
+    let leased = spool.lease(session, lane, 100, at(0)).await.unwrap();
+    let done = leased.iter().flat_map(|message| &message.deliveries);
+    let done = done.map(|one| {
+        let mut done = sent(one.id, "p1", at(1));
+        if one.id.message != kept[4] {
+            done.events[0].detail = "250 ok, from gone.person@x.test".into();
+        }
+        done
+    });
+    spool.settle(session, done.collect()).await.unwrap();
+
+    let counted = spool.erase(&gone, Erasing::Count).await.unwrap();
+    let erased = spool.erase(&gone, Erasing::Erase).await.unwrap();
+    assert_eq!(counted, erased);
+    assert_eq!((erased.under_way, erased.deliveries), (0, 0));
+    assert_eq!(erased.bodies, 4);
+    let view = spool.view(kept[2]).await.unwrap().unwrap();
+    assert_eq!(view.mail_from.as_deref(), Some("erased@erased.invalid"));
+    assert_eq!(view.deliveries[0].recipient, "reader@y.test");
+    assert!(spool.body(kept[4]).await.unwrap().is_some());
 }

@@ -80,6 +80,7 @@ macro_rules! conformance_spool {
             a_body_for_others_goes_when_its_message_is_settled,
             an_erased_delivery_stays_as_it_is,
             a_recipient_is_found_by_its_hash_until_it_is_erased,
+            senders_and_notices_are_erased,
         );
         $crate::conformance_tests!($new, spool_read:
             a_view_tells_the_whole_story,

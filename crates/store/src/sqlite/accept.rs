@@ -5,12 +5,13 @@ use malote_core::id::MessageId;
 use malote_core::stream::Class;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::sqlite::body::{self, Place};
+use crate::address_key::AddressKey;
+use crate::columns::body_sum;
+use crate::extra::Extra;
+use crate::sqlite::body::Place;
 use crate::sqlite::columns::{self, channel_text, delivery_pk, micros, signed, state_number};
 use crate::sqlite::fault::Fault;
-use crate::sqlite::key::AddressKey;
 use crate::sqlite::queue::Urgency;
-use crate::sqlite::rows::Extra;
 use crate::sqlite::timeline;
 use crate::sqlite::writer::Tx;
 use crate::{AcceptOutcome, IdempotencyRecord, NewDelivery, NewMessage, StoreError};
@@ -47,7 +48,7 @@ impl Prepared {
         let hash = |delivery: &NewDelivery| key.recipient(&delivery.recipient.to_lowercase());
         Ok(Self {
             place,
-            sum: body::sum(&message.body),
+            sum: body_sum(&message.body),
             extra: Extra::column(&message.record)?,
             recipient_hashes: message.deliveries.iter().map(hash).collect(),
             message,

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use malote_core::id::MessageId;
 use rusqlite::{Connection, OptionalExtension};
-use sha2::{Digest, Sha256};
 
 use crate::StoreError;
+use crate::columns::body_sum;
 use crate::sqlite::columns::damaged;
 use crate::sqlite::fault::{Fault, of_io};
 
@@ -40,14 +40,6 @@ impl Place {
             .find(|place| place.number() == number)
             .ok_or_else(|| damaged("unknown place of a body"))
     }
-}
-
-/// The first 8 octets of the body's SHA-256.
-pub(crate) fn sum(body: &[u8]) -> i64 {
-    let digest = Sha256::digest(body);
-    let mut head = [0; 8];
-    head.copy_from_slice(&digest[..8]);
-    i64::from_be_bytes(head)
 }
 
 /// The directory of large bodies, spread over 256 directories.
@@ -91,7 +83,8 @@ impl BodyFiles {
         })
     }
 
-    fn make_dir(&self, dir: &Path) -> io::Result<()> {
+    /// Makes one of the directories, so that it is there after a power cut.
+    pub(crate) fn make_dir(&self, dir: &Path) -> io::Result<()> {
         match fs::DirBuilder::new().mode(0o700).create(dir) {
             Ok(()) => sync_dir(&self.dir),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -153,7 +146,7 @@ impl BodyFiles {
         let Some(body) = body else {
             return Err(damaged(&format!("the body of {} is missing", wanted.id)));
         };
-        if body.len() as u64 != wanted.size_bytes || sum(&body) != wanted.sum {
+        if body.len() as u64 != wanted.size_bytes || body_sum(&body) != wanted.sum {
             return Err(damaged(&format!(
                 "the body of {} does not match its checksum",
                 wanted.id

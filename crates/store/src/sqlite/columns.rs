@@ -1,13 +1,15 @@
-//! How the gateway's words stand in columns, and back.
+//! How the gateway's words stand in columns of SQLite, and back: row ids of deliveries, and faults.
 
 use jiff::Timestamp;
 use malote_core::event::State;
 use malote_core::id::DeliveryId;
-use malote_core::message::{Channel, Notify};
+use malote_core::message::Channel;
 use malote_core::stream::Class;
 
-use crate::StoreError;
+use crate::columns as words;
 use crate::sqlite::fault::Fault;
+
+pub(crate) use crate::columns::{channel_text, micros, notify, notify_bits, signed, state_number};
 
 /// Deliveries of one message have ids in a row of this many.
 const DELIVERIES_PER_MESSAGE: i64 = 1 << 16;
@@ -35,47 +37,24 @@ pub(crate) const fn delivery_range(message_pk: i64) -> (i64, i64) {
     )
 }
 
-/// Microseconds since 1970.
-pub(crate) fn micros(at: Timestamp) -> i64 {
-    at.as_microsecond()
-}
-
 /// The time of a column.
 pub(crate) fn timestamp(micros: i64) -> Result<Timestamp, Fault> {
-    Timestamp::from_microsecond(micros).map_err(|_| damaged("time out of range"))
-}
-
-/// The number of a state. Written to disk: never change one.
-pub(crate) const fn state_number(state: State) -> i64 {
-    match state {
-        State::Scheduled => 0,
-        State::Queued => 1,
-        State::Sending => 2,
-        State::Sent => 3,
-        State::Delivered => 4,
-        State::Deferred => 5,
-        State::Held => 6,
-        State::Bounced => 7,
-        State::Suppressed => 8,
-        State::Expired => 9,
-        State::Cancelled => 10,
-        State::Unknown => 11,
-        State::Quarantined => 12,
-    }
+    Ok(words::timestamp(micros)?)
 }
 
 /// The state of a number.
 pub(crate) fn state(number: i64) -> Result<State, Fault> {
-    let found = State::ALL.into_iter().find(|s| state_number(*s) == number);
-    found.ok_or_else(|| damaged("unknown state"))
+    Ok(words::state(number)?)
 }
 
 /// The class of a column.
 pub(crate) fn class(word: &str) -> Result<Class, Fault> {
-    [Class::Transactional, Class::Campaign]
-        .into_iter()
-        .find(|class| class.as_str() == word)
-        .ok_or_else(|| damaged("unknown class"))
+    Ok(words::class(word)?)
+}
+
+/// The channel of a column.
+pub(crate) fn channel(text: &str) -> Result<Channel, Fault> {
+    Ok(words::channel(text)?)
 }
 
 /// A name or address of a column; the text itself stays out of the error.
@@ -84,58 +63,17 @@ where
     S: AsRef<str>,
     T: std::str::FromStr,
 {
-    text.as_ref()
-        .parse()
-        .map_err(|_| damaged(&format!("unreadable {what}")))
-}
-
-/// The channel as one column.
-pub(crate) fn channel_text(channel: Channel) -> String {
-    match channel {
-        Channel::Http(peer) => format!("http {peer}"),
-        Channel::Smtp(peer) => format!("smtp {peer}"),
-        Channel::Internal => "internal".into(),
-    }
-}
-
-/// The channel of a column.
-pub(crate) fn channel(text: &str) -> Result<Channel, Fault> {
-    match text.split_once(' ') {
-        Some(("http", peer)) => Ok(Channel::Http(parsed(peer, "peer")?)),
-        Some(("smtp", peer)) => Ok(Channel::Smtp(parsed(peer, "peer")?)),
-        Some(_) => Err(damaged("unknown channel")),
-        None if text == "internal" => Ok(Channel::Internal),
-        None => Err(damaged("unknown channel")),
-    }
-}
-
-/// `NOTIFY=` as bits.
-pub(crate) fn notify_bits(notify: Notify) -> i64 {
-    i64::from(notify.success) | i64::from(notify.failure) << 1 | i64::from(notify.delay) << 2
-}
-
-/// `NOTIFY=` of its bits.
-pub(crate) const fn notify(bits: i64) -> Notify {
-    Notify {
-        success: bits & 1 != 0,
-        failure: bits & 2 != 0,
-        delay: bits & 4 != 0,
-    }
+    Ok(words::parsed(text, what)?)
 }
 
 /// A count or size of a column; negative ones are none of ours.
 pub(crate) fn unsigned<T: TryFrom<i64>>(number: i64) -> Result<T, Fault> {
-    T::try_from(number).map_err(|_| damaged("number out of range"))
-}
-
-/// A count or size as a column holds it.
-pub(crate) fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
+    Ok(words::unsigned(number)?)
 }
 
 /// A record that cannot be read.
 pub(crate) fn damaged(what: &str) -> Fault {
-    Fault::Refused(StoreError::Damaged(what.to_owned()))
+    words::damaged(what).into()
 }
 
 /// The word of a delivery in errors and cursors.
@@ -149,21 +87,6 @@ pub(crate) fn delivery_id(message: [u8; 16], delivery_pk: i64) -> DeliveryId {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_state_and_channel_survives_its_column() {
-        for one in State::ALL {
-            assert_eq!(state(state_number(one)).unwrap(), one);
-        }
-        for one in [
-            Channel::Http("2001:db8::1".parse().unwrap()),
-            Channel::Smtp("192.0.2.1".parse().unwrap()),
-            Channel::Internal,
-        ] {
-            assert_eq!(channel(&channel_text(one)).unwrap(), one);
-        }
-        assert!(channel("http").is_err() && channel("fax 1").is_err() && state(13).is_err());
-    }
 
     #[test]
     fn a_delivery_is_found_between_its_message_s_bounds() {

@@ -4,22 +4,15 @@ use jiff::Timestamp;
 use malote_core::event::{EventKind, ProviderEvent, State};
 use malote_core::name::ProviderName;
 use rusqlite::{Connection, OptionalExtension, params};
-use sha2::{Digest, Sha256};
 
 use crate::Applied;
+use crate::forward::{CANDIDATES_MAX, PART_BYTES_MAX, UNREADABLE_MAX, dedup_key, next_state};
 use crate::sqlite::columns::{delivery_pk, micros, state_number};
 use crate::sqlite::erase;
 use crate::sqlite::fault::Fault;
 use crate::sqlite::rows::{self, DeliveryRow};
 use crate::sqlite::timeline::{self, Line};
 use crate::sqlite::writer::Tx;
-
-/// Unreadable parts kept.
-const UNREADABLE_MAX: i64 = 10_000;
-/// Octets kept of one unreadable part.
-const PART_BYTES_MAX: usize = 8 << 10;
-/// Deliveries that may share a provider's id: the recipients of one call.
-const CANDIDATES_MAX: i64 = 1_000;
 
 /// Applies events of a provider, or without one our own; for each the delivery that it is about, or
 /// `None` if it matches nothing.
@@ -86,53 +79,6 @@ fn apply_one(
         delivery,
         is_new: true,
     }))
-}
-
-/// No provider's name is empty, so that none can take our own keys.
-fn dedup_key(provider: Option<&ProviderName>, key: &str) -> [u8; 16] {
-    let digest = Sha256::new()
-        .chain_update(provider.map_or("", ProviderName::as_str))
-        .chain_update([0])
-        .chain_update(key)
-        .finalize();
-    let mut short = [0; 16];
-    short.copy_from_slice(&digest[..16]);
-    short
-}
-
-/// Where an event moves a delivery; `None` leaves it. A provider's late or repeated word never
-/// takes back what is already known, and never settles what waits for its next attempt.
-const fn next_state(now: State, kind: &EventKind) -> Option<State> {
-    let is_open = matches!(now, State::Sent | State::Unknown);
-    match kind {
-        EventKind::Sent if matches!(now, State::Unknown) => Some(State::Sent),
-        EventKind::Delivered if is_open => Some(State::Delivered),
-        EventKind::Bounced | EventKind::Rejected if is_open || matches!(now, State::Delivered) => {
-            Some(State::Bounced)
-        }
-        EventKind::Suppressed if is_open => Some(State::Suppressed),
-        EventKind::Accepted
-        | EventKind::Sent
-        | EventKind::Delivered
-        | EventKind::Deferred
-        | EventKind::FailedOver
-        | EventKind::Bounced
-        | EventKind::Complained
-        | EventKind::Unsubscribed
-        | EventKind::Resubscribed
-        | EventKind::Opened
-        | EventKind::Clicked
-        | EventKind::Suppressed
-        | EventKind::Rejected
-        | EventKind::Held
-        | EventKind::Released
-        | EventKind::Expired
-        | EventKind::Cancelled
-        | EventKind::Unknown
-        | EventKind::ResendRisk
-        | EventKind::Quarantined
-        | EventKind::Other(_) => None,
-    }
 }
 
 /// The provider was faster than our own settlement, which will find this.
@@ -230,30 +176,4 @@ pub(crate) fn keep_unreadable(
         .prepare_cached("DELETE FROM unreadable WHERE id <= (SELECT max(id) FROM unreadable) - ?1")?
         .execute([UNREADABLE_MAX])?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn states_only_move_forward() {
-        for (now, kind, then) in [
-            (State::Sent, EventKind::Delivered, Some(State::Delivered)),
-            (State::Unknown, EventKind::Delivered, Some(State::Delivered)),
-            (State::Unknown, EventKind::Sent, Some(State::Sent)),
-            (State::Delivered, EventKind::Bounced, Some(State::Bounced)),
-            (State::Sent, EventKind::Rejected, Some(State::Bounced)),
-            (State::Sent, EventKind::Suppressed, Some(State::Suppressed)),
-            (State::Bounced, EventKind::Delivered, None),
-            (State::Delivered, EventKind::Sent, None),
-            (State::Delivered, EventKind::Complained, None),
-            (State::Sent, EventKind::Deferred, None),
-            (State::Queued, EventKind::Bounced, None),
-            (State::Sending, EventKind::Delivered, None),
-            (State::Held, EventKind::Delivered, None),
-        ] {
-            assert_eq!(next_state(now, &kind), then, "{now:?} {kind:?}");
-        }
-    }
 }

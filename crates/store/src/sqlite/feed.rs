@@ -11,12 +11,12 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use crate::StoreError;
+use crate::address_key::AddressKey;
 use crate::sqlite::columns::{
     self, channel_text, damaged, delivery_id, delivery_range, message_pk, micros, parsed,
     timestamp, unsigned,
 };
 use crate::sqlite::fault::Fault;
-use crate::sqlite::key::AddressKey;
 use crate::sqlite::rows::{self, opt_str, str_of};
 
 /// Events looked at for one page.

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use malote_core::event::{EventKind, State};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::lease_order::in_turn;
 use crate::sqlite::body::BodyFiles;
 use crate::sqlite::columns::{self, delivery_range, message_pk, micros, state_number};
 use crate::sqlite::fault::Fault;
@@ -75,16 +76,6 @@ fn due(conn: &Connection, wish: &Wish, state: State, count_max: u32) -> Result<V
         |row| row.get(0),
     )?;
     Ok(found.collect::<rusqlite::Result<_>>()?)
-}
-
-/// One of each in turn, so that neither list waits for the end of the other.
-fn in_turn(first: &[i64], second: &[i64]) -> Vec<i64> {
-    let mut mixed = Vec::with_capacity(first.len() + second.len());
-    for place in 0..first.len().max(second.len()) {
-        mixed.extend(first.get(place));
-        mixed.extend(second.get(place));
-    }
-    mixed
 }
 
 /// Adds to each candidate the other due deliveries of its message. A message that does not fit

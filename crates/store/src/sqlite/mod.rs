@@ -11,10 +11,10 @@ mod erase;
 mod events;
 mod fault;
 mod feed;
-mod filter;
 mod guard;
 mod key;
 mod lease;
+mod migrate;
 mod moves;
 mod outbox;
 mod outbox_engine;
@@ -50,18 +50,21 @@ use prometheus::Registry;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use crate::address_key::AddressKey;
 use crate::config::SqliteConfig;
+use crate::hash_filter::HashFilter;
 use crate::metrics::Metrics;
 use crate::sqlite::body::BodyFiles;
 use crate::sqlite::fault::Fault;
-use crate::sqlite::filter::HashFilter;
-use crate::sqlite::key::AddressKey;
 use crate::sqlite::queue::{Operation, Queue, Queued, Urgency};
 use crate::sqlite::readers::Readers;
 use crate::sqlite::writer::{Memory, Tx, Writer};
 use crate::{Lane, LaneId, StoreError};
 
 pub use crate::sqlite::backup::{BackupReport, RestoreReport, restore};
+pub(crate) use crate::sqlite::migrate::SqliteSide;
+pub use crate::sqlite::migrate::sqlite_address_key;
+pub(crate) use crate::sqlite::states::Spent;
 pub use crate::sqlite::writer::OnFatal;
 
 /// Large bodies written to files at once; more callers wait for their turn.
@@ -142,6 +145,7 @@ impl SqliteStore {
         let lock = prepare_files(&config)?;
         let mut conn = schema::open_writer(&config.path, config.cache.0)?;
         schema::migrate(&mut conn, clock.now())?;
+        migrate::refuse_moved(&conn)?;
         let key = key::open(&conn, &config.key_path())?;
         key::note(&conn, &key).map_err(Fault::from)?;
         body::sync_dir(config.directory()).map_err(|error| engine(&config, &error))?;
@@ -205,6 +209,7 @@ impl SqliteStore {
         }
         let conn = schema::open_reader(&config.path)?;
         schema::refuse_other_version(&conn)?;
+        migrate::refuse_half(&conn)?;
         let key = key::open(&conn, &config.key_path())?;
         Ok(Self {
             inner: Arc::new(Inner {
@@ -252,6 +257,16 @@ impl SqliteStore {
     /// If it cannot be read at all.
     pub async fn check_integrity(&self) -> Result<Vec<String>, StoreError> {
         self.inner.readers.read(schema::integrity).await
+    }
+
+    /// What tells this store from any other: a hash of its address key, which is made at random.
+    pub(crate) fn fingerprint(&self) -> String {
+        self.inner.key.fingerprint_text()
+    }
+
+    /// What was spent of quotas and warm-ups.
+    pub(crate) async fn spent(&self) -> Result<Spent, StoreError> {
+        self.read(states::spent).await
     }
 
     async fn read<T, F>(&self, work: F) -> Result<T, StoreError>
@@ -334,33 +349,42 @@ impl Drop for Inner {
 
 /// Makes the directories and an empty database file that only we may read, and locks the store.
 fn prepare_files(config: &SqliteConfig) -> Result<File, StoreError> {
-    let made = || -> io::Result<File> {
-        fs::DirBuilder::new()
+    let directory = |path: &Path| {
+        let made = fs::DirBuilder::new()
             .recursive(true)
             .mode(0o700)
-            .create(config.directory())?;
-        let private = |path: &Path| {
-            fs::OpenOptions::new()
-                .read(true)
-                .append(true)
-                .create(true)
-                .mode(0o600)
-                .open(path)
-        };
+            .create(path);
+        made.map_err(|error| engine(config, &error))
+    };
+    directory(config.directory())?;
+    let lock = lock_files(config)?;
+    directory(&config.bodies_dir())?;
+    let database = private(&config.path);
+    drop(database.map_err(|error| engine(config, &error))?);
+    Ok(lock)
+}
+
+/// A file that only we may read, made if there is none.
+fn private(path: &Path) -> io::Result<File> {
+    fs::OpenOptions::new()
+        .read(true)
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(path)
+}
+
+/// Locks the store: no other process works on it while the file is open.
+fn lock_files(config: &SqliteConfig) -> Result<File, StoreError> {
+    let locked = || -> io::Result<File> {
         let lock = private(&config.lock_path())?;
         match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::ResourceBusy.into()),
-            Err(TryLockError::Error(error)) => return Err(error),
+            Ok(()) => Ok(lock),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::ResourceBusy.into()),
+            Err(TryLockError::Error(error)) => Err(error),
         }
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(config.bodies_dir())?;
-        drop(private(&config.path)?);
-        Ok(lock)
     };
-    made().map_err(|error| {
+    locked().map_err(|error| {
         if error.kind() == io::ErrorKind::ResourceBusy {
             StoreError::Engine(format!(
                 "another malote runs on {}: one process per store",

@@ -1,98 +1,25 @@
 //! What operators do to deliveries: cancel, hold, release, resolve.
 
 use jiff::Timestamp;
-use malote_core::event::{EventKind, State};
+use malote_core::event::State;
 use malote_core::id::DeliveryId;
 use rusqlite::types::Value;
 use rusqlite::{Connection, params, params_from_iter};
 
+use crate::QueueFilter;
+use crate::address_key::AddressKey;
+use crate::moving::Move;
 use crate::sqlite::body::Place;
 use crate::sqlite::columns::{self, damaged, delivery_pk, delivery_range, micros, state_number};
 use crate::sqlite::erase;
 use crate::sqlite::fault::Fault;
-use crate::sqlite::key::AddressKey;
 use crate::sqlite::rows::{self, DeliveryRow};
 use crate::sqlite::timeline::{self, Line};
 use crate::sqlite::writer::Tx;
-use crate::{QueueFilter, StoreError};
 
 /// Deliveries moved in one operation; a larger move is written in parts, between which mail goes
 /// in and out.
 pub(crate) const PART: usize = 1_000;
-
-/// What a move does.
-#[derive(Debug, Clone)]
-pub(crate) struct Move {
-    pub(crate) to: State,
-    pub(crate) reason: String,
-    pub(crate) now: Timestamp,
-    /// Whether the operator named the deliveries, by id or by state: only then do settled ones
-    /// move, so that "retry the stream" never sends bounced mail again.
-    pub(crate) is_explicit: bool,
-}
-
-impl Move {
-    pub(crate) fn new(filter: &QueueFilter, to: State, reason: &str, now: Timestamp) -> Self {
-        Self {
-            to,
-            reason: reason.to_owned(),
-            now,
-            is_explicit: filter.delivery.is_some()
-                || filter.message.is_some()
-                || filter.state.is_some(),
-        }
-    }
-
-    fn event(&self) -> Result<EventKind, StoreError> {
-        match self.to {
-            State::Cancelled => Ok(EventKind::Cancelled),
-            State::Held => Ok(EventKind::Held),
-            State::Queued => Ok(EventKind::Released),
-            State::Suppressed => Ok(EventKind::Suppressed),
-            State::Sent => Ok(EventKind::Sent),
-            State::Scheduled
-            | State::Sending
-            | State::Delivered
-            | State::Deferred
-            | State::Bounced
-            | State::Expired
-            | State::Unknown
-            | State::Quarantined => Err(StoreError::Engine(format!(
-                "deliveries cannot be moved to {}",
-                self.to.as_str()
-            ))),
-        }
-    }
-
-    /// States that a delivery may be moved from.
-    fn from(&self) -> &'static [State] {
-        use State::{Bounced, Deferred, Expired, Held, Quarantined, Queued, Scheduled, Unknown};
-        match self.to {
-            State::Cancelled | State::Suppressed => &[Scheduled, Queued, Deferred, Held],
-            State::Held => &[Scheduled, Queued, Deferred],
-            State::Queued if self.is_explicit => &[
-                Scheduled,
-                Queued,
-                Deferred,
-                Held,
-                Unknown,
-                Quarantined,
-                Bounced,
-                Expired,
-            ],
-            State::Queued => &[Queued, Deferred, Held],
-            State::Sent => &[Unknown],
-            State::Scheduled
-            | State::Sending
-            | State::Delivered
-            | State::Deferred
-            | State::Bounced
-            | State::Expired
-            | State::Unknown
-            | State::Quarantined => &[],
-        }
-    }
-}
 
 /// The row ids of deliveries that a filter selects and a move may touch.
 pub(crate) fn select(

@@ -16,6 +16,7 @@ use crate::sqlite::rows;
 use crate::sqlite::timeline::{self, Line};
 use crate::sqlite::view::lane_ids;
 use crate::sqlite::writer::Tx;
+use crate::words::{QUOTAS_KEPT, SOFT_BOUNCES_KEPT};
 use crate::{Erasing, Leased};
 
 /// Messages that one retention step drops, so that it never holds the writer for long.
@@ -28,10 +29,6 @@ const FORGET_STEP: i64 = 2_000;
 pub(crate) const FORGET_STEPS_MAX: usize = 50;
 /// How long a provider's event is known to have been applied; providers repeat for hours or days.
 const EVENT_KEYS_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
-/// How long quota buckets are kept; no window is longer than a day and a zone's offset.
-const QUOTAS_KEPT: SignedDuration = SignedDuration::from_hours(4 * 24);
-/// How long soft bounces are kept.
-const SOFT_BOUNCES_KEPT: SignedDuration = SignedDuration::from_hours(90 * 24);
 /// When a message past its time with only held or leased deliveries is looked at again.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_mins(5);
 

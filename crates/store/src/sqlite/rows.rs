@@ -1,63 +1,14 @@
 //! Rows of messages and deliveries, read back into the words of the contract.
 
-use std::collections::BTreeMap;
-
 use malote_core::event::State;
 use malote_core::id::MessageId;
-use malote_core::message::DsnParameters;
-use malote_core::tracking::Tracking;
 use rusqlite::{Connection, OptionalExtension, Row};
-use serde::{Deserialize, Serialize};
 
+use crate::extra::Extra;
 use crate::sqlite::body::{Place, Wanted};
 use crate::sqlite::columns::{self, damaged, parsed, timestamp, unsigned};
 use crate::sqlite::fault::Fault;
 use crate::{Leased, MessageRecord};
-
-/// What few messages have, in one column; absent if it is all empty.
-#[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Extra {
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    tags: Vec<String>,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    metadata: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    tracking: Tracking,
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    asked_fields: BTreeMap<String, Vec<String>>,
-    #[serde(default, skip_serializing_if = "is_default")]
-    dsn: DsnParameters,
-}
-
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
-impl Extra {
-    /// The column of a record.
-    pub(crate) fn column(record: &MessageRecord) -> Result<Option<String>, Fault> {
-        let extra = Self {
-            tags: record.tags.clone(),
-            metadata: record.metadata.clone(),
-            tracking: record.tracking,
-            asked_fields: record.asked_fields.clone(),
-            dsn: record.dsn.clone(),
-        };
-        if is_default(&extra) {
-            return Ok(None);
-        }
-        let text = serde_json::to_string(&extra);
-        text.map(Some)
-            .map_err(|_| damaged("unwritable tags or metadata"))
-    }
-
-    fn of(text: Option<&str>) -> Result<Self, Fault> {
-        text.map_or_else(
-            || Ok(Self::default()),
-            |text| serde_json::from_str(text).map_err(|_| damaged("unreadable extra column")),
-        )
-    }
-}
 
 /// The tags of a message; none if they cannot be read.
 pub(crate) fn tags(conn: &Connection, pk: i64) -> Result<Vec<String>, Fault> {

@@ -7,9 +7,9 @@ use malote_core::ledger::{Search, SearchPage, SearchRow};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
+use crate::address_key::AddressKey;
 use crate::sqlite::columns::{self, damaged, delivery_pk, micros, state_number};
 use crate::sqlite::fault::Fault;
-use crate::sqlite::key::AddressKey;
 use crate::sqlite::rows::str_of;
 
 /// Rows looked at for one page. A page may come short, or empty, with a cursor to go on from.

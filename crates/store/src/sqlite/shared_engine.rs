@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use malote_core::address::EmailAddress;
 
 use crate::sqlite::{Load, SqliteStore, erase, quota, read_only, states, suppression};
+use crate::words;
 use crate::{
     BreakerRecord, Erasing, QuotaGrant, QuotaRequest, Shared, StoreError, Suppression,
     SuppressionQuery, SuppressionScope, Switch, WarmupRecord,
@@ -69,7 +70,7 @@ impl Shared for SqliteStore {
     ) -> Result<Vec<Option<Suppression>>, StoreError> {
         let key = self.inner.key.clone();
         if let Some(filter) = &self.inner.suppressed
-            && !suppression::may_stop(filter, &key, addresses, scopes)
+            && !words::may_stop(filter, &key, addresses, scopes)
         {
             return Ok(vec![None; addresses.len()]);
         }

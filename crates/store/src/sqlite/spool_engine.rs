@@ -12,15 +12,17 @@ use malote_core::ledger::{MessageView, RawEvent, Search, SearchPage};
 use malote_core::name::{CredentialName, ProviderName};
 use rusqlite::{OptionalExtension, params};
 
+use crate::moving::Move;
 use crate::sqlite::accept::{self, Prepared};
 use crate::sqlite::body::BodyFiles;
 use crate::sqlite::fault::Fault;
 use crate::sqlite::lease::{self, Taken, Wish};
-use crate::sqlite::moves::{self, Move};
 use crate::sqlite::queue::{Operation, Queue, Queued, Urgency};
 use crate::sqlite::settle::SETTLEMENT_BYTES;
 use crate::sqlite::writer::Tx;
-use crate::sqlite::{Load, SqliteStore, columns, events, feed, retain, rows, search, settle, view};
+use crate::sqlite::{
+    Load, SqliteStore, columns, events, feed, moves, retain, rows, search, settle, view,
+};
 use crate::{
     AcceptOutcome, Applied, AttemptStart, IdempotencyRecord, Lane, LaneDepth, LaneId, Leased,
     LeasedMessage, MessageRecord, NewMessage, NodeSession, PendingAttempt, QueueFilter, QueueStats,
@@ -57,6 +59,7 @@ impl Spool for SqliteStore {
             Err(
                 StoreError::Full
                 | StoreError::Busy
+                | StoreError::Unavailable(_)
                 | StoreError::Damaged(_)
                 | StoreError::Engine(_),
             ) => filed.into_iter().flatten().collect(),

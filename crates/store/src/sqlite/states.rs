@@ -1,13 +1,39 @@
 //! The small shared records: warm-up, breakers and switches.
 
-use malote_core::name::{ProviderName, StreamName};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::sqlite::columns::{damaged, parsed, signed, unsigned};
 use crate::sqlite::fault::Fault;
 use crate::sqlite::rows::str_of;
 use crate::sqlite::writer::Tx;
+use crate::words;
 use crate::{BreakerRecord, Switch, WarmupRecord};
+
+/// What was spent of quotas and warm-ups, for a database that takes the store's place.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Spent {
+    /// Account, hour since 1970 and units.
+    pub(crate) quotas: Vec<(String, i64, i64)>,
+    /// Account and how far its warm-up has come.
+    pub(crate) warmups: Vec<(String, WarmupRecord)>,
+}
+
+/// All that was spent.
+pub(crate) fn spent(conn: &Connection) -> Result<Spent, Fault> {
+    let mut find = conn.prepare("SELECT account, hour, used FROM quotas WHERE used > 0")?;
+    let quotas = find.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let quotas = quotas.collect::<rusqlite::Result<_>>()?;
+    let mut find = conn.prepare("SELECT account FROM warmups")?;
+    let accounts = find.query_map([], |row| row.get(0))?;
+    let accounts: Vec<String> = accounts.collect::<rusqlite::Result<_>>()?;
+    let mut warmups = Vec::new();
+    for account in accounts {
+        if let Some(record) = warmup(conn, &account)? {
+            warmups.push((account, record));
+        }
+    }
+    Ok(Spent { quotas, warmups })
+}
 
 /// How far an account's warm-up has come.
 pub(crate) fn warmup(conn: &Connection, account: &str) -> Result<Option<WarmupRecord>, Fault> {
@@ -77,33 +103,14 @@ pub(crate) fn set_breaker(tx: &mut Tx<'_>, key: &str, state: Option<&str>) -> Re
     Ok(())
 }
 
-const STREAM_PAUSED: &str = "stream_paused";
-const PROVIDER_PAUSED: &str = "provider_paused";
-const PROVIDER_DRAINED: &str = "provider_drained";
-
-fn switch_columns(switch: &Switch) -> [&str; 2] {
-    match switch {
-        Switch::StreamPaused(name) => [STREAM_PAUSED, name.as_str()],
-        Switch::ProviderPaused(name) => [PROVIDER_PAUSED, name.as_str()],
-        Switch::ProviderDrained(name) => [PROVIDER_DRAINED, name.as_str()],
-    }
-}
-
 /// The switches that are on.
 pub(crate) fn switches(conn: &Connection) -> Result<Vec<Switch>, Fault> {
     let mut find = conn.prepare_cached("SELECT kind, name FROM switches ORDER BY kind, name")?;
     let mut rows = find.query([])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
-        let name = str_of(row, 1)?;
-        let stream = || parsed::<StreamName, _>(name, "stream");
-        let provider = || parsed::<ProviderName, _>(name, "provider");
-        found.push(match str_of(row, 0)? {
-            STREAM_PAUSED => Switch::StreamPaused(stream()?),
-            PROVIDER_PAUSED => Switch::ProviderPaused(provider()?),
-            PROVIDER_DRAINED => Switch::ProviderDrained(provider()?),
-            _ => return Err(damaged("unknown switch")),
-        });
+        let switch = words::switch(str_of(row, 0)?, str_of(row, 1)?);
+        found.push(switch.ok_or_else(|| damaged("unknown switch"))?);
     }
     Ok(found)
 }
@@ -117,6 +124,6 @@ pub(crate) fn set_switch(tx: &mut Tx<'_>, switch: &Switch, is_on: bool) -> Resul
     };
     tx.conn
         .prepare_cached(sql)?
-        .execute(switch_columns(switch))?;
+        .execute(words::switch_words(switch))?;
     Ok(())
 }

@@ -4,39 +4,26 @@ use jiff::Timestamp;
 use malote_core::address::EmailAddress;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use crate::address_key::AddressKey;
+use crate::hash_filter::HashFilter;
+use crate::needle::Needle;
 use crate::sqlite::columns::{damaged, micros, parsed, timestamp, unsigned};
-use crate::sqlite::erase::Needle;
 use crate::sqlite::fault::Fault;
-use crate::sqlite::filter::HashFilter;
-use crate::sqlite::key::AddressKey;
 use crate::sqlite::rows::{opt_str, str_of};
 use crate::sqlite::writer::Tx;
+use crate::words::{self, SUPPRESSIONS_PAGE_MAX, scope_text, soft_bounce_hash, suppression_hash};
 use crate::{
     SuppressedAddress, Suppression, SuppressionQuery, SuppressionReason, SuppressionScope,
 };
 
-/// Suppressions in one page of the list.
-const COUNT_MAX: u32 = 10_000;
-
 const COLUMNS: &str =
     "address, scope, reason, detail, provider, credential, created_at, expires_at, source";
 
-fn scope_text(scope: &SuppressionScope) -> &str {
-    match scope {
-        SuppressionScope::Global => "",
-        SuppressionScope::Stream(stream) => stream.as_str(),
-    }
-}
-
 fn read(row: &Row<'_>) -> Result<Suppression, Fault> {
     let reason = SuppressionReason::from_word(str_of(row, 2)?);
-    let scope = match str_of(row, 1)? {
-        "" => SuppressionScope::Global,
-        stream => SuppressionScope::Stream(parsed(stream, "scope")?),
-    };
     Ok(Suppression {
         address: parsed(str_of(row, 0)?, "suppressed address")?,
-        scope,
+        scope: words::scope(str_of(row, 1)?).ok_or_else(|| damaged("unreadable scope"))?,
         reason: reason.ok_or_else(|| damaged("unknown reason"))?,
         detail: row.get(3)?,
         provider: opt_str(row, 4)?
@@ -60,20 +47,6 @@ pub(crate) fn filter(conn: &Connection) -> Result<HashFilter, Fault> {
         filter.add(&row.get(0)?);
     }
     Ok(filter)
-}
-
-/// Whether any of these addresses may be suppressed; `false` is certain.
-pub(crate) fn may_stop(
-    filter: &HashFilter,
-    key: &AddressKey,
-    addresses: &[EmailAddress],
-    scopes: &[SuppressionScope],
-) -> bool {
-    addresses.iter().any(|address| {
-        let address_key = address.key();
-        let mut scopes = scopes.iter().map(scope_text);
-        scopes.any(|scope| filter.may_hold(&key.hash(scope, &address_key)))
-    })
 }
 
 /// For each address, the first suppression in the order of the scopes that stands now.
@@ -114,10 +87,7 @@ pub(crate) fn suppress(
 ) -> Result<(), Fault> {
     for entry in entries {
         let scope = scope_text(&entry.scope);
-        let hash = match &entry.address {
-            SuppressedAddress::Known(address) => key.hash(scope, &address.key()),
-            SuppressedAddress::Erased(hash) => *hash,
-        };
+        let hash = suppression_hash(key, &entry.address, &entry.scope);
         filter.add(&hash);
         tx.conn
             .prepare_cached(
@@ -244,7 +214,7 @@ pub(crate) fn list(conn: &Connection, query: &SuppressionQuery) -> Result<Vec<Su
     let (after, after_scope) = query.after.as_ref().map_or_else(Default::default, |place| {
         (place.0.to_string(), scope_text(&place.1))
     });
-    let count_max = query.limit.min(COUNT_MAX);
+    let count_max = query.limit.min(SUPPRESSIONS_PAGE_MAX);
     let mut find = conn.prepare_cached(&sql)?;
     let wanted = find.parameter_count();
     let owner = query.owner.as_ref().map(|name| name.as_str());
@@ -265,7 +235,7 @@ pub(crate) fn count_soft_bounce(
     address: &EmailAddress,
     (at, since): (Timestamp, Timestamp),
 ) -> Result<u32, Fault> {
-    let hash = key.hash(" soft", &address.key());
+    let hash = soft_bounce_hash(key, address);
     tx.conn
         .prepare_cached(
             "INSERT INTO soft_bounces (hash, at, n) VALUES (?1, ?2, 1)

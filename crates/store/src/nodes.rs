@@ -1,0 +1,156 @@
+//! The port to what only matters where several nodes work together: rates in common, breakers
+//! that all follow, and who is there.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::StoreError;
+
+/// What nodes tell each other and agree on at every moment. An engine of one node has none of it.
+#[async_trait]
+pub trait Nodes: Send + Sync {
+    /// Takes up to `want` units out of a rate that all nodes share, never more than what it leaves
+    /// by the clock of the database. A unit is for use at once; what is not used is lost.
+    ///
+    /// # Errors
+    /// If the database cannot be asked: then nothing was taken.
+    async fn take_rate(&self, request: RateRequest) -> Result<RateGrant, StoreError>;
+
+    /// What other nodes wrote of breakers behind a place, and the place to go on from. The first
+    /// place is 0. One change may be told more than once.
+    ///
+    /// # Errors
+    /// If the database cannot be asked.
+    async fn breaker_changes(&self, after: i64) -> Result<BreakerChanges, StoreError>;
+
+    /// Takes the one probe of a breaker for so long, or says that another node has it.
+    ///
+    /// # Errors
+    /// If the database cannot be asked: then it was not taken.
+    async fn claim_probe(&self, key: &str, hold: Duration) -> Result<bool, StoreError>;
+
+    /// Gives a probe back before its time, whatever it said.
+    ///
+    /// # Errors
+    /// If it cannot be written; then others wait until the claim ends by itself.
+    async fn release_probe(&self, key: &str) -> Result<(), StoreError>;
+
+    /// Tells that this node lives, and forgets those that have been gone for a day.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    async fn beat(&self, report: &NodeReport) -> Result<(), StoreError>;
+
+    /// Tells that this node goes, so that nobody waits for its next beat.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    async fn leave(&self) -> Result<(), StoreError>;
+
+    /// Every node of the last day, those that live first, then by name.
+    ///
+    /// # Errors
+    /// If the database cannot be asked.
+    async fn list(&self) -> Result<Vec<NodeRecord>, StoreError>;
+}
+
+/// A wish for units of a rate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RateRequest {
+    /// Which: `ses`, `ses/tx` for a pool's own, with `reserve` behind it for what campaign streams
+    /// leave free.
+    pub account: String,
+    /// Units a second, 0.001 to 100,000.
+    pub per_second: f64,
+    /// Units that may go at once after a pause, at least 1.
+    pub burst: u32,
+    /// Units wished for, at least 1.
+    pub want: u32,
+}
+
+/// Units granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateGrant {
+    /// How many, 0 to `want`.
+    pub units: u32,
+    /// When there will be one more, if fewer than wanted were granted.
+    pub wait: Duration,
+}
+
+/// What other nodes wrote of breakers.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BreakerChanges {
+    /// By key: the state as the engine wrote it, `None` for one at rest, and its place.
+    pub changes: Vec<(String, Option<String>, i64)>,
+    /// From where to ask on.
+    pub next: i64,
+}
+
+/// What a node says of itself with each beat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeReport {
+    /// Its name: the configuration's, or the machine's.
+    pub name: String,
+    /// The program's version.
+    pub version: String,
+    /// A digest of what all nodes should have alike in their configuration.
+    pub configuration: String,
+    /// What it is doing.
+    pub state: NodeState,
+}
+
+/// What a node is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// It takes and sends mail.
+    Serving,
+    /// It takes no new mail and ends what it has under way.
+    Draining,
+    /// It has ended.
+    Gone,
+    /// It has not been heard of for 15 s.
+    Lost,
+}
+
+impl NodeState {
+    const ALL: [Self; 4] = [Self::Serving, Self::Draining, Self::Gone, Self::Lost];
+
+    /// The word for output, metrics and columns. Written to disk: never change one.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Draining => "draining",
+            Self::Gone => "gone",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// The state of a word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+}
+
+/// A node as the others see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// What it said of itself with its last beat, or what has become of it since.
+    #[serde(flatten)]
+    pub report: NodeReport,
+    /// Tells two processes of one name apart: 32 hex digits, new at each start.
+    pub instance: String,
+    /// Whether it is the one that was asked.
+    pub is_this: bool,
+    /// Since when it runs, by the database's clock.
+    pub started_at: Timestamp,
+    /// When it was last heard of, by the database's clock.
+    pub beat_at: Timestamp,
+    /// By how many milliseconds its own clock is ahead of the database's.
+    pub clock_ahead_ms: i64,
+}

@@ -1,0 +1,407 @@
+//! Lease: due deliveries of a lane, new mail and backlog in turn, a message's deliveries together.
+
+use std::collections::{BTreeMap, HashSet};
+
+use jiff::Timestamp;
+use malote_core::event::{EventKind, State};
+use tokio_postgres::{Client, GenericClient};
+
+use crate::columns::{self, micros};
+use crate::lease_order::in_turn;
+use crate::postgres::fault::Fault;
+use crate::postgres::spool::Tx;
+use crate::postgres::spool::args::{self, Id};
+use crate::postgres::spool::bodies;
+use crate::postgres::spool::rows;
+use crate::postgres::spool::timeline::{self, Change, Counts, Line, number};
+use crate::{LeasedMessage, StoreError};
+
+/// Deliveries leased at once whatever the caller asks for.
+const COUNT_MAX: u32 = 10_000;
+/// Octets of bodies leased at once, unless one alone is larger: they are all held in memory.
+const BODY_BYTES_MAX: i64 = 16 << 20;
+
+/// The leased deliveries of one message, with the states they were in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Taken {
+    pub(crate) message: Id,
+    pub(crate) deliveries: Vec<(i32, State)>,
+}
+
+/// Which lease is wished for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wish {
+    pub(crate) session: i64,
+    pub(crate) lane: i64,
+    pub(crate) count_max: u32,
+    pub(crate) now: Timestamp,
+    /// Whether the backlog begins this time.
+    pub(crate) begins: Begins,
+}
+
+/// Who begins in a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Begins {
+    Fresh,
+    Backlog,
+}
+
+/// When the earliest delivery of a lane in each waiting state is due.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Due {
+    scheduled: Option<i64>,
+    queued: Option<i64>,
+    deferred: Option<i64>,
+}
+
+impl Due {
+    pub(crate) fn earliest(self) -> Option<i64> {
+        [self.scheduled, self.queued, self.deferred]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
+/// Looks without locking anything: an idle lane costs one look at an index.
+pub(crate) async fn due<C: GenericClient>(conn: &C, lane: i64) -> Result<Due, Fault> {
+    let earliest = |state: i16| {
+        format!(
+            "(SELECT min(due_at) FROM malote.jobs
+                WHERE state IN (0, 1, 5) AND lane = $1 AND state = {state})"
+        )
+    };
+    let sql = format!("SELECT {}, {}, {}", earliest(0), earliest(1), earliest(5));
+    let Some(row) = args::row(conn, &sql, &[&lane]).await? else {
+        return Ok(Due::default());
+    };
+    Ok(Due {
+        scheduled: row.try_get(0)?,
+        queued: row.try_get(1)?,
+        deferred: row.try_get(2)?,
+    })
+}
+
+/// Chooses and marks deliveries. A lease that a crash of the server takes back was never used,
+/// since each attempt is made durable after it: it needs no sync of its own.
+pub(crate) async fn lease(tx: &Tx<'_>, wish: Wish) -> Result<Vec<Taken>, Fault> {
+    let count_max = wish.count_max.min(COUNT_MAX);
+    args::run(tx, "SET LOCAL synchronous_commit = off", &[]).await?;
+    release_scheduled(tx, wish.lane, count_max, wish.now).await?;
+    let fresh = candidates(tx, &wish, State::Queued, count_max).await?;
+    let backlog = candidates(tx, &wish, State::Deferred, count_max).await?;
+    let in_order = match wish.begins {
+        Begins::Fresh => in_turn(&fresh, &backlog),
+        Begins::Backlog => in_turn(&backlog, &fresh),
+    };
+    let siblings = siblings(tx, &in_order, &wish).await?;
+    let taken = choose(&in_order, siblings, count_max as usize);
+    mark(tx, &taken, &wish).await?;
+    Ok(taken)
+}
+
+/// Messages with due deliveries. Their rows are locked: of two that lease at once, each message is
+/// one's alone, so that its deliveries stay together.
+async fn candidates(
+    tx: &Tx<'_>,
+    wish: &Wish,
+    state: State,
+    count_max: u32,
+) -> Result<Vec<(Id, i64)>, Fault> {
+    let found = args::rows(
+        tx,
+        "SELECT j.message, m.size_bytes
+         FROM malote.jobs j JOIN malote.messages m ON m.id = j.message
+         WHERE j.state IN (0, 1, 5) AND j.lane = $1 AND j.state = $2 AND j.due_at <= $3
+         ORDER BY j.due_at LIMIT $4 FOR NO KEY UPDATE OF m SKIP LOCKED",
+        &[
+            &wish.lane,
+            &number(state),
+            &micros(wish.now),
+            &i64::from(count_max),
+        ],
+    )
+    .await?;
+    let read = |row: &tokio_postgres::Row| Ok((row.try_get(0)?, row.try_get(1)?));
+    found.iter().map(read).collect()
+}
+
+/// All due deliveries of these messages in the lane.
+async fn siblings(
+    tx: &Tx<'_>,
+    candidates: &[(Id, i64)],
+    wish: &Wish,
+) -> Result<BTreeMap<Id, Vec<(i32, State)>>, Fault> {
+    let mut messages: Vec<Id> = candidates.iter().map(|one| one.0).collect();
+    messages.sort_unstable();
+    messages.dedup();
+    let mut siblings: BTreeMap<Id, Vec<(i32, State)>> = BTreeMap::new();
+    if messages.is_empty() {
+        return Ok(siblings);
+    }
+    let found = args::rows(
+        tx,
+        "SELECT message, idx, state FROM malote.jobs
+         WHERE message = ANY($1) AND lane = $2 AND state IN (1, 5) AND due_at <= $3
+         ORDER BY message, idx FOR UPDATE SKIP LOCKED",
+        &[&messages, &wish.lane, &micros(wish.now)],
+    )
+    .await?;
+    for row in found {
+        let state = columns::state(row.try_get::<_, i16>(2)?.into())?;
+        let of_message = siblings.entry(row.try_get(0)?).or_default();
+        of_message.push((row.try_get(1)?, state));
+    }
+    Ok(siblings)
+}
+
+/// A message that does not fit any more ends the lease, unless it is the first: then it is leased
+/// in parts.
+fn choose(
+    candidates: &[(Id, i64)],
+    mut siblings: BTreeMap<Id, Vec<(i32, State)>>,
+    count_max: usize,
+) -> Vec<Taken> {
+    let mut chosen: Vec<Taken> = Vec::new();
+    let mut seen = HashSet::new();
+    let (mut room, mut bytes) = (count_max, 0);
+    for (message, size_bytes) in candidates {
+        if room == 0 {
+            break;
+        }
+        if !seen.insert(*message) {
+            continue;
+        }
+        let Some(mut deliveries) = siblings.remove(message) else {
+            continue;
+        };
+        bytes += size_bytes;
+        let fits = deliveries.len() <= room && bytes <= BODY_BYTES_MAX;
+        if !fits && !chosen.is_empty() {
+            break;
+        }
+        deliveries.truncate(room);
+        room -= deliveries.len();
+        chosen.push(Taken {
+            message: *message,
+            deliveries,
+        });
+    }
+    chosen
+}
+
+async fn mark(tx: &Tx<'_>, taken: &[Taken], wish: &Wish) -> Result<(), Fault> {
+    let (mut messages, mut indexes) = (Vec::new(), Vec::new());
+    let mut counts = Counts::default();
+    for one in taken {
+        for (idx, state) in &one.deliveries {
+            messages.push(one.message);
+            indexes.push(*idx);
+            counts.add(wish.lane, *state, -1);
+            counts.add(wish.lane, State::Sending, 1);
+        }
+    }
+    if messages.is_empty() {
+        return Ok(());
+    }
+    args::run(
+        tx,
+        "UPDATE malote.jobs j SET prior_state = j.state, state = 2, session = $3
+         FROM unnest($1, $2) AS u(message, idx) WHERE j.message = u.message AND j.idx = u.idx",
+        &[&messages, &indexes, &wish.session],
+    )
+    .await?;
+    counts.write(tx).await
+}
+
+/// Queues what was scheduled in a lane and is due.
+pub(crate) async fn release_scheduled(
+    tx: &Tx<'_>,
+    lane: i64,
+    count_max: u32,
+    now: Timestamp,
+) -> Result<(), Fault> {
+    let released = args::run(
+        tx,
+        "UPDATE malote.jobs j SET state = 1 FROM (SELECT message, idx FROM malote.jobs
+            WHERE state IN (0, 1, 5) AND lane = $1 AND state = 0 AND due_at <= $2
+            ORDER BY due_at LIMIT $3 FOR UPDATE SKIP LOCKED) AS due
+         WHERE j.message = due.message AND j.idx = due.idx",
+        &[&lane, &micros(now), &i64::from(count_max)],
+    )
+    .await?;
+    let released = i64::try_from(released).unwrap_or(i64::MAX);
+    let mut counts = Counts::default();
+    counts.add(lane, State::Scheduled, -released);
+    counts.add(lane, State::Queued, released);
+    counts.write(tx).await
+}
+
+/// Gives leased deliveries back as they were; those that were settled meanwhile stay so.
+pub(crate) async fn give_back(tx: &Tx<'_>, session: i64, ids: &[(Id, i32)]) -> Result<(), Fault> {
+    let also = "AND j.state = 2";
+    let mut changes = Vec::new();
+    for mut job in rows::lock_jobs(tx, ids, also).await? {
+        if job.session != Some(session) {
+            continue;
+        }
+        let before = (job.lane, job.state);
+        job.state = job.prior_state.take().unwrap_or(State::Queued);
+        job.session = None;
+        changes.push(Change {
+            before,
+            after: job,
+            at: Timestamp::UNIX_EPOCH,
+            events: Vec::new(),
+        });
+    }
+    timeline::apply(tx, changes).await
+}
+
+/// Quarantines a delivery whose record cannot be read, so that it never comes again.
+pub(crate) async fn set_aside(
+    tx: &Tx<'_>,
+    id: (Id, i32),
+    reason: &str,
+    at: Timestamp,
+) -> Result<(), Fault> {
+    let Some(job) = rows::lock_one(tx, id).await? else {
+        return Ok(());
+    };
+    let before = (job.lane, job.state);
+    let event = Line {
+        at: micros(at),
+        durable_at: micros(at),
+        kind: EventKind::Quarantined.as_str().to_owned(),
+        blame: None,
+        provider: None,
+        detail: reason.to_owned(),
+        raw: bytes::Bytes::new(),
+    };
+    let after = rows::Job {
+        state: State::Quarantined,
+        session: None,
+        prior_state: None,
+        due_at: None,
+        ..job
+    };
+    let change = Change {
+        before,
+        after,
+        at,
+        events: vec![event],
+    };
+    timeline::apply(tx, vec![change]).await
+}
+
+/// A lease read back: what can be sent, and what cannot even be read, with the reason.
+pub(crate) struct Loaded {
+    pub(crate) messages: Vec<LeasedMessage>,
+    pub(crate) unreadable: Vec<((Id, i32), String)>,
+}
+
+/// Reads the leased messages with their bodies, in the order in which they were chosen.
+pub(crate) async fn load(conn: &Client, taken: &[Taken]) -> Result<Loaded, Fault> {
+    let mut loaded = Loaded {
+        messages: Vec::with_capacity(taken.len()),
+        unreadable: Vec::new(),
+    };
+    let ids: Vec<Id> = taken.iter().map(|one| one.message).collect();
+    let mut messages = BTreeMap::new();
+    let sql = format!(
+        "SELECT {} FROM malote.messages m WHERE m.id = ANY($1)",
+        rows::MESSAGE
+    );
+    for row in args::rows(conn, &sql, &[&ids]).await? {
+        messages.insert(row.try_get::<_, Id>(0)?, refused(rows::message(&row))?);
+    }
+    let mut deliveries = leased(conn, taken).await?;
+    let readable: Vec<_> = messages
+        .iter()
+        .filter(|(_, row)| row.is_ok())
+        .map(|(id, _)| *id)
+        .collect();
+    let mut good = Vec::with_capacity(readable.len());
+    for id in readable {
+        if let Some(Ok(row)) = messages.remove(&id) {
+            good.push(row);
+        }
+    }
+    let mut bodies = bodies::load(conn, &good).await?;
+    let mut good: BTreeMap<Id, _> = good.into_iter().map(|row| (row.id, row)).collect();
+    for one in taken {
+        let of_message = one.deliveries.iter().map(|(idx, _)| (one.message, *idx));
+        let Some(message) = good.remove(&one.message) else {
+            let reason = match messages.get(&one.message) {
+                Some(Err(reason)) => reason.clone(),
+                Some(Ok(_)) | None => "a delivery without its message".to_owned(),
+            };
+            loaded
+                .unreadable
+                .extend(of_message.map(|id| (id, reason.clone())));
+            continue;
+        };
+        let (body, damage) = match bodies.remove(&one.message) {
+            Some(Ok(body)) => (body, None),
+            Some(Err(what)) => (bytes::Bytes::new(), Some(what)),
+            None => (bytes::Bytes::new(), Some("the body is missing".to_owned())),
+        };
+        let mut readable = Vec::with_capacity(one.deliveries.len());
+        for id in of_message {
+            match deliveries.remove(&id) {
+                Some(Ok(mut delivery)) => {
+                    delivery.damaged.clone_from(&damage);
+                    readable.push(delivery);
+                }
+                Some(Err(reason)) => loaded.unreadable.push((id, reason)),
+                None => loaded
+                    .unreadable
+                    .push((id, "a job without its delivery".into())),
+            }
+        }
+        if !readable.is_empty() {
+            loaded.messages.push(LeasedMessage {
+                record: message.record,
+                body,
+                deliveries_total: message.deliveries,
+                deliveries: readable,
+            });
+        }
+    }
+    Ok(loaded)
+}
+
+/// What is wrong with a record is told; what is wrong with the server ends the reading.
+fn refused<T>(read: Result<T, Fault>) -> Result<Result<T, String>, Fault> {
+    match read {
+        Ok(read) => Ok(Ok(read)),
+        Err(Fault::Refused(StoreError::Damaged(what))) => Ok(Err(what)),
+        Err(fault) => Err(fault),
+    }
+}
+
+type Deliveries = BTreeMap<(Id, i32), Result<crate::Leased, String>>;
+
+async fn leased(conn: &Client, taken: &[Taken]) -> Result<Deliveries, Fault> {
+    let (mut messages, mut indexes, mut states) = (Vec::new(), Vec::new(), BTreeMap::new());
+    for one in taken {
+        for (idx, state) in &one.deliveries {
+            messages.push(one.message);
+            indexes.push(*idx);
+            states.insert((one.message, *idx), *state);
+        }
+    }
+    let sql = format!(
+        "SELECT {} FROM unnest($1, $2) AS u(message, idx)
+         JOIN malote.delivery_now d ON d.message = u.message AND d.idx = u.idx
+         JOIN malote.messages m ON m.id = d.message",
+        rows::LEASED
+    );
+    let mut found = BTreeMap::new();
+    for row in args::rows(conn, &sql, &[&messages, &indexes]).await? {
+        let id = (row.try_get::<_, Id>(0)?, row.try_get::<_, i32>(1)?);
+        let before = states.get(&id).copied().unwrap_or(State::Queued);
+        found.insert(id, refused(rows::leased(&row, before))?);
+    }
+    Ok(found)
+}

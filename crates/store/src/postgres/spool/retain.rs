@@ -1,0 +1,257 @@
+//! What ends by time: mail too old to be sent, bodies and messages kept long enough.
+
+use jiff::{SignedDuration, Timestamp};
+use malote_core::event::{EventKind, State};
+use tokio_postgres::Row;
+
+use crate::Leased;
+use crate::StoreError;
+use crate::postgres::columns::micros;
+use crate::postgres::fault::{Fault, damaged};
+use crate::postgres::spool::Tx;
+use crate::postgres::spool::accept::IDEMPOTENCY_KEPT;
+use crate::postgres::spool::args::{self, Id};
+use crate::postgres::spool::bodies::Place;
+use crate::postgres::spool::rows;
+use crate::postgres::spool::timeline::{self, Change, Line};
+use crate::postgres::spool::{lease, outbox, view};
+
+/// Messages that one retention step drops.
+const STEP: i64 = 500;
+/// Steps of one call.
+pub(crate) const STEPS_MAX: usize = 20;
+/// Rows of one table that one step forgets.
+const FORGET_STEP: i64 = 2_000;
+/// Such steps of one call.
+pub(crate) const FORGET_STEPS_MAX: usize = 50;
+/// How long a provider's event is known to have been applied; providers repeat for hours or days.
+const EVENT_KEYS_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
+/// When a message past its time with only held or leased deliveries is looked at again.
+const LOOK_AGAIN: SignedDuration = SignedDuration::from_mins(5);
+
+/// Queues what was scheduled and is due, in every lane.
+pub(crate) async fn release(tx: &Tx<'_>, count_max: u32, now: Timestamp) -> Result<(), Fault> {
+    for (lane, _) in view::lane_ids(tx).await? {
+        lease::release_scheduled(tx, lane.0, count_max, now).await?;
+    }
+    Ok(())
+}
+
+/// Settles as expired what waits beyond its time.
+pub(crate) async fn expire(
+    tx: &Tx<'_>,
+    count_max: u32,
+    now: Timestamp,
+) -> Result<Vec<Leased>, Fault> {
+    // Another node may be at it: each message is one's alone.
+    let overdue = args::rows(
+        tx,
+        "SELECT id FROM malote.messages WHERE settled_at IS NULL AND check_at <= $1
+         ORDER BY check_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED",
+        &[&micros(now), &i64::from(count_max)],
+    )
+    .await?;
+    let mut expired = Vec::new();
+    for row in overdue {
+        if expired.len() >= count_max as usize {
+            break;
+        }
+        expire_message(tx, row.try_get(0)?, (count_max, now), &mut expired).await?;
+    }
+    Ok(expired)
+}
+
+async fn expire_message(
+    tx: &Tx<'_>,
+    message: Id,
+    (count_max, now): (u32, Timestamp),
+    expired: &mut Vec<Leased>,
+) -> Result<(), Fault> {
+    let sql = format!(
+        "SELECT {} FROM malote.jobs j WHERE j.message = $1 AND j.state IN (0, 1, 5)
+         ORDER BY j.idx FOR UPDATE SKIP LOCKED",
+        rows::JOB
+    );
+    let waiting = args::rows(tx, &sql, &[&message]).await?;
+    if waiting.is_empty() {
+        let again = now.saturating_add(LOOK_AGAIN).unwrap_or(now);
+        let sql = "UPDATE malote.messages SET check_at = $2 WHERE id = $1";
+        args::run(tx, sql, &[&message, &micros(again)]).await?;
+        return Ok(());
+    }
+    for row in waiting {
+        if expired.len() >= count_max as usize {
+            return Ok(());
+        }
+        let job = rows::job(&row)?;
+        let before = match rows::find_leased(tx, &job).await {
+            Ok(before) => before,
+            Err(Fault::Refused(StoreError::Damaged(what))) => {
+                lease::set_aside(tx, (job.message, job.idx), &what, now).await?;
+                continue;
+            }
+            Err(fault) => return Err(fault),
+        };
+        let change = Change {
+            before: (job.lane, job.state),
+            after: rows::Job {
+                state: State::Expired,
+                due_at: None,
+                ..job
+            },
+            at: now,
+            events: vec![Line {
+                at: micros(now),
+                durable_at: micros(now),
+                kind: EventKind::Expired.as_str().to_owned(),
+                blame: None,
+                provider: None,
+                detail: "waited longer than its stream allows".into(),
+                raw: bytes::Bytes::new(),
+            }],
+        };
+        timeline::apply(tx, vec![change]).await?;
+        expired.push(before);
+    }
+    Ok(())
+}
+
+/// What one retention step dropped.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Dropped {
+    pub(crate) bodies: u64,
+    pub(crate) messages: u64,
+}
+
+/// Drops whole messages, and bodies; bounded. Nothing dropped means nothing is left to drop.
+pub(crate) async fn step(
+    tx: &Tx<'_>,
+    bodies_before: Timestamp,
+    all_before: Timestamp,
+) -> Result<Dropped, Fault> {
+    let mut dropped = Dropped::default();
+    for place in [Place::Dropped, Place::Table, Place::Chunks] {
+        let gone = settled(tx, place, all_before).await?;
+        drop_messages(tx, &gone).await?;
+        dropped.messages += gone.len() as u64;
+        if place != Place::Dropped {
+            dropped.bodies += gone.len() as u64;
+        }
+    }
+    for place in [Place::Table, Place::Chunks] {
+        let gone = settled(tx, place, bodies_before).await?;
+        drop_bodies(tx, &gone).await?;
+        dropped.bodies += gone.len() as u64;
+    }
+    // Those that hold an erased address, and that nobody waits for any more.
+    let found = args::rows(
+        tx,
+        "SELECT id FROM malote.messages WHERE erased AND settled_at IS NOT NULL
+         LIMIT $1 FOR UPDATE SKIP LOCKED",
+        &[&STEP],
+    )
+    .await?;
+    let gone = ids(&found)?;
+    drop_bodies(tx, &gone).await?;
+    dropped.bodies += gone.len() as u64;
+    Ok(dropped)
+}
+
+fn ids(found: &[Row]) -> Result<Vec<Id>, Fault> {
+    found.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
+async fn settled(tx: &Tx<'_>, place: Place, before: Timestamp) -> Result<Vec<Id>, Fault> {
+    let found = args::rows(
+        tx,
+        "SELECT id FROM malote.messages WHERE settled_at IS NOT NULL AND body_place = $1
+            AND settled_at < $2 ORDER BY settled_at LIMIT $3 FOR UPDATE SKIP LOCKED",
+        &[&place.number(), &micros(before), &STEP],
+    )
+    .await?;
+    ids(&found)
+}
+
+/// Drops the bodies of messages that are there.
+pub(crate) async fn drop_bodies(tx: &Tx<'_>, ids: &Vec<Id>) -> Result<(), Fault> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    for sql in [
+        "DELETE FROM malote.bodies WHERE message = ANY($1)",
+        "DELETE FROM malote.body_chunks WHERE message = ANY($1)",
+        "UPDATE malote.messages SET body_place = 0, erased = false WHERE id = ANY($1)",
+    ] {
+        args::run(tx, sql, &[ids]).await?;
+    }
+    Ok(())
+}
+
+/// Events and attempts of messages that are gone are found by nobody. They go here too, but for
+/// those of days that go as a whole.
+async fn drop_messages(tx: &Tx<'_>, ids: &Vec<Id>) -> Result<(), Fault> {
+    if ids.is_empty() {
+        return Ok(());
+    }
+    outbox::drop_messages(tx, ids).await?;
+    for sql in [
+        "DELETE FROM malote.bodies WHERE message = ANY($1)",
+        "DELETE FROM malote.body_chunks WHERE message = ANY($1)",
+        "WITH gone AS (DELETE FROM malote.jobs WHERE message = ANY($1) RETURNING lane, state)
+         INSERT INTO malote.counts (lane, state, n)
+         SELECT lane, state, -count(*) FROM gone GROUP BY lane, state",
+        "WITH gone AS (DELETE FROM malote.deliveries WHERE message = ANY($1)
+            RETURNING lane, state)
+         INSERT INTO malote.counts (lane, state, n)
+         SELECT lane, state, -count(*) FROM gone WHERE state IS NOT NULL GROUP BY lane, state",
+        "DELETE FROM malote.events WHERE message = ANY($1)",
+        "DELETE FROM malote.attempts WHERE message = ANY($1)",
+        "DELETE FROM malote.tags t USING malote.messages m,
+            json_array_elements_text(coalesce(m.extra::json -> 'tags', '[]'::json)) AS own
+         WHERE m.id = ANY($1) AND t.tag = own AND t.message = m.id",
+        "DELETE FROM malote.messages WHERE id = ANY($1)",
+    ] {
+        args::run(tx, sql, &[ids]).await?;
+    }
+    Ok(())
+}
+
+/// Forgets keys that nothing asks for any more, the oldest first; bounded. Answers whether there
+/// may be more of them: after a long stop a day's keys are over at once.
+pub(crate) async fn forget(tx: &Tx<'_>, now: Timestamp) -> Result<bool, Fault> {
+    let before = |kept: SignedDuration| {
+        let at = now.saturating_sub(kept);
+        at.map(micros).map_err(|_| damaged("time out of range"))
+    };
+    let mut is_full = false;
+    for (sql, bound) in [
+        (
+            "DELETE FROM malote.event_keys WHERE key IN
+                (SELECT key FROM malote.event_keys WHERE at < $1 ORDER BY at LIMIT $2)",
+            before(EVENT_KEYS_KEPT)?,
+        ),
+        (
+            "DELETE FROM malote.idempotency WHERE (credential, key) IN
+                (SELECT credential, key FROM malote.idempotency WHERE created_at < $1
+                 ORDER BY created_at LIMIT $2)",
+            before(IDEMPOTENCY_KEPT)?,
+        ),
+    ] {
+        let gone = args::run(tx, sql, &[&bound, &FORGET_STEP]).await?;
+        is_full |= gone as i64 == FORGET_STEP;
+    }
+    Ok(is_full)
+}
+
+/// Sums up the changes of the counters.
+pub(crate) async fn fold_counts(tx: &Tx<'_>) -> Result<(), Fault> {
+    args::run(
+        tx,
+        "WITH gone AS (DELETE FROM malote.counts RETURNING lane, state, n)
+         INSERT INTO malote.counts (lane, state, n)
+         SELECT lane, state, sum(n) FROM gone GROUP BY lane, state HAVING sum(n) <> 0",
+        &[],
+    )
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! Settle: outcomes, states, attempts and events of many deliveries in one transaction.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use malote_core::event::State;
+
+use crate::postgres::columns::micros;
+use crate::postgres::fault::Fault;
+use crate::postgres::spool::Tx;
+use crate::postgres::spool::args::{self, Id, clean, int4};
+use crate::postgres::spool::batcher::{Line, Load};
+use crate::postgres::spool::rows::{self, Job};
+use crate::postgres::spool::timeline::{self, Change, is_waiting};
+use crate::{AttemptOutcome, AttemptStart, Settlement, StoreError};
+
+/// Octets of a settlement in the queue, about.
+const SETTLEMENT_BYTES: usize = 2 << 10;
+
+/// What so many changes take of a transaction.
+pub(crate) const fn load(operations: usize) -> Load {
+    Load {
+        line: Line::First,
+        bytes: 512 + SETTLEMENT_BYTES * operations,
+        operations,
+    }
+}
+
+/// The settlements of one caller.
+#[derive(Clone)]
+pub(crate) struct Settling {
+    pub(crate) session: i64,
+    pub(crate) batch: Arc<Vec<Settlement>>,
+    /// Stands in where nothing of a settlement tells a time.
+    pub(crate) now: Timestamp,
+}
+
+/// Writes the settlements of several callers. What a session no longer leases is dropped; of two
+/// settlements of one delivery the first counts.
+pub(crate) async fn settle(tx: &Tx<'_>, callers: &[Settling]) -> Result<Vec<()>, Fault> {
+    let mut wished: BTreeMap<(Id, i32), Vec<(&Settling, &Settlement)>> = BTreeMap::new();
+    for caller in callers {
+        for one in caller.batch.iter() {
+            if one.next.state == State::Sending {
+                let text = "a settlement cannot leave a delivery under way".into();
+                return Err(Fault::Refused(StoreError::Engine(text)));
+            }
+            let of_delivery = wished.entry(rows::key(one.delivery)).or_default();
+            of_delivery.push((caller, one));
+        }
+    }
+    let ids: Vec<_> = wished.keys().copied().collect();
+    let (mut changes, mut outcomes) = (Vec::new(), Vec::new());
+    for job in rows::lock_jobs(tx, &ids, "AND j.state = 2").await? {
+        let id = (job.message, job.idx);
+        let holder = wished.get(&id).and_then(|wished| {
+            let mut wished = wished.iter();
+            wished.find(|(caller, _)| job.session == Some(caller.session))
+        });
+        let Some((caller, one)) = holder else {
+            continue;
+        };
+        if let Some(attempt) = &one.attempt {
+            outcomes.push((id, attempt));
+        }
+        changes.push(change(job, one, caller.now));
+    }
+    timeline::apply(tx, changes).await?;
+    write_outcomes(tx, &outcomes).await?;
+    Ok(vec![(); callers.len()])
+}
+
+fn change(job: Job, one: &Settlement, now: Timestamp) -> Change {
+    let next = &one.next;
+    let ended_at = one.attempt.as_ref().map(|attempt| attempt.ended_at);
+    let at = ended_at
+        .or_else(|| one.events.last().map(|event| event.at))
+        .unwrap_or(now);
+    let state = match (next.state, job.told_state) {
+        (State::Sent | State::Unknown, Some(told)) => told,
+        (state, _) => state,
+    };
+    let number = one.attempt.as_ref().map_or(0, |a| int4(a.start.number));
+    let after = Job {
+        lane: next.lane.map_or(job.lane, |lane| lane.0),
+        state,
+        due_at: is_waiting(state).then(|| micros(next.due_at.unwrap_or(at))),
+        session: None,
+        prior_state: None,
+        told_state: None,
+        attempts: int4(next.attempts),
+        calls: job.calls.max(number),
+        progress: next.progress.clone(),
+        ..job
+    };
+    Change {
+        before: (job.lane, job.state),
+        after,
+        at,
+        events: one.events.iter().map(timeline::Line::from).collect(),
+    }
+}
+
+type Outcome<'a> = ((Id, i32), &'a AttemptOutcome);
+
+async fn write_outcomes(tx: &Tx<'_>, outcomes: &[Outcome<'_>]) -> Result<(), Fault> {
+    if outcomes.is_empty() {
+        return Ok(());
+    }
+    fn column<'a, T>(outcomes: &'a [Outcome<'a>], of: impl Fn(&'a Outcome<'a>) -> T) -> Vec<T> {
+        outcomes.iter().map(of).collect()
+    }
+    args::run(
+        tx,
+        "INSERT INTO malote.attempts (message, idx, number, provider, pool, started_at, reason,
+            ended_at, outcome, reply_code, reply_enhanced, reply_text, provider_message_id)
+         SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+         ON CONFLICT (message, idx, number) DO UPDATE SET ended_at = excluded.ended_at,
+            outcome = excluded.outcome, reply_code = excluded.reply_code,
+            reply_enhanced = excluded.reply_enhanced, reply_text = excluded.reply_text,
+            provider_message_id = excluded.provider_message_id",
+        &[
+            &column(outcomes, |one| one.0.0),
+            &column(outcomes, |one| one.0.1),
+            &column(outcomes, |one| int4(one.1.start.number)),
+            &column(outcomes, |one| one.1.start.target.provider.as_str()),
+            &column(outcomes, |one| one.1.start.target.pool.as_str()),
+            &column(outcomes, |one| micros(one.1.start.at)),
+            &column(outcomes, |one| clean(&one.1.start.reason)),
+            &column(outcomes, |one| micros(one.1.ended_at)),
+            &column(outcomes, |one| clean(&one.1.outcome)),
+            &column(outcomes, |one| one.1.reply.code.map(i32::from)),
+            &column(outcomes, |one| one.1.reply.enhanced.as_deref().map(clean)),
+            &column(outcomes, |one| clean(one.1.reply.text())),
+            &column(outcomes, |one| {
+                one.1.provider_message_id.as_deref().map(clean)
+            }),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The starts of one caller.
+#[derive(Clone)]
+pub(crate) struct Starting {
+    /// The session of this process; nobody else's leases are attempted.
+    pub(crate) session: i64,
+    pub(crate) batch: Arc<Vec<AttemptStart>>,
+}
+
+/// Journals attempts that are about to start.
+pub(crate) async fn start_attempts(tx: &Tx<'_>, callers: &[Starting]) -> Result<Vec<()>, Fault> {
+    let all: Vec<(i64, &AttemptStart)> = callers
+        .iter()
+        .flat_map(|caller| caller.batch.iter().map(|start| (caller.session, start)))
+        .collect();
+    let ids: Vec<_> = all
+        .iter()
+        .map(|(_, start)| rows::key(start.delivery))
+        .collect();
+    let leased = rows::lock_jobs(tx, &ids, "AND j.state = 2").await?;
+    let leased: BTreeMap<(Id, i32), Job> = leased
+        .into_iter()
+        .map(|job| ((job.message, job.idx), job))
+        .collect();
+    let (mut messages, mut indexes, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
+    for ((session, start), id) in all.iter().zip(&ids) {
+        let holder = leased.get(id).and_then(|job| job.session);
+        if holder != Some(*session) {
+            let text = format!("{} is not leased", start.delivery);
+            return Err(Fault::Refused(StoreError::Engine(text)));
+        }
+        messages.push(id.0);
+        indexes.push(id.1);
+        numbers.push(int4(start.number));
+    }
+    let column = |of: fn(&AttemptStart) -> &str| -> Vec<std::borrow::Cow<'_, str>> {
+        all.iter().map(|(_, start)| clean(of(start))).collect()
+    };
+    args::run(
+        tx,
+        "INSERT INTO malote.attempts (message, idx, number, provider, pool, started_at, reason)
+         SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)",
+        &[
+            &messages,
+            &indexes,
+            &numbers,
+            &column(|start| start.target.provider.as_str()),
+            &column(|start| start.target.pool.as_str()),
+            &all.iter()
+                .map(|(_, start)| micros(start.at))
+                .collect::<Vec<i64>>(),
+            &column(|start| &start.reason),
+        ],
+    )
+    .await?;
+    args::run(
+        tx,
+        "UPDATE malote.jobs j SET calls = greatest(j.calls, u.number)
+         FROM unnest($1, $2, $3) AS u(message, idx, number)
+         WHERE j.message = u.message AND j.idx = u.idx",
+        &[&messages, &indexes, &numbers],
+    )
+    .await?;
+    Ok(vec![(); callers.len()])
+}

@@ -1,0 +1,31 @@
+//! The suite on this engine, and what only this engine promises.
+
+mod conformance;
+mod crash;
+mod erased;
+mod history;
+mod nodes;
+
+use std::sync::Arc;
+
+use malote_core::clock::FixedClock;
+use prometheus::Registry;
+
+use crate::conformance::mail::at;
+use crate::postgres::tests::cluster::{Cluster, TestDatabase};
+use crate::{OnFatal, PostgresSettings, PostgresSpool, PostgresStore};
+
+async fn open(settings: &PostgresSettings) -> PostgresStore {
+    let fatal: OnFatal = Arc::new(|text| panic!("{text}"));
+    let clock = Arc::new(FixedClock(at(0)));
+    PostgresStore::open_with(settings, clock, &Registry::new(), fatal)
+        .await
+        .unwrap()
+}
+
+/// A new engine on a database of its own.
+async fn fresh() -> (PostgresSpool, TestDatabase) {
+    let database = Cluster::of_all().database().await;
+    let store = open(&database.settings()).await;
+    (store.spool, database)
+}

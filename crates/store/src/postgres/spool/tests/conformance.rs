@@ -1,0 +1,5 @@
+//! The suite of [`Spool`](crate::Spool), run on PostgreSQL.
+
+use super::fresh;
+
+crate::conformance_spool!(fresh);

@@ -1,0 +1,82 @@
+//! Which databases are refused, and that several nodes may make the tables at once.
+
+use crate::Shared;
+use crate::postgres::tests::cluster::{Cluster, KEY, settings};
+use crate::postgres::tests::{refusal, try_open};
+
+#[tokio::test]
+async fn nodes_that_start_at_once_make_the_tables_once() {
+    let database = Cluster::of_all().database().await;
+    let settings = database.settings();
+    let opened = tokio::join!(
+        try_open(&settings),
+        try_open(&settings),
+        try_open(&settings),
+    );
+    for shared in [opened.0, opened.1, opened.2] {
+        assert_eq!(shared.unwrap().switches().await, Ok(Vec::new()));
+    }
+}
+
+#[tokio::test]
+async fn another_address_key_is_refused() {
+    let database = Cluster::of_all().database().await;
+    drop(try_open(&database.settings()).await.unwrap());
+    let other = settings(&database.url(), &KEY.replace('0', "f"));
+    let said = refusal(&other).await;
+    assert!(said.contains("give every node the same key"), "{said}");
+    drop(try_open(&database.settings()).await.unwrap());
+}
+
+#[tokio::test]
+async fn tables_of_a_newer_malote_are_refused() {
+    let database = Cluster::of_all().database().await;
+    drop(try_open(&database.settings()).await.unwrap());
+    database
+        .run("INSERT INTO malote.migrations (part, version, name) VALUES ('shared', 99, 'x')")
+        .await;
+    let said = refusal(&database.settings()).await;
+    assert!(said.contains("start the newer malote"), "{said}");
+}
+
+#[tokio::test]
+async fn a_role_that_commits_without_sync_is_refused() {
+    let database = Cluster::of_all().database().await;
+    database
+        .run(
+            "CREATE ROLE hasty LOGIN SUPERUSER;
+             ALTER ROLE hasty SET synchronous_commit = off",
+        )
+        .await;
+    let said = refusal(&settings(&database.url_for("hasty"), KEY)).await;
+    assert!(said.contains("synchronous_commit is off"), "{said}");
+}
+
+#[tokio::test]
+async fn a_server_without_fsync_is_refused() {
+    let cluster = Cluster::start(&["fsync=off"]);
+    let database = cluster.database().await;
+    let said = refusal(&database.settings()).await;
+    assert!(said.contains("fsync is off"), "{said}");
+}
+
+#[tokio::test]
+async fn a_role_needs_no_more_than_the_tables_once_they_are_there() {
+    let database = Cluster::of_all().database().await;
+    drop(try_open(&database.settings()).await.unwrap());
+    database
+        .run(
+            "CREATE ROLE modest LOGIN;
+             GRANT USAGE ON SCHEMA malote TO modest;
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA malote TO modest",
+        )
+        .await;
+    let modest = try_open(&settings(&database.url_for("modest"), KEY)).await;
+    assert_eq!(modest.unwrap().breakers().await, Ok(Vec::new()));
+    let database = Cluster::of_all().database().await;
+    let said = refusal(&settings(&database.url_for("modest"), KEY)).await;
+    assert!(
+        said.contains("CREATE SCHEMA malote AUTHORIZATION"),
+        "{said}"
+    );
+}
