@@ -53,8 +53,8 @@ pub(crate) struct Group {
 
 /// What a call holds until its target has answered.
 struct Admitted<'a> {
-    _permit: Permit,
-    _probe: Option<Probe<'a>>,
+    permit: Permit,
+    probe: Option<Probe<'a>>,
 }
 
 /// One delivery of a call.
@@ -155,15 +155,15 @@ impl Engine {
             Ok(admitted) => admitted,
             Err(outcomes) => return self.finish(carriage, outcomes).await,
         };
-        let mut outcomes = self.take_quiet(carriage, &mut group);
+        let mut outcomes = self.take_suppressed(carriage, &mut group).await;
         if group.members.is_empty() {
             return self.finish(carriage, outcomes).await;
         }
         let started_at = self.clock.now();
         let starts = starts(&group, started_at);
-        if carriage.stream.on_unknown == OnUnknown::PreferNoDuplicate
-            && let Err(error) = self.spool.start_attempts(starts.clone()).await
-        {
+        let is_journaled =
+            carriage.stream.on_unknown == OnUnknown::PreferNoDuplicate || self.spool.is_shared();
+        if is_journaled && let Err(error) = self.spool.start_attempts(starts.clone()).await {
             tracing::error!(message.id = %carriage.record.id, %error, "could not journal an attempt");
             outcomes.extend(outcome::wait_all(
                 group.members,
@@ -185,7 +185,9 @@ impl Engine {
         let ended_at = self.clock.now();
         let results = report.iter().map(|result| result.as_ref().err());
         let alert = self.registry.call_ended(&group.target, results, ended_at);
-        drop(admitted);
+        let Admitted { permit, probe } = admitted;
+        drop(permit);
+        self.release_probe(probe).await;
         let seconds = ended_at.duration_since(started_at).as_secs_f64();
         self.metrics
             .calls
@@ -213,7 +215,11 @@ impl Engine {
         group: Group,
     ) -> Result<(Admitted<'_>, Group), Vec<Outcome>> {
         let now = self.clock.now();
-        let pass = self.registry.pass(&group.target, now, carriage.call_max());
+        let call_max = carriage.call_max();
+        let pass = match self.registry.pass(&group.target, now, call_max) {
+            Ok(Some(probe)) => self.claim(probe, call_max).await.map(Some),
+            other => other,
+        };
         let probe = match pass {
             Ok(probe) => probe,
             Err(until) => {
@@ -241,14 +247,16 @@ impl Engine {
         };
         let admission = self.limiters.load_full().admit(&wish).await;
         let now = self.clock.now();
-        match admission {
+        let admission = match admission {
             Ok(Admission::Go(permit)) => {
-                let admitted = Admitted {
-                    _permit: permit,
-                    _probe: probe,
-                };
-                Ok((admitted, group))
+                let admitted = Admitted { permit, probe };
+                return Ok((admitted, group));
             }
+            refused => refused,
+        };
+        self.release_probe(probe).await;
+        match admission {
+            Ok(Admission::Go(_)) => Err(outcome::wait_all(group.members, now, Duration::ZERO)),
             Ok(Admission::Later(_)) if may_go_on => {
                 let why = "no place or rate free within a second";
                 Err(outcome::go_on(group.members, &group.target, why, now))
@@ -293,20 +301,33 @@ impl Engine {
         outcome::wait_all(group.members, now, wait)
     }
 
-    /// Takes out what was suppressed since the lease.
-    fn take_quiet(&self, carriage: &Carriage<'_>, group: &mut Group) -> Vec<Outcome> {
+    /// Takes out what was suppressed since the lease, here or at another node; all, if that cannot
+    /// be known.
+    async fn take_suppressed(&self, carriage: &Carriage<'_>, group: &mut Group) -> Vec<Outcome> {
         let now = self.clock.now();
         let scopes = carriage
             .policy
             .scopes_of(&carriage.stream.name, carriage.stream.class);
-        let (quiet, going): (Vec<_>, Vec<_>) = std::mem::take(&mut group.members)
-            .into_iter()
-            .partition(|member| self.quiet.holds(&member.delivery.recipient, &scopes, now));
-        group.members = going;
-        quiet
-            .into_iter()
-            .map(|member| outcome::suppressed(member.delivery, None, now))
-            .collect()
+        let members = std::mem::take(&mut group.members);
+        let address = |member: &Member| member.delivery.recipient.clone();
+        let addresses: Vec<_> = members.iter().map(address).collect();
+        let found = match self.shared.suppressed(&addresses, &scopes, now).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::debug!(message.id = %carriage.record.id, %error, "could not ask for suppressions");
+                return outcome::wait_all(members, now, Duration::from_secs(1));
+            }
+        };
+        let mut outcomes = Vec::new();
+        for (member, entry) in members.into_iter().zip(found) {
+            let recipient = &member.delivery.recipient;
+            if entry.is_some() || self.quiet.holds(recipient, &scopes, now) {
+                outcomes.push(outcome::suppressed(member.delivery, entry.as_ref(), now));
+            } else {
+                group.members.push(member);
+            }
+        }
+        outcomes
     }
 
     /// The call itself. A panic or a call that never ends is an unknown outcome, never the end of

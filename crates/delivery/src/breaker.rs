@@ -220,6 +220,28 @@ impl Breaker {
         }
     }
 
+    /// Leaves the probe to another node, and lets others ask again then.
+    pub fn leave_probe(&mut self, until: Timestamp) {
+        if let State::HalfOpen { .. } = self.state {
+            self.state = State::Open { until };
+        }
+    }
+
+    /// What another node knows of the target, to be believed here: no longer than any rest lasts,
+    /// since its clock may be ahead of ours.
+    #[must_use]
+    pub fn as_seen_from(mut self, now: Timestamp) -> Self {
+        let most = later(now, OPEN_MAX);
+        match &mut self.state {
+            State::Open { until } | State::HalfOpen { probe_until: until } => {
+                *until = (*until).min(most);
+            }
+            State::Ramp { from, .. } => *from = (*from).min(now),
+            State::Closed { .. } => {}
+        }
+        self
+    }
+
     /// Whether nothing needs to be remembered over a restart.
     #[must_use]
     pub fn is_at_rest(&self) -> bool {
@@ -320,6 +342,24 @@ mod tests {
             Pass::Probe,
             "a lost probe does not block for ever"
         );
+    }
+
+    #[test]
+    fn a_probe_that_another_node_makes_is_waited_for() {
+        let mut breaker = opened(at(0));
+        assert_eq!(breaker.pass(at(5), CALL_MAX), Pass::Probe);
+        breaker.leave_probe(at(6));
+        assert_eq!(breaker.pass(at(5), CALL_MAX), Pass::NotUntil(at(6)));
+        assert_eq!(breaker.pass(at(6), CALL_MAX), Pass::Probe);
+    }
+
+    #[test]
+    fn a_rest_that_a_clock_ahead_of_ours_began_ends_as_any_other() {
+        let ahead = opened(at(3_600));
+        let believed = ahead.as_seen_from(at(0));
+        assert_eq!(believed.peek(at(0)), Pass::NotUntil(at(120)));
+        let soon = opened(at(0)).as_seen_from(at(1));
+        assert_eq!(soon.peek(at(1)), Pass::NotUntil(at(5)));
     }
 
     #[test]

@@ -28,6 +28,8 @@ const UNDER_WAY_PER_CALL: u32 = 4;
 const RATE_AHEAD_S: f64 = 4.0;
 /// Longest sleep of an idle lane; bells and due times end it earlier.
 const IDLE_MAX: Duration = Duration::from_secs(30);
+/// The same where other nodes work on the spool, whose mail rings no bell here.
+const IDLE_SHARED_MAX: Duration = Duration::from_secs(1);
 /// Longest sleep of a frozen lane: what froze it may end without a bell.
 const FROZEN_MAX: Duration = Duration::from_secs(1);
 /// Crashes after which a message is carried alone. The store counts every lease that a crash ended,
@@ -71,7 +73,7 @@ impl Engine {
                             running.insert(lanes.spawn(task.run()).id(), id);
                         }
                     }
-                    IDLE_MAX
+                    self.idle_max()
                 }
                 Err(error) => {
                     tracing::error!(%error, "could not read the lanes");
@@ -98,6 +100,16 @@ impl Engine {
             tracing::warn!(
                 "stopped with calls under way; their outcome is decided at the next start"
             );
+        }
+    }
+}
+
+impl Engine {
+    fn idle_max(&self) -> Duration {
+        if self.spool.is_shared() {
+            IDLE_SHARED_MAX
+        } else {
+            IDLE_MAX
         }
     }
 }
@@ -245,7 +257,7 @@ impl LaneTask {
             Err(error) => return self.store_failed(&error).await,
         };
         let started = tokio::time::Instant::now();
-        let mut wait = due_at.map_or(IDLE_MAX, |at| self.until(at));
+        let mut wait = due_at.map_or(self.engine.idle_max(), |at| self.until(at));
         loop {
             tokio::select! {
                 () = self.bell.notified() => return,
@@ -268,7 +280,7 @@ impl LaneTask {
         }
         // Rounded up, so that the lane does not wake just before it is due.
         let wait = due_at.duration_since(now).unsigned_abs() + Duration::from_millis(1);
-        wait.min(IDLE_MAX)
+        wait.min(self.engine.idle_max())
     }
 
     async fn store_failed(&self, error: &StoreError) {

@@ -113,7 +113,8 @@ impl Engine {
             lanes: Mutex::default(),
             wakes: Mutex::default(),
         });
-        engine.registry.restore(engine.shared.as_ref()).await?;
+        let now = engine.clock.now();
+        engine.registry.restore(engine.shared.as_ref(), now).await?;
         engine.guard.restore(engine.shared.as_ref()).await?;
         engine.recover(pending).await?;
         engine.measure_queue().await?;
@@ -145,6 +146,12 @@ impl Engine {
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// What nodes share.
+    #[must_use]
+    pub fn shared(&self) -> Arc<dyn Shared> {
+        Arc::clone(&self.shared)
     }
 
     /// The configuration in force.

@@ -15,11 +15,13 @@ use malote_store::{BreakerRecord, Shared, StoreError, Switch};
 use crate::alert::Alert;
 use crate::breaker::{Breaker, Pass, Signal};
 use crate::step::throttle_wait;
-use kept::{Kept, kept};
+use follow::target_key;
+use kept::kept;
 use signal::signal_of;
 
 pub(crate) use told::{signal_of_event, target_of};
 
+mod follow;
 mod kept;
 mod signal;
 mod told;
@@ -49,8 +51,12 @@ struct Inner {
     pools_out: HashMap<TargetName, (String, Timestamp)>,
     senders_out: HashMap<(TargetName, String), Timestamp>,
     switches: BTreeSet<Switch>,
+    /// How often a switch was set or cleared here.
+    switch_changes: u64,
     /// Breakers whose state changed and is not kept yet, by key.
     unkept: BTreeMap<String, Option<String>>,
+    /// The last change of a breaker that another node made, by key.
+    followed: HashMap<String, i64>,
     /// The picture of the last change, and until when it holds.
     picture: Option<(Arc<Health>, Timestamp)>,
 }
@@ -89,12 +95,12 @@ impl Registry {
     ///
     /// # Errors
     /// If the store cannot be read.
-    pub async fn restore(&self, shared: &dyn Shared) -> Result<(), StoreError> {
+    pub async fn restore(&self, shared: &dyn Shared, now: Timestamp) -> Result<(), StoreError> {
         let breakers = shared.breakers().await?;
         let switches = shared.switches().await?;
         let mut inner = self.lock();
-        for record in breakers {
-            inner.restore_breaker(&record);
+        for BreakerRecord { key, state } in breakers {
+            inner.adopt(&key, Some(&state), now);
         }
         inner.switches = switches.into_iter().collect();
         Ok(())
@@ -251,7 +257,26 @@ impl Registry {
         } else {
             inner.switches.remove(&switch);
         }
+        inner.switch_changes += 1;
         inner.picture = None;
+    }
+
+    /// How often a switch was set or cleared here: what [`Registry::follow_switches`] is told.
+    pub(crate) fn switch_changes(&self) -> u64 {
+        self.lock().switch_changes
+    }
+
+    /// Takes over the switches that the store holds, unless one was changed here since it was
+    /// asked. Answers whether anything is different now.
+    pub(crate) fn follow_switches(&self, known: u64, switches: Vec<Switch>) -> bool {
+        let switches: BTreeSet<Switch> = switches.into_iter().collect();
+        let mut inner = self.lock();
+        if inner.switch_changes != known || inner.switches == switches {
+            return false;
+        }
+        inner.switches = switches;
+        inner.picture = None;
+        true
     }
 
     /// The switches that are on.
@@ -283,24 +308,6 @@ impl Registry {
 }
 
 impl Inner {
-    fn restore_breaker(&mut self, record: &BreakerRecord) {
-        let Ok(breaker) = serde_json::from_str(&record.state) else {
-            return;
-        };
-        match Kept::read(&record.key) {
-            Some(Kept::Target(target)) => {
-                self.breakers.insert(target, breaker);
-            }
-            Some(Kept::Reputation(key)) => {
-                self.reputations.insert(key, breaker);
-            }
-            Some(Kept::Told(key)) => {
-                self.told.insert(key, breaker);
-            }
-            None => {}
-        }
-    }
-
     fn signal(&mut self, target: &TargetName, signal: Signal, now: Timestamp) -> bool {
         if signal == Signal::Works && !self.breakers.contains_key(target) {
             return false;
@@ -309,8 +316,7 @@ impl Inner {
         let word = breaker.word();
         let has_opened = breaker.record(signal, now);
         if breaker.word() != word {
-            self.unkept
-                .insert(format!("target:{target}"), kept(breaker));
+            self.unkept.insert(target_key(target), kept(breaker));
         }
         if has_opened || !breaker.is_at_rest() || word != breaker.word() {
             self.picture = None;

@@ -19,6 +19,10 @@ use crate::settling::patiently;
 
 /// How often counts are taken.
 const MEASURE_EVERY: Duration = Duration::from_secs(1);
+/// How often switches that operators set at other nodes are looked for.
+const FOLLOW_EVERY: Duration = Duration::from_secs(1);
+/// How often breakers of other nodes are looked for.
+const FOLLOW_BREAKERS_EVERY: Duration = Duration::from_millis(500);
 /// How often the reputation guard decides.
 const GUARD_EVERY: Duration = Duration::from_secs(1);
 /// How often expiry and retention run.
@@ -41,8 +45,11 @@ impl Engine {
         let mut tasks = JoinSet::new();
         tasks.spawn(Arc::clone(&self).every(MEASURE_EVERY, Chore::Measure, shutdown.clone()));
         tasks.spawn(Arc::clone(&self).every(FORECAST_EVERY, Chore::Forecast, shutdown.clone()));
+        tasks.spawn(Arc::clone(&self).every(FOLLOW_EVERY, Chore::Follow, shutdown.clone()));
         tasks.spawn(Arc::clone(&self).every(GUARD_EVERY, Chore::Guard, shutdown.clone()));
         tasks.spawn(Arc::clone(&self).every(TIDY_EVERY, Chore::Tidy, shutdown.clone()));
+        tasks.spawn(Arc::clone(&self).follow_other_nodes(shutdown.clone()));
+        tasks.spawn(Arc::clone(&self).take_over(shutdown.clone()));
         tasks.spawn(Arc::clone(&self).watch_providers(shutdown));
         while tasks.join_next().await.is_some() {}
     }
@@ -59,11 +66,29 @@ impl Engine {
             let result = match chore {
                 Chore::Measure => self.measure_queue().await,
                 Chore::Forecast => self.look_ahead().await,
+                Chore::Follow => self.follow_switches().await,
                 Chore::Guard => self.keep_guard().await,
                 Chore::Tidy => self.tidy().await,
             };
             if let Err(error) = result {
                 tracing::error!(%error, "housekeeping failed, it comes again");
+            }
+        }
+    }
+
+    /// Follows what other nodes know of targets, from their last change on.
+    async fn follow_other_nodes(self: Arc<Self>, shutdown: CancellationToken) {
+        let mut ticks = tokio::time::interval(FOLLOW_BREAKERS_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut after = 0;
+        while self.shared.nodes().is_some() {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = shutdown.cancelled() => return,
+            }
+            match self.follow_breakers(after).await {
+                Ok(next) => after = next,
+                Err(error) => tracing::error!(%error, "could not follow other nodes' breakers"),
             }
         }
     }
@@ -119,6 +144,25 @@ impl Engine {
     async fn look_ahead(&self) -> Result<(), StoreError> {
         let stats = self.spool.stats(self.clock.now()).await?;
         self.forecast(&stats).await
+    }
+
+    /// Takes over what operators switched at other nodes. While it cannot be asked for, what is
+    /// known stays in force.
+    async fn follow_switches(&self) -> Result<(), StoreError> {
+        let known = self.registry.switch_changes();
+        match self.shared.switches().await {
+            Ok(switches) => {
+                if self.registry.follow_switches(known, switches) {
+                    self.wake_all();
+                }
+                Ok(())
+            }
+            Err(error @ StoreError::Unavailable(_)) => {
+                tracing::debug!(%error, "could not look for switches");
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn tidy(&self) -> Result<(), StoreError> {
@@ -269,6 +313,7 @@ impl Engine {
 enum Chore {
     Measure,
     Forecast,
+    Follow,
     Guard,
     Tidy,
 }

@@ -221,11 +221,12 @@ impl Engine {
             .map(|r| r.address.clone())
             .collect();
         let scopes = way.policy.scopes_of(&way.stream.name, way.stream.class);
-        let suppressed = self
-            .shared
-            .suppressed(&addresses, &scopes, way.now)
-            .await
-            .map_err(refused)?;
+        let suppressed = match self.shared.suppressed(&addresses, &scopes, way.now).await {
+            // Custody needs the spool alone: each lease is asked for again, and none leaves before
+            // it could be.
+            Err(StoreError::Unavailable(_)) => vec![None; addresses.len()],
+            answered => answered.map_err(refused)?,
+        };
         let count = addresses.len() + submission.impossible.len();
         let (mut deliveries, mut answers) = (Vec::with_capacity(count), Vec::with_capacity(count));
         let mut lanes = Vec::with_capacity(1);
@@ -440,7 +441,7 @@ pub(crate) fn refused(error: StoreError) -> Refusal {
         StoreError::Busy => Refusal::QueueFull {
             retry_after: Duration::from_secs(1),
         },
-        StoreError::Closed => Refusal::Unavailable,
+        StoreError::Closed | StoreError::Unavailable(_) => Refusal::Unavailable,
         StoreError::Damaged(_) | StoreError::Engine(_) => {
             tracing::error!(%error, "refused a submission: the store failed");
             Refusal::Unavailable

@@ -68,7 +68,9 @@ pub(crate) fn fault(error: StoreError) -> LedgerFault {
     match error {
         // The store names a cursor that it did not give out a damaged record.
         StoreError::Damaged(what) if what.contains("cursor") => LedgerFault::BadCursor,
-        StoreError::Full | StoreError::Busy | StoreError::Closed => LedgerFault::Unavailable,
+        StoreError::Full | StoreError::Busy | StoreError::Closed | StoreError::Unavailable(_) => {
+            LedgerFault::Unavailable
+        }
         StoreError::Damaged(_) | StoreError::Engine(_) => {
             tracing::error!(%error, "could not read the store");
             LedgerFault::Unavailable

@@ -20,6 +20,7 @@ mod forecast;
 mod guard;
 pub mod header;
 mod health;
+mod heir;
 mod housekeeping;
 mod idempotency;
 mod intake;

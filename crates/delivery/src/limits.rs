@@ -119,12 +119,12 @@ impl Limiters {
             let both = account.is_shared_by_classes;
             let key = account.provider.to_string();
             let before = previous.and_then(|p| p.accounts.get(&account.provider));
-            let built =
-                Account::new(key, &account.limits, both).carry_on(before, previous.is_some());
+            let built = Account::new(&shared, key, &account.limits, both)
+                .carry_on(before, previous.is_some());
             accounts.insert(account.provider.clone(), built);
             for (target, (limits, warmup)) in &account.pools {
                 let before = previous.and_then(|p| p.pools.get(target));
-                let mut built = Account::new(target.to_string(), limits, both);
+                let mut built = Account::new(&shared, target.to_string(), limits, both);
                 built.warmup = *warmup;
                 pools.insert(target.clone(), built.carry_on(before, previous.is_some()));
             }
@@ -139,7 +139,8 @@ impl Limiters {
     /// Admits a call to a target, or says when.
     ///
     /// # Errors
-    /// If a quota cannot be taken from the store: then nothing may be sent.
+    /// If a quota, or a rate that nodes share, cannot be taken from the store: then nothing may be
+    /// sent.
     pub async fn admit(&self, wish: &Wish<'_>) -> Result<Admission, StoreError> {
         // The pool first: who waits for a full pool must not hold the account's places meanwhile.
         let levels = [
@@ -160,11 +161,9 @@ impl Limiters {
             .flatten()
             .filter_map(|account| account.rate.as_ref())
         {
-            if timeout_at(deadline, rate.wait(wish.class, wish.recipients))
-                .await
-                .is_err()
-            {
-                return Ok(Admission::Later(later(wish.now, wish.patience)));
+            match timeout_at(deadline, rate.wait(wish.class, wish.recipients)).await {
+                Ok(done) => done?,
+                Err(_) => return Ok(Admission::Later(later(wish.now, wish.patience))),
             }
         }
         let mut spent: Vec<&Account> = Vec::with_capacity(2);
@@ -222,7 +221,7 @@ impl Limiters {
 }
 
 impl Account {
-    fn new(key: String, limits: &Limits, is_shared: bool) -> Self {
+    fn new(shared: &Arc<dyn Shared>, key: String, limits: &Limits, is_shared: bool) -> Self {
         let calls = limits.calls_max();
         let reserve = limits.transactional_reserve.unwrap_or(0.0);
         let kept_free = if is_shared {
@@ -233,6 +232,9 @@ impl Account {
         let campaign_calls = scaled(u64::from(calls), 1.0 - kept_free).max(1);
         let campaign_calls = u32::try_from(campaign_calls).unwrap_or(1);
         Self {
+            rate: limits
+                .per_second
+                .map(|per_second| Arc::new(Rate::new(shared, &key, per_second, reserve))),
             key,
             limits: limits.clone(),
             warmup: None,
@@ -240,9 +242,6 @@ impl Account {
             places: Arc::new(Semaphore::new(calls as usize)),
             campaign_places: Arc::new(Semaphore::new(campaign_calls as usize)),
             reserve,
-            rate: limits
-                .per_second
-                .map(|per_second| Arc::new(Rate::new(per_second, reserve))),
             sent: Arc::default(),
             slices: Arc::default(),
             is_warm: AtomicBool::new(false),

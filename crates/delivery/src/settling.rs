@@ -56,14 +56,15 @@ impl Engine {
     }
 }
 
-/// Does it again, once a second, while the disk is full or the store busy.
+/// Does it again, once a second, while the disk is full, the store busy or its
+/// database away.
 pub(crate) async fn patiently<T, F>(mut act: impl FnMut() -> F) -> Result<T, StoreError>
 where
     F: Future<Output = Result<T, StoreError>>,
 {
     for _ in 0..TRIES_MAX {
         match act().await {
-            Err(StoreError::Busy | StoreError::Full) => {
+            Err(StoreError::Busy | StoreError::Full | StoreError::Unavailable(_)) => {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
             result => return result,

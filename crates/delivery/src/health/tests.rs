@@ -1,6 +1,7 @@
 //! What each verdict takes out, and what comes back.
 
 use malote_core::provider::{Fault, Reply};
+use malote_store::BreakerChanges;
 
 use super::*;
 
@@ -127,9 +128,8 @@ fn an_open_breaker_survives_being_kept() {
 fn restored(registry: &Registry) -> Registry {
     let restored = Registry::default();
     for (key, state) in registry.take_unkept() {
-        let state = state.unwrap();
-        let record = BreakerRecord { key, state };
-        restored.lock().restore_breaker(&record);
+        let mut inner = restored.lock();
+        inner.adopt(&key, state.as_deref(), Timestamp::MAX);
     }
     restored
 }
@@ -181,4 +181,47 @@ fn a_probe_without_a_word_makes_room_for_another() {
     assert!(pass().is_err(), "one probe at a time");
     drop(probe);
     assert!(matches!(pass(), Ok(Some(_))));
+}
+
+#[test]
+fn switches_of_other_nodes_are_followed_unless_one_was_changed_here_meanwhile() {
+    let registry = Registry::default();
+    let paused = |name: &str| Switch::StreamPaused(name.parse().unwrap());
+    let known = registry.switch_changes();
+    assert!(registry.follow_switches(known, vec![paused("news")]));
+    assert!(!registry.follow_switches(known, vec![paused("news")]));
+    assert_eq!(registry.switches(), [paused("news")]);
+    // What was read before an operator resumed is older than the operator.
+    registry.set_switch(paused("news"), false);
+    assert!(!registry.follow_switches(known, vec![paused("news")]));
+    assert_eq!(registry.switches(), []);
+    assert!(registry.follow_switches(registry.switch_changes(), vec![paused("news")]));
+}
+
+#[test]
+fn a_breaker_that_another_node_opened_is_open_here_until_its_rest_is_over() {
+    let now = Timestamp::from_second(1_800_000_000).unwrap();
+    let (elsewhere, here) = (Registry::default(), Registry::default());
+    for _ in 0..5 {
+        fail(&elsewhere, Verdict::Transient, now);
+    }
+    let mut kept = elsewhere.take_unkept();
+    let (key, state) = kept.pop_first().unwrap();
+    let change = |state, epoch| BreakerChanges {
+        changes: vec![(key.clone(), state, epoch)],
+        next: epoch,
+    };
+    assert!(here.follow_breakers(change(state.clone(), 7), now));
+    assert_eq!(here.breaker_word(&target("tx")), "open");
+    assert!(exclusion(&here, "tx", "x.example", "yahoo", now).is_some());
+    // It closed by a later change; the earlier one, told again, is old news.
+    assert!(here.follow_breakers(change(None, 8), now));
+    assert!(!here.follow_breakers(change(state.clone(), 7), now));
+    assert_eq!(here.breaker_word(&target("tx")), "closed");
+    // What changed here and is not written yet is newer than what others wrote.
+    for _ in 0..5 {
+        fail(&here, Verdict::Transient, now);
+    }
+    assert!(!here.follow_breakers(change(None, 9), now));
+    assert_eq!(here.breaker_word(&target("tx")), "open");
 }

@@ -1,6 +1,19 @@
 //! Windows, rates and places.
 
+use malote_core::clock::SystemClock;
+use malote_store::{SqliteConfig, SqliteStore};
+use prometheus::Registry;
+
 use super::*;
+
+/// What one node has.
+fn alone() -> (Arc<dyn Shared>, tempfile::TempDir) {
+    let dir = tempfile::tempdir().unwrap();
+    let config = SqliteConfig::at(dir.path().join("malote.db"));
+    let clock = Arc::new(SystemClock::start());
+    let store = SqliteStore::open(config, clock, &Registry::new()).unwrap();
+    (Arc::new(store), dir)
+}
 
 #[test]
 fn a_day_is_rolling_or_begins_at_midnight_somewhere() {
@@ -39,12 +52,13 @@ fn campaign_streams_see_caps_without_the_reserve() {
 
 #[tokio::test]
 async fn a_rate_holds_and_serves_waiters_in_turn() {
-    let rate = Arc::new(Rate::new(100.0, 0.0));
+    let (shared, _dir) = alone();
+    let rate = Arc::new(Rate::new(&shared, "ses", 100.0, 0.0));
     let started = Instant::now();
     let mut waiters = tokio::task::JoinSet::new();
     for _ in 0..40 {
         let rate = Arc::clone(&rate);
-        waiters.spawn(async move { rate.wait(Class::Campaign, 1).await });
+        waiters.spawn(async move { rate.wait(Class::Campaign, 1).await.unwrap() });
     }
     while waiters.join_next().await.is_some() {}
     // 10 go at once, 30 follow at 100 a second.
@@ -57,7 +71,9 @@ async fn a_rate_holds_and_serves_waiters_in_turn() {
 
 #[tokio::test]
 async fn campaign_calls_never_hold_every_place() {
+    let (shared, _dir) = alone();
     let account = Account::new(
+        &shared,
         "a".into(),
         &Limits {
             concurrency: Some(4),

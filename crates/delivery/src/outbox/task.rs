@@ -104,7 +104,13 @@ impl OutletTask {
     }
 
     async fn turn(&mut self, outlet: &Arc<dyn Outlet>) -> Result<(), StoreError> {
-        let Some(record) = self.engine.spool.outlet(&self.name).await? else {
+        let spool = &self.engine.spool;
+        if !spool.hold_outlet(&self.name, self.engine.session).await? {
+            // Another node moves its place in the feed on; what we knew of it is over.
+            self.place = None;
+            return Ok(());
+        }
+        let Some(record) = spool.outlet(&self.name).await? else {
             return Ok(());
         };
         if record.enabled_at != self.enabled_at {
