@@ -7,6 +7,8 @@ pub mod demo;
 mod listeners;
 mod lists;
 pub mod logging;
+mod nodes;
+mod place;
 mod reload;
 pub mod serve;
 mod wiring;

@@ -17,6 +17,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config;
+use crate::nodes::DigestInForce;
 use crate::wiring::{InForce, in_force};
 
 /// Quiet time after a change before the files are read: editors write in several steps, and a
@@ -37,6 +38,8 @@ pub(crate) struct Reloading {
     pub(crate) parsers: WebhookParsers,
     /// Certificates, read again with every reload.
     pub(crate) certificates: Vec<Arc<ReloadingCertificate>>,
+    /// What nodes compare.
+    pub(crate) digest: DigestInForce,
     /// What is counted.
     pub(crate) metrics: ReloadMetrics,
 }
@@ -96,6 +99,7 @@ impl Reloading {
             self.metrics.failed.set(1);
             return;
         };
+        self.digest.store(Arc::new(config.digest.clone()));
         let InForce {
             policy,
             credentials,

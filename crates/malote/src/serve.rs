@@ -15,7 +15,6 @@ use malote_ingress::ReloadingCertificate;
 use malote_ingress::http::{self, HttpConfig, HttpMetrics, HttpPorts, HttpState, WebhookParsers};
 use malote_ingress::smtp::{self, ReturnPorts, SmtpConfig, SmtpMetrics, SmtpService};
 use malote_providers::MailReader;
-use malote_store::SqliteStore;
 use prometheus::Registry;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
@@ -25,6 +24,8 @@ use crate::admin::{self, AdminState};
 use crate::config::{self, Admin, Config};
 use crate::listeners::Handed;
 use crate::logging::Logging;
+use crate::nodes::{DigestInForce, Membership, NodeMetrics};
+use crate::place::{SharedPlace, StorePlace, open_shared};
 use crate::reload::{ReloadMetrics, Reloading, parsers_in_force};
 use crate::wiring::in_force;
 
@@ -36,11 +37,13 @@ const CLOSE_MAX: Duration = Duration::from_secs(60);
 /// The parts of a running gateway that its doors share.
 struct Gateway {
     engine: Arc<Engine>,
-    store: SqliteStore,
+    store: StorePlace,
+    shared: SharedPlace,
     registry: Registry,
     credentials: CredentialsInForce,
     parsers: WebhookParsers,
     clock: Arc<dyn Clock>,
+    digest: DigestInForce,
     certificates: Vec<Arc<ReloadingCertificate>>,
 }
 
@@ -84,14 +87,16 @@ async fn serve(
         config.admin.clone(),
     );
     let mut sockets = Handed::take().context("sockets handed over by the service manager")?;
-    let store = SqliteStore::open(config.store.clone(), Arc::clone(&clock), &registry)
-        .with_context(|| format!("store {}", config.store.path.display()))?;
+    let store = StorePlace::open(&config, &clock, &registry).await?;
+    let shared = open_shared(&config, &store, &clock, &registry).await?;
+    let node = config.node_name();
+    let digest = Arc::new(ArcSwap::from_pointee(config.digest.clone()));
     let in_force = in_force(config);
     let parsers = parsers_in_force(&in_force);
     let credentials: CredentialsInForce = Arc::new(ArcSwap::new(Arc::clone(&in_force.credentials)));
     let engine = Engine::open(Parts {
-        spool: Arc::new(store.clone()),
-        shared: Arc::new(store.clone()),
+        spool: store.spool(),
+        shared: shared.as_port(&store),
         clock: Arc::clone(&clock),
         metrics: Metrics::new(&registry)?,
         mx: MxCache::new(),
@@ -102,10 +107,12 @@ async fn serve(
     let mut gateway = Gateway {
         engine,
         store,
+        shared,
         registry,
         credentials,
         parsers,
         clock,
+        digest,
         certificates: Vec::new(),
     };
     let (doors_close, engine_stops) = (CancellationToken::new(), CancellationToken::new());
@@ -119,10 +126,11 @@ async fn serve(
     for address in sockets.left() {
         tracing::warn!(%address, "a socket was handed over that the configuration does not name");
     }
-    let mut engine_tasks = JoinSet::new();
-    engine_tasks.spawn(Arc::clone(&gateway.engine).dispatch(engine_stops.clone()));
-    engine_tasks.spawn(Arc::clone(&gateway.engine).keep_house(engine_stops.clone()));
-    engine_tasks.spawn(Arc::clone(&gateway.engine).tell_outlets(engine_stops.clone()));
+    let membership = gateway
+        .membership(node)?
+        .keep(doors_close.clone(), engine_stops.clone());
+    let mut engine_tasks = gateway.start_engine(&engine_stops);
+    engine_tasks.spawn(membership);
     let reloading = gateway.reloading(files)?;
     doors.spawn(reloading.run(doors_close.clone()));
     tell_service_manager(&[sd_notify::NotifyState::Ready]);
@@ -161,6 +169,7 @@ impl Running {
             while self.engine_tasks.join_next().await.is_some() {}
             while self.doors.join_next().await.is_some() {}
             self.gateway.engine.close().await;
+            self.gateway.shared.close();
             self.gateway.store.close().await;
         };
         tokio::select! {
@@ -265,6 +274,23 @@ impl Gateway {
         Ok(certificate)
     }
 
+    fn start_engine(&self, stops: &CancellationToken) -> JoinSet<()> {
+        let mut tasks = JoinSet::new();
+        tasks.spawn(Arc::clone(&self.engine).dispatch(stops.clone()));
+        tasks.spawn(Arc::clone(&self.engine).keep_house(stops.clone()));
+        tasks.spawn(Arc::clone(&self.engine).tell_outlets(stops.clone()));
+        tasks
+    }
+
+    fn membership(&self, name: String) -> anyhow::Result<Membership> {
+        Ok(Membership {
+            shared: self.engine.shared(),
+            name,
+            digest: Arc::clone(&self.digest),
+            metrics: NodeMetrics::new(&self.registry)?,
+        })
+    }
+
     fn reloading(&self, files: Vec<PathBuf>) -> anyhow::Result<Reloading> {
         Ok(Reloading {
             files,
@@ -273,6 +299,7 @@ impl Gateway {
             credentials: Arc::clone(&self.credentials),
             parsers: Arc::clone(&self.parsers),
             certificates: self.certificates.clone(),
+            digest: Arc::clone(&self.digest),
             metrics: ReloadMetrics::new(&self.registry)?,
         })
     }

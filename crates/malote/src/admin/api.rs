@@ -2,6 +2,7 @@
 //! command line.
 
 mod guard;
+mod nodes;
 mod outlets;
 mod recipients;
 mod suppressions;
@@ -18,6 +19,7 @@ use malote_store::{QueueFilter, QueueStats, Switch};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use guard::{GuardBody, GuardResumeRequest, GuardResumedBody};
+pub(crate) use nodes::NodesBody;
 pub(crate) use outlets::{
     OutletAction, OutletRequest, OutletsBody, RawEventsBody, ReplayBody, ReplayRequest,
 };

@@ -8,6 +8,7 @@ use super::AdminState;
 use super::api::{BackupBody, BackupRequest};
 use super::problem::{Problem, ProblemKind};
 use super::request;
+use crate::place::StorePlace;
 
 /// Copies the store into a directory on the gateway's machine. The operator waits for it.
 pub(super) async fn backup(
@@ -19,7 +20,17 @@ pub(super) async fn backup(
         let text = "give an absolute path on the gateway's machine";
         return Err(Problem::at(ProblemKind::InvalidValue, "/path", text));
     }
-    match state.store.backup(&body.path).await {
+    let store = match &state.store {
+        StorePlace::Sqlite(store) => store,
+        StorePlace::Postgres(_, settings) => {
+            let text = format!(
+                "the store is a database, which its own tools copy while the gateways work: {}",
+                settings.dump_command(&body.path)
+            );
+            return Err(Problem::new(ProblemKind::InvalidValue, text));
+        }
+    };
+    match store.backup(&body.path).await {
         Ok(report) => {
             tracing::info!(
                 database_bytes = report.database_bytes,
@@ -34,7 +45,9 @@ pub(super) async fn backup(
         }
         // These texts are about the directory, which the operator chose.
         Err(StoreError::Engine(why)) => Err(Problem::at(ProblemKind::InvalidValue, "/path", why)),
-        Err(error @ (StoreError::Full | StoreError::Busy)) => Err(error.into()),
+        Err(error @ (StoreError::Full | StoreError::Busy | StoreError::Unavailable(_))) => {
+            Err(error.into())
+        }
         Err(error @ (StoreError::Closed | StoreError::Damaged(_))) => Err(error.into()),
     }
 }

@@ -16,7 +16,6 @@ use malote_core::id::MessageId;
 use malote_core::ledger::{Ledger, Search, SearchRow};
 use malote_core::name::ProviderName;
 use malote_core::provider::bounded;
-use malote_store::Spool;
 use serde::Deserialize;
 
 use super::AdminState;
@@ -100,7 +99,7 @@ pub(super) async fn raw(
     if !providers.into_iter().any(is_captured) {
         return Err(nothing());
     }
-    let body = state.store.body(id).await?.ok_or_else(|| {
+    let body = state.store.spool().body(id).await?.ok_or_else(|| {
         let text = "the message's body has been dropped, see retention.bodies";
         Problem::new(ProblemKind::NotFound, text)
     })?;
@@ -155,11 +154,11 @@ async fn captured(
 
 /// The decoded subject; `None` if the body is gone, large or unreadable.
 async fn subject(state: &AdminState, id: MessageId) -> Option<String> {
-    let record = state.store.message(id).await.ok()??;
+    let record = state.store.spool().message(id).await.ok()??;
     if record.size_bytes > SUBJECT_BODY_BYTES_MAX {
         return None;
     }
-    let body = state.store.body(id).await.ok()??;
+    let body = state.store.spool().body(id).await.ok()??;
     let message = MessageParser::default().parse_headers(&body[..])?;
     message
         .subject()

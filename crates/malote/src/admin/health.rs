@@ -31,11 +31,8 @@ pub(super) async fn healthz() -> &'static str {
 
 /// Whether mail can be taken in now; else 503 with the reason.
 pub(super) async fn readyz(State(state): State<AdminState>) -> Response {
-    let reason = if state.store.is_open() {
-        state.engine.can_accept().err().map(|why| why.to_string())
-    } else {
-        Some("the store is closed".to_owned())
-    };
+    let reason = state.store.why_not_ready().map(str::to_owned);
+    let reason = reason.or_else(|| state.engine.can_accept().err().map(|why| why.to_string()));
     match reason {
         None => (StatusCode::OK, "ready\n").into_response(),
         Some(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response(),

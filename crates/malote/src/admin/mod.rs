@@ -9,6 +9,7 @@ mod captured;
 mod guard;
 mod health;
 mod messages;
+mod nodes;
 mod outlets;
 pub(crate) mod problem;
 mod queue;
@@ -31,11 +32,11 @@ use axum::routing::{delete, get, post};
 use malote_core::clock::Clock;
 use malote_core::secret::Secret;
 use malote_delivery::Engine;
-use malote_store::SqliteStore;
 use prometheus::Registry;
 
 pub use server::serve;
 
+use crate::place::StorePlace;
 use problem::{Problem, ProblemKind};
 
 /// What the operators' door works on. Clones share everything.
@@ -44,7 +45,7 @@ pub struct AdminState {
     /// The engine.
     pub engine: Arc<Engine>,
     /// The store, for backups, readiness and captured bodies.
-    pub store: SqliteStore,
+    pub store: StorePlace,
     /// What `/metrics` shows.
     pub registry: Registry,
     /// What operators must present; `None` only on loopback.
@@ -88,6 +89,7 @@ fn operators() -> Router<AdminState> {
         .route("/messages/{id}/raw", get(messages::raw))
         .route("/outlets", get(outlets::list).post(outlets::set))
         .route("/outlets/replay", post(outlets::replay))
+        .route("/nodes", get(nodes::list))
         .route("/guard", get(guard::list))
         .route("/guard/resume", post(guard::resume))
         .route("/explain", post(messages::explain))

@@ -167,7 +167,9 @@ impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let kind = match &error {
             StoreError::Full => ProblemKind::StorageFull,
-            StoreError::Busy | StoreError::Closed => ProblemKind::Unavailable,
+            StoreError::Busy | StoreError::Closed | StoreError::Unavailable(_) => {
+                ProblemKind::Unavailable
+            }
             StoreError::Damaged(_) | StoreError::Engine(_) => {
                 tracing::error!(%error, "could not do what an operator asked of the store");
                 let text = "the store failed on this request, see the log";

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use malote_core::clock::{Clock, SystemClock};
 use malote_core::provider::{About, Finding, Provider};
+use malote_store::{PostgresShared, PostgresStore};
 use serde::Serialize;
 use tokio::task::JoinSet;
 
 use super::exit::{Failure, Outcome};
 use super::out::{self, Table};
-use crate::config::{self, Config, Report};
+use crate::config::{self, Config, Report, StoreSettings};
 
 /// How long one provider may take to answer.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
@@ -23,7 +24,8 @@ pub(super) struct CheckArgs {
     /// Configuration files, merged in this order.
     #[arg(long, short, value_name = "FILE", num_args = 1.., required = true)]
     config: Vec<PathBuf>,
-    /// Ask each provider whether credentials and account are good; sends no mail.
+    /// Ask each provider whether credentials and account are good, and the database whether
+    /// the gateway could start on it; sends no mail and changes nothing.
     #[arg(long)]
     online: bool,
     /// Write JSON.
@@ -42,12 +44,22 @@ struct Online {
     findings: Vec<String>,
 }
 
+/// What the database said.
+#[derive(Debug, Serialize)]
+struct Database {
+    place: String,
+    is_good: bool,
+    note: String,
+}
+
 #[derive(Serialize)]
 struct Checked<'a> {
     #[serde(flatten)]
     report: &'a Report,
     #[serde(skip_serializing_if = "Option::is_none")]
     online: Option<&'a [Online]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database: Option<&'a Database>,
 }
 
 /// Runs `malote check`.
@@ -59,19 +71,30 @@ pub(super) async fn run(args: CheckArgs) -> Outcome {
         Some(config) if args.online => Some(ask(config).await),
         Some(_) | None => None,
     };
+    let database = match &outcome.config {
+        Some(config) if args.online => look_at_database(config, &clock).await,
+        Some(_) | None => None,
+    };
     if args.json {
         out::json(&Checked {
             report,
             online: online.as_deref(),
+            database: database.as_ref(),
         })?;
     } else {
         out::paint(&report.render(out::is_coloured()))?;
         if let Some(online) = &online {
             print(online)?;
         }
+        if let Some(database) = &database {
+            print_database(database)?;
+        }
     }
     if !report.is_good() {
         return Err(Failure::Usage("the configuration is not good".to_owned()));
+    }
+    if database.is_some_and(|database| !database.is_good) {
+        return Err(Failure::failed("the database is not ready"));
     }
     let is_not_ready = |answer: &&Online| !answer.is_good || !answer.findings.is_empty();
     match online.iter().flatten().filter(is_not_ready).count() {
@@ -81,6 +104,27 @@ pub(super) async fn run(args: CheckArgs) -> Outcome {
             "{several} providers are not ready"
         ))),
     }
+}
+
+/// `None` if the configuration names no database.
+async fn look_at_database(config: &Config, clock: &Arc<dyn Clock>) -> Option<Database> {
+    let settings = config.database()?;
+    let looked = match &config.store {
+        StoreSettings::Postgres(_) => PostgresStore::look_at(settings).await,
+        StoreSettings::Sqlite(_) => PostgresShared::look_at(settings, Arc::clone(clock)).await,
+    };
+    Some(Database {
+        place: settings.place(),
+        is_good: looked.is_ok(),
+        note: looked.map_or_else(|error| error.to_string(), |()| "ready".to_owned()),
+    })
+}
+
+fn print_database(database: &Database) -> std::io::Result<()> {
+    let mut table = Table::new(&["DATABASE", "READY", "NOTE"]);
+    let is_good = if database.is_good { "yes" } else { "no" };
+    table.row([&database.place, is_good, &database.note]);
+    table.print()
 }
 
 async fn ask(config: &Config) -> Vec<Online> {

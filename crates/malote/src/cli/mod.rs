@@ -15,12 +15,15 @@ mod filter;
 mod guard;
 mod health;
 mod log;
+mod migrate;
+mod nodes;
 mod out;
 mod outlets;
 mod place;
 mod progress;
 mod providers;
 mod queue;
+mod restored;
 mod sandbox;
 mod send;
 mod service_list;
@@ -81,6 +84,8 @@ enum Command {
     Outlets(outlets::OutletsArgs),
     /// Campaigns with their bounces and complaints; letting paused ones go on.
     Guard(guard::GuardArgs),
+    /// Which gateways work together on one database, and how they are.
+    Nodes(nodes::NodesArgs),
     /// Addresses that must not be mailed.
     #[command(subcommand)]
     Suppressions(suppressions::SuppressionsCommand),
@@ -134,6 +139,7 @@ async fn run(command: Command) -> ExitCode {
         Command::Providers(args) => providers::run(args).await,
         Command::Outlets(args) => outlets::run(args).await,
         Command::Guard(args) => guard::run(args).await,
+        Command::Nodes(args) => nodes::run(args).await,
         Command::Suppressions(command) => suppressions::run(command).await,
         Command::Erase(args) => erase::run(args).await,
         Command::Dkim(command) => dkim::run(command),

@@ -20,6 +20,8 @@ const CELLS: u64 = 30;
 pub(super) struct Progress {
     clock: SystemClock,
     verb: &'static str,
+    /// Of what; empty if that goes without saying.
+    of: &'static str,
     total: Option<u64>,
     is_bar: bool,
     shown_at: Timestamp,
@@ -36,9 +38,18 @@ impl Progress {
             shown_at: clock.now(),
             clock,
             verb,
+            of: "",
             total,
             is_bar,
             is_shown: false,
+        }
+    }
+
+    /// Begins with one of several things, of which it is not known how much there is.
+    pub(super) fn of(verb: &'static str, of: &'static str) -> Self {
+        Self {
+            of,
+            ..Self::start(verb, None)
         }
     }
 
@@ -67,14 +78,21 @@ impl Progress {
                     self.verb
                 )
             }
-            (true, None) => write!(err, "\r{entries} {}", self.verb),
+            (true, None) => write!(err, "\r{}{entries} {}", self.head(), self.verb),
             (false, Some(total)) => {
                 writeln!(err, "{entries} {}, {}%", self.verb, percent(done, total))
             }
-            (false, None) => writeln!(err, "{entries} {}", self.verb),
+            (false, None) => writeln!(err, "{}{entries} {}", self.head(), self.verb),
         };
         // Progress is worth no failure.
         drop(written.and_then(|()| err.flush()));
+    }
+
+    fn head(&self) -> String {
+        match self.of {
+            "" => String::new(),
+            of => format!("{of}: "),
+        }
     }
 
     /// Leaves the line of the bar.

@@ -12,7 +12,7 @@ use malote_core::name::{ProviderName, StreamName};
 use malote_core::service_list::ServiceList;
 use malote_core::stream::Class;
 use malote_core::suppression::{SuppressionReason, without_effect};
-use malote_store::SqliteStore;
+use malote_store::Shared;
 use serde::Serialize;
 
 pub(super) use pull::pull;
@@ -22,7 +22,7 @@ use super::client::Client;
 use super::exit::{Failure, Outcome};
 use super::out::{self, Table};
 use super::place::{Place, PlaceArgs};
-use super::source::open_store;
+use super::source::{open_shared, open_store};
 use crate::config::Config;
 
 /// Which list is meant.
@@ -57,7 +57,7 @@ enum Ours {
     /// In a running gateway.
     Gateway(Client),
     /// In the store of one that does not run; read-only.
-    Store(Box<SqliteStore>),
+    Store(Arc<dyn Shared>),
 }
 
 /// Whether our list is to be written.
@@ -85,10 +85,10 @@ async fn open(args: &ServiceListArgs, access: Access) -> Outcome<Opened> {
         client.expect().await?;
         Ours::Gateway(client)
     } else {
-        let store = open_store(&config, &clock)?;
+        let store = open_store(&config, &clock).await?;
         let url = client.url();
         eprintln!("no gateway answers at {url}: reading the store");
-        Ours::Store(Box::new(store))
+        Ours::Store(open_shared(&config, &store, &clock).await?)
     };
     Ok(Opened {
         name: args.provider.clone(),

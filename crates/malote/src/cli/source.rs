@@ -7,16 +7,18 @@ use malote_core::id::MessageId;
 use malote_core::ledger::{MessageView, Search, SearchPage};
 use malote_delivery::{Hypothesis, MxCache};
 use malote_router::{Explanation, Health, Router};
-use malote_store::{Outbox, Spool, SqliteStore, StoreError};
+use malote_store::{PostgresShared, Shared, StoreError};
 use prometheus::Registry;
 
 use super::client::Client;
 use super::exit::{Failure, Outcome};
 use super::place::{Place, PlaceArgs};
 use crate::admin::api::{
-    GuardBody, OutletsBody, RawEventsBody, StatsBody, SwitchesBody, TargetBody, TargetsBody,
+    GuardBody, NodesBody, OutletsBody, RawEventsBody, StatsBody, SwitchesBody, TargetBody,
+    TargetsBody,
 };
 use crate::config::Config;
+use crate::place::StorePlace;
 
 /// What is read.
 pub(super) enum Source {
@@ -29,11 +31,22 @@ pub(super) enum Source {
 /// A store without its gateway.
 pub(super) struct Offline {
     /// The store; every write fails.
-    pub(super) store: SqliteStore,
+    pub(super) store: StorePlace,
     /// The configuration that named it.
     pub(super) config: Config,
     /// The time.
     pub(super) clock: Arc<dyn Clock>,
+}
+
+impl Offline {
+    /// What nodes share: the store, or the database that the configuration names, opened to be
+    /// read only.
+    ///
+    /// # Errors
+    /// If it cannot be opened.
+    pub(super) async fn shared(&self) -> Outcome<Arc<dyn Shared>> {
+        open_shared(&self.config, &self.store, &self.clock).await
+    }
 }
 
 impl Source {
@@ -58,9 +71,9 @@ impl Source {
             );
             return Err(Failure::failed(text));
         };
-        let path = config.store.path.display().to_string();
-        let store = open_store(&config, &clock)?;
-        eprintln!("no gateway answers at {url}: reading the store at {path}");
+        let store = open_store(&config, &clock).await?;
+        let at = config.store.place();
+        eprintln!("no gateway answers at {url}: reading the store at {at}");
         Ok(Self::Store(Box::new(Offline {
             store,
             config,
@@ -76,7 +89,7 @@ impl Source {
         match self {
             Self::Gateway(client) => client.get("queue/stats", &[]).await,
             Self::Store(offline) => {
-                let stats = offline.store.stats(offline.clock.now()).await;
+                let stats = offline.store.spool().stats(offline.clock.now()).await;
                 Ok(stats.map_err(unreadable)?.into())
             }
         }
@@ -89,7 +102,12 @@ impl Source {
     pub(super) async fn search(&self, search: &Search) -> Outcome<SearchPage> {
         match self {
             Self::Gateway(client) => client.get("queue", &query_of(search)).await,
-            Self::Store(offline) => offline.store.search(search).await.map_err(unreadable),
+            Self::Store(offline) => offline
+                .store
+                .spool()
+                .search(search)
+                .await
+                .map_err(unreadable),
         }
     }
 
@@ -101,7 +119,7 @@ impl Source {
         match self {
             Self::Gateway(client) => client.get(&format!("messages/{id}"), &[]).await,
             Self::Store(offline) => {
-                let view = offline.store.view(id).await.map_err(unreadable)?;
+                let view = offline.store.spool().view(id).await.map_err(unreadable)?;
                 view.ok_or_else(no_message)
             }
         }
@@ -115,10 +133,16 @@ impl Source {
         match self {
             Self::Gateway(client) => client.get(&format!("messages/{id}/raw"), &[]).await,
             Self::Store(offline) => {
-                let record = offline.store.message(id).await.map_err(unreadable)?;
+                let record = offline
+                    .store
+                    .spool()
+                    .message(id)
+                    .await
+                    .map_err(unreadable)?;
                 record.ok_or_else(no_message)?;
                 Ok(offline
                     .store
+                    .spool()
                     .raw_events(id)
                     .await
                     .map_err(unreadable)?
@@ -135,7 +159,7 @@ impl Source {
         match self {
             Self::Gateway(client) => client.get("outlets", &[]).await,
             Self::Store(offline) => {
-                let outlets = offline.store.outlets().await.map_err(unreadable)?;
+                let outlets = offline.store.spool().outlets().await.map_err(unreadable)?;
                 Ok(OutletsBody {
                     outlets: outlets.into_iter().map(Into::into).collect(),
                 })
@@ -151,7 +175,7 @@ impl Source {
         match self {
             Self::Gateway(client) => client.get(&format!("explain/{id}"), &[]).await,
             Self::Store(offline) => {
-                let message = Hypothesis::of_kept(&offline.store, id).await;
+                let message = Hypothesis::of_kept(offline.store.spool().as_ref(), id).await;
                 let message = message.map_err(unreadable)?.ok_or_else(no_message)?;
                 Ok(explain_alone(&offline.config.router, &message, &offline.clock).await)
             }
@@ -169,6 +193,20 @@ impl Source {
         }
     }
 
+    /// The gateways that work together.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub(super) async fn nodes(&self) -> Outcome<NodesBody> {
+        match self {
+            Self::Gateway(client) => client.get("nodes", &[]).await,
+            Self::Store(offline) => {
+                let shared = offline.shared().await?;
+                NodesBody::of(shared.as_ref()).await.map_err(unreadable)
+            }
+        }
+    }
+
     /// What the reputation guard counts and has decided.
     ///
     /// # Errors
@@ -178,8 +216,9 @@ impl Source {
             Self::Gateway(client) => client.get("guard", &[]).await,
             Self::Store(offline) => {
                 let streams = &offline.config.streams;
+                let shared = offline.shared().await?;
                 let now = offline.clock.now();
-                let rows = malote_delivery::guard_rows(&offline.store, streams, now).await;
+                let rows = malote_delivery::guard_rows(shared.as_ref(), streams, now).await;
                 Ok(rows.map_err(unreadable)?.into())
             }
         }
@@ -193,7 +232,7 @@ impl Source {
         match self {
             Self::Gateway(client) => client.get("switches", &[]).await,
             Self::Store(offline) => {
-                let switches = malote_store::Shared::switches(&offline.store).await;
+                let switches = offline.shared().await?.switches().await;
                 let switches = switches.map_err(unreadable)?.into_iter();
                 Ok(SwitchesBody {
                     switches: switches.map(Into::into).collect(),
@@ -207,10 +246,31 @@ impl Source {
 ///
 /// # Errors
 /// If there is none, or it cannot be read.
-pub(super) fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> Outcome<SqliteStore> {
-    let path = config.store.path.display().to_string();
-    SqliteStore::open_read_only(config.store.clone(), Arc::clone(clock), &Registry::new())
-        .map_err(|error| Failure::failed(format!("store {path}: {error}")))
+pub(super) async fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> Outcome<StorePlace> {
+    let store = StorePlace::open_read_only(config, clock).await;
+    store.map_err(|error| Failure::failed(format!("store {}: {error}", config.store.place())))
+}
+
+/// What nodes share: the store, or the database that the configuration names, opened to be read
+/// only.
+///
+/// # Errors
+/// If it cannot be opened.
+pub(super) async fn open_shared(
+    config: &Config,
+    store: &StorePlace,
+    clock: &Arc<dyn Clock>,
+) -> Outcome<Arc<dyn Shared>> {
+    let Some(settings) = &config.shared else {
+        return Ok(store.shared());
+    };
+    match PostgresShared::open_read_only(settings, Arc::clone(clock), &Registry::new()).await {
+        Ok(shared) => Ok(Arc::new(shared)),
+        Err(error) => {
+            let place = settings.place();
+            Err(Failure::failed(format!("database {place}: {error}")))
+        }
+    }
 }
 
 /// Why a message would go where it goes with every target well, from rules and routes alone.

@@ -1,4 +1,4 @@
-//! `malote store`: backup, restore and check of the store.
+//! `malote store`: backup, restore, check and move of the store.
 
 use std::path::PathBuf;
 
@@ -7,10 +7,14 @@ use serde::Serialize;
 
 use super::client::{Client, LONG_ANSWER_MAX};
 use super::exit::{Failure, Outcome};
+use super::migrate::{self, MigrateArgs};
 use super::out;
 use super::place::{Place, PlaceArgs};
+use super::restored::{self, RestoredArgs};
 use super::source::open_store;
 use crate::admin::api::{BackupBody, BackupRequest};
+use crate::config::{Config, StoreSettings};
+use crate::place::StorePlace;
 
 /// What to do with the store.
 #[derive(Debug, clap::Subcommand)]
@@ -20,8 +24,14 @@ pub(super) enum StoreCommand {
     /// Make the store of a configuration out of a backup. Mail that was pending is held until
     /// `malote queue release --state held`, as it may have been sent after the backup was made.
     Restore(RestoreArgs),
+    /// After `pg_restore`, before the first start: hold what was pending, and leave out places that
+    /// readers of events may have passed since.
+    Restored(RestoredArgs),
     /// Look for damage. Reads the whole store.
     Check(CheckArgs),
+    /// Move everything from SQLite to PostgreSQL or back, while no gateway runs. A run that was
+    /// cut is continued by the same command.
+    Migrate(MigrateArgs),
 }
 
 /// Where to.
@@ -82,8 +92,10 @@ struct Checked {
 pub(super) async fn run(command: StoreCommand) -> Outcome {
     match command {
         StoreCommand::Backup(args) => backup(args).await,
-        StoreCommand::Restore(args) => restored(args).await,
+        StoreCommand::Restore(args) => restore_from(args).await,
+        StoreCommand::Restored(args) => restored::run(args).await,
         StoreCommand::Check(args) => check(args).await,
+        StoreCommand::Migrate(args) => migrate::run(args).await,
     }
 }
 
@@ -98,7 +110,14 @@ async fn backup(args: BackupArgs) -> Outcome {
         Client::read::<BackupBody>(request).await?
     } else {
         let clock = place.clock.clone();
-        let store = open_store(&place.config()?, &clock)?;
+        let config = place.config()?;
+        let store = match open_store(&config, &clock).await? {
+            StorePlace::Sqlite(store) => store,
+            StorePlace::Postgres(_, settings) => {
+                return Err(of_its_own(&settings.dump_command(&path)));
+            }
+        };
+        say_what_is_elsewhere(&config);
         let report = store.backup(&path).await?;
         BackupBody {
             path,
@@ -118,10 +137,34 @@ async fn backup(args: BackupArgs) -> Outcome {
     Ok(out::text(&text)?)
 }
 
-async fn restored(args: RestoreArgs) -> Outcome {
+/// These commands are about files of this machine.
+fn say_what_is_elsewhere(config: &Config) {
+    if let Some(settings) = &config.shared {
+        eprintln!(
+            "suppressions, quotas, warm-up, breakers and switches are not in the store but in the \
+             database {}: use pg_dump, pg_restore and pg_amcheck for them",
+            settings.place()
+        );
+    }
+}
+
+/// A database is copied and looked through by the tools of its server.
+fn of_its_own(command: &str) -> Failure {
+    let text = format!("the store is a PostgreSQL database, which has tools of its own: {command}");
+    Failure::failed(text)
+}
+
+async fn restore_from(args: RestoreArgs) -> Outcome {
     let place = args.place.place()?;
     let now = place.clock.now();
-    let store = place.config()?.store;
+    let config = place.config()?;
+    say_what_is_elsewhere(&config);
+    let store = match config.store {
+        StoreSettings::Sqlite(store) => store,
+        StoreSettings::Postgres(settings) => {
+            return Err(of_its_own(&settings.restore_command(&args.dir)));
+        }
+    };
     let path = store.path.clone();
     let restoring = tokio::task::spawn_blocking(move || restore(&args.dir, &store, now));
     let report = restoring.await?;
@@ -146,7 +189,12 @@ async fn restored(args: RestoreArgs) -> Outcome {
 async fn check(args: CheckArgs) -> Outcome {
     let place: Place = args.place.place()?;
     let clock = place.clock.clone();
-    let store = open_store(&place.config()?, &clock)?;
+    let config = place.config()?;
+    let store = match open_store(&config, &clock).await? {
+        StorePlace::Sqlite(store) => store,
+        StorePlace::Postgres(_, settings) => return Err(of_its_own(&settings.verify_command())),
+    };
+    say_what_is_elsewhere(&config);
     let faults = store.check_integrity().await?;
     let checked = Checked {
         ok: faults.is_empty(),

@@ -9,7 +9,6 @@ use malote_core::clock::{Clock, SystemClock};
 use malote_core::name::StreamName;
 use malote_core::suppression::{SuppressionPlace, SuppressionQuery, SuppressionScope};
 use malote_core::units::Span;
-use malote_store::Shared;
 use reqwest::Method;
 
 use super::client::{Client, LONG_ANSWER_MAX};
@@ -163,7 +162,8 @@ async fn list(args: ListArgs) -> Outcome {
         (Source::Gateway(client), None) => page(client, args.limit, None).await?.suppressions,
         (Source::Store(offline), Some(address)) => of_address(offline, &address).await?,
         (Source::Store(offline), None) => {
-            let found = offline.store.suppressions(&query(None, args.limit)).await?;
+            let shared = offline.shared().await?;
+            let found = shared.suppressions(&query(None, args.limit)).await?;
             found.into_iter().map(Into::into).collect()
         }
     };
@@ -219,9 +219,10 @@ async fn of_address(offline: &Offline, address: &EmailAddress) -> Outcome<Vec<Su
         std::iter::once(SuppressionScope::Global).chain(streams.map(SuppressionScope::Stream));
     let addresses = std::slice::from_ref(address);
     let now = offline.clock.now();
+    let shared = offline.shared().await?;
     let mut found = Vec::new();
     for scope in scopes {
-        let entries = offline.store.suppressed(addresses, &[scope], now).await?;
+        let entries = shared.suppressed(addresses, &[scope], now).await?;
         found.extend(entries.into_iter().flatten().map(SuppressionBody::from));
     }
     Ok(found)
@@ -445,9 +446,10 @@ async fn export_offline(
     if format == ExportFormat::Csv {
         io::stdout().write_all(lists::csv_header().as_bytes())?;
     }
+    let shared = offline.shared().await?;
     let (mut after, mut lines) = (None, 0);
     loop {
-        let page = offline.store.suppressions(&query(after, PAGE)).await?;
+        let page = shared.suppressions(&query(after, PAGE)).await?;
         let last = page.last();
         after = last.map(|entry| (entry.address.clone(), entry.scope.clone()));
         let is_done = page.len() < usize::from(PAGE);

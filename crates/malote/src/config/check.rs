@@ -17,12 +17,14 @@ use malote_delivery::UnsubscribeLinks;
 use malote_ingress::smtp::{Role, SmtpConfig};
 use malote_providers::{DkimKeys, ProviderConfig};
 use malote_router::{Router, RouterConfig, RouterCredential, RouterProvider, RouterStream};
+use malote_store::PostgresSettings;
 
 use super::de::nearest;
 use super::doors::Admin;
 use super::raw::{RawConfig, StreamConfig};
 use super::{
-    Config, ConfiguredProvider, credentials, doctor, doors, outlets, settings, streams, unsubscribe,
+    Config, ConfiguredProvider, StoreSettings, credentials, doctor, doors, outlets, settings,
+    store, streams, unsubscribe,
 };
 
 /// The tables, each checked by itself.
@@ -41,6 +43,10 @@ pub(super) struct Tables {
     classed: BTreeSet<StreamName>,
     /// `None` for one that could not be built, so that what names it is not blamed.
     providers: BTreeMap<ProviderName, Option<ConfiguredProvider>>,
+    /// `None` if there is none, or it cannot be used.
+    store: Option<StoreSettings>,
+    /// As `store`.
+    shared: Option<PostgresSettings>,
     dkim: Arc<DkimKeys>,
 }
 
@@ -56,9 +62,7 @@ impl Tables {
         settings::check(&raw, faults);
         doctor::check(&raw, faults);
         check_doors(&raw, faults);
-        if let Some(sqlite) = &raw.store.sqlite {
-            faults.extend(sqlite.check());
-        }
+        let (store, shared) = store::build(&raw.store, &raw.shared, faults);
         let lent = lent_credentials(&raw.smtp);
         let credentials = credentials::build_all(&raw.credentials, &lent, faults);
         let credentials = Arc::new(Credentials::new(credentials));
@@ -91,6 +95,8 @@ impl Tables {
             providers: build_providers(&raw.providers, &dkim, clock, faults),
             dkim,
             outlets: outlets::build_all(&raw.credentials, clock, faults),
+            store,
+            shared,
             return_path: raw.smtp.return_path("smtp", faults),
             unsubscribe: unsubscribe::build(&raw, faults),
             raw,
@@ -99,7 +105,7 @@ impl Tables {
 
     /// Checks what the tables say of each other. `None` if something that is needed is not there;
     /// whether the result may be used is for the faults to say.
-    pub(super) fn join(mut self, faults: &mut Vec<ConfigFault>) -> Option<Config> {
+    pub(super) fn join(mut self, digest: String, faults: &mut Vec<ConfigFault>) -> Option<Config> {
         check_presence(&self.raw, faults);
         faults.append(&mut self.dangling);
         let classed = |(name, _): &(&StreamName, &Stream)| self.classed.contains(*name);
@@ -126,7 +132,8 @@ impl Tables {
             http: raw.http,
             smtp: raw.smtp,
             admin: self.admin,
-            store: raw.store.sqlite?,
+            store: self.store?,
+            shared: self.shared,
             credentials: self.credentials,
             outlets: self.outlets,
             report_carriers,
@@ -142,6 +149,7 @@ impl Tables {
             retention: raw.retention,
             log: raw.log,
             doctor: raw.doctor,
+            digest,
         })
     }
 }
@@ -232,8 +240,9 @@ fn check_presence(raw: &RawConfig, faults: &mut Vec<ConfigFault>) {
         let message = "nothing listens for mail: give [http] or [[smtp.listeners]]";
         faults.push(ConfigFault::error("smtp.listeners", message));
     }
+    let has_no_store = raw.store.sqlite.is_none() && raw.store.postgres.is_none();
     for (table, is_missing, example) in [
-        ("store", raw.store.sqlite.is_none(), "[store.sqlite]"),
+        ("store", has_no_store, "[store.sqlite]"),
         ("streams", raw.streams.is_empty(), "[streams.transactional]"),
         ("providers", raw.providers.is_empty(), "[providers.ses.ses]"),
         (

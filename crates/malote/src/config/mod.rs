@@ -6,6 +6,7 @@ mod broken;
 mod check;
 mod credentials;
 mod de;
+mod digest;
 mod doctor;
 mod doors;
 mod guard;
@@ -17,6 +18,7 @@ mod report;
 mod secrets;
 mod settings;
 mod source;
+mod store;
 mod streams;
 mod tree;
 mod unsubscribe;
@@ -42,13 +44,14 @@ use malote_ingress::http::HttpConfig;
 use malote_ingress::smtp::SmtpConfig;
 use malote_providers::{Adapter, DkimKeys, Origin};
 use malote_router::{Router, RouterConfig};
-use malote_store::SqliteConfig;
+use malote_store::PostgresSettings;
 
 pub use doctor::DoctorConfig;
 pub(crate) use doctor::is_internal;
 pub use doors::Admin;
 pub use raw::{DeliveryConfig, LogConfig, LogFormat, RetentionConfig};
 pub use report::{Excerpt, Fault, Location, Report};
+pub use store::StoreSettings;
 
 /// A configuration that can be put in force: everything in it is checked.
 pub struct Config {
@@ -58,8 +61,10 @@ pub struct Config {
     pub smtp: SmtpConfig,
     /// `[admin]`.
     pub admin: Admin,
-    /// `[store.sqlite]`.
-    pub store: SqliteConfig,
+    /// `[store.sqlite]` or `[store.postgres]`.
+    pub store: StoreSettings,
+    /// `[shared.postgres]`, secrets fetched; `None` if what nodes share is kept in the store.
+    pub shared: Option<PostgresSettings>,
     /// `[credentials.NAME]`, secrets fetched.
     pub credentials: Arc<Credentials>,
     /// `[streams.NAME]`, the defaults of the class filled in.
@@ -90,6 +95,8 @@ pub struct Config {
     pub log: LogConfig,
     /// `[doctor]`.
     pub doctor: DoctorConfig,
+    /// A digest of what every node should have alike: 16 hex digits.
+    pub digest: String,
 }
 
 /// A provider with what the engine keeps to.
@@ -126,6 +133,28 @@ impl Config {
             soft_bounce_suppression: self.delivery.soft_bounce_suppression.0,
             dsn_per_minute: self.delivery.dsn_per_minute,
         }
+    }
+
+    /// The database that several nodes use, for their queue or for what they share; `None` if
+    /// there is none.
+    #[must_use]
+    pub const fn database(&self) -> Option<&PostgresSettings> {
+        match &self.store {
+            StoreSettings::Postgres(settings) => Some(settings),
+            StoreSettings::Sqlite(_) => self.shared.as_ref(),
+        }
+    }
+
+    /// What this node is called among those that work together: the database table's `node`, else
+    /// what the kernel calls this machine, else `localhost`.
+    #[must_use]
+    pub fn node_name(&self) -> String {
+        let given = self.database().and_then(PostgresSettings::node);
+        let machine = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+        given
+            .map(str::to_owned)
+            .or_else(|| machine().map(|name| name.trim().to_owned()))
+            .unwrap_or_else(|| "localhost".to_owned())
     }
 
     /// `smtp.hostname`, else what the kernel calls this machine, else `localhost`.
@@ -182,7 +211,8 @@ pub fn read(
         let tables = check::Tables::build(raw, classed, clock, &mut faults);
         // What names something in a file that could not be read would be blamed for naming nothing.
         if !reading.is_partial() {
-            config = tables.join(&mut faults);
+            let digest = digest::digest(reading.tree());
+            config = tables.join(digest, &mut faults);
         }
         reading.add_faults(faults);
     }

@@ -15,7 +15,7 @@ use malote_ingress::http::HttpConfig;
 use malote_ingress::smtp::SmtpConfig;
 use malote_providers::{DkimConfig, ProviderConfig};
 use malote_router::{MailboxProvidersConfig, RouteConfig, RuleConfig};
-use malote_store::SqliteConfig;
+use malote_store::{PostgresConfig, SqliteConfig};
 use serde::{Deserialize, Serialize};
 
 use super::doctor::DoctorConfig;
@@ -33,6 +33,8 @@ pub(super) struct RawConfig {
     pub smtp: SmtpConfig,
     /// `[store]`.
     pub store: StoreConfig,
+    /// `[shared]`.
+    pub shared: SharedConfig,
     /// `[credentials.NAME]`.
     pub credentials: BTreeMap<CredentialName, CredentialConfig>,
     /// `[streams.NAME]`.
@@ -59,12 +61,22 @@ pub(super) struct RawConfig {
     pub doctor: DoctorConfig,
 }
 
-/// `[store]`: one table per engine; today there is one.
+/// `[store]`: one table per engine; exactly one is there.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct StoreConfig {
     /// `[store.sqlite]`.
     pub sqlite: Option<SqliteConfig>,
+    /// `[store.postgres]`.
+    pub postgres: Option<PostgresConfig>,
+}
+
+/// `[shared]`: where what several nodes must agree on is kept, if not in the store.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct SharedConfig {
+    /// `[shared.postgres]`.
+    pub postgres: Option<PostgresConfig>,
 }
 
 /// `[admin]`: metrics, health and the operators' endpoints.

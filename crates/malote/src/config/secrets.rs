@@ -9,7 +9,8 @@ use malote_core::fault::ConfigFault;
 use super::tree::{Node, Value};
 
 /// The keys whose literal value is a secret.
-const SECRET_KEYS: [&str; 19] = [
+const SECRET_KEYS: [&str; 20] = [
+    "address_key",
     "api_key",
     "api_token",
     "client_secret",
@@ -39,6 +40,11 @@ pub(crate) fn is_secret(key: &str) -> bool {
     SECRET_KEYS.contains(&key)
 }
 
+/// Whether the value at `path` holds a secret among other things: a database's URL a password.
+fn holds_secret(path: &str) -> bool {
+    path.ends_with(".postgres.url")
+}
+
 /// Whether `key` names a file that only the gateway should read.
 fn is_private_file(key: &str) -> bool {
     PRIVATE_FILE_KEYS.contains(&key) || key.strip_suffix("_file").is_some_and(is_secret)
@@ -55,7 +61,8 @@ pub(crate) fn check(root: &Node, faults: &mut Vec<ConfigFault>) {
         let (Value::Text(file) | Value::Variable(file)) = &member.node.value else {
             return;
         };
-        if !is_private_file(key) {
+        let is_url_file = key == "url_file" && path.to_string().contains(".postgres.");
+        if !is_private_file(key) && !is_url_file {
             return;
         }
         let others = std::fs::metadata(file).map(|about| about.permissions().mode() & 0o007);
@@ -69,8 +76,9 @@ pub(crate) fn check(root: &Node, faults: &mut Vec<ConfigFault>) {
 /// The octets of source number `source` that hold secrets.
 pub(crate) fn spans(root: &Node, source: usize) -> Vec<Range<usize>> {
     let mut spans = Vec::new();
-    root.each_member(&mut |_, key, member| {
-        if is_secret(key) && member.node.place.source == source {
+    root.each_member(&mut |path, key, member| {
+        let is_secret = is_secret(key) || holds_secret(&path.to_string());
+        if is_secret && member.node.place.source == source {
             spans.push(member.node.place.span.clone());
         }
     });
@@ -106,6 +114,12 @@ mod tests {
             [unsubscribe]
             secret = 'MI'
             secret_previous = 'MJ'
+            [shared.postgres]
+            url = 'MK'
+            address_key = 'ML'
+            [store.postgres]
+            url = 'MM'
+            address_key = 'MN'
         ";
         let hidden = spans(&Node::parse(text, 0).unwrap(), 0);
         let hidden: Vec<&str> = hidden.into_iter().map(|span| &text[span]).collect();

@@ -223,7 +223,7 @@ fn later_files_and_variables_are_laid_over_earlier_ones() {
     let http = config.http.unwrap();
     assert_eq!(http.listen.port(), 28080);
     assert_eq!(http.body_max.0, 1 << 20);
-    assert_eq!(config.store.readers, 7);
+    assert_eq!(config.store.sqlite().unwrap().readers, 7);
     assert!(config.credentials.by_api_key("123456789012").is_some());
     let route = config.router_config.routes.values().next().unwrap();
     assert_eq!(route.targets.len(), 1);

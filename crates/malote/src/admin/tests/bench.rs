@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{AdminState, serve};
 use crate::config;
+use crate::place::StorePlace;
 use crate::wiring::in_force;
 
 /// How long anything may take here.
@@ -82,7 +83,8 @@ impl Bench {
             .config
             .unwrap_or_else(|| panic!("{}", outcome.report));
         let registry = Registry::new();
-        let store = SqliteStore::open(config.store.clone(), Arc::clone(&clock), &registry).unwrap();
+        let store = config.store.sqlite().unwrap().clone();
+        let store = SqliteStore::open(store, Arc::clone(&clock), &registry).unwrap();
         let engine = Engine::open(Parts {
             spool: Arc::new(store.clone()),
             shared: Arc::new(store.clone()),
@@ -98,7 +100,7 @@ impl Bench {
         let shutdown = CancellationToken::new();
         let state = AdminState {
             engine: Arc::clone(&engine),
-            store: store.clone(),
+            store: StorePlace::Sqlite(store.clone()),
             registry,
             token: token.map(Secret::new),
             clock,

@@ -1,0 +1,163 @@
+//! This gateway as one of several: it tells the others that it lives, and looks who else does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use malote_store::{NodeRecord, NodeReport, NodeState, Shared, StoreError};
+use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+/// How often it says so; one that has not been heard of for three times as long counts as lost.
+const BEAT_EVERY: Duration = Duration::from_secs(5);
+/// Longest wait for the database at the end: the others find out by themselves.
+const LEAVE_MAX: Duration = Duration::from_secs(2);
+
+/// The digest of the configuration in force.
+pub(crate) type DigestInForce = Arc<ArcSwap<String>>;
+
+/// This gateway among its nodes.
+pub(crate) struct Membership {
+    /// Where nodes meet.
+    pub(crate) shared: Arc<dyn Shared>,
+    /// What it is called.
+    pub(crate) name: String,
+    /// What its configuration is.
+    pub(crate) digest: DigestInForce,
+    /// What is counted.
+    pub(crate) metrics: NodeMetrics,
+}
+
+/// What is counted of nodes.
+#[derive(Clone)]
+pub(crate) struct NodeMetrics {
+    nodes: IntGaugeVec,
+    other_configurations: IntGauge,
+    clock_ahead: IntGauge,
+}
+
+impl NodeMetrics {
+    /// Registers them.
+    pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let opts = Opts::new(
+            "malote_nodes",
+            "Nodes of the last day, as this one sees them",
+        );
+        let nodes = IntGaugeVec::new(opts, &["state"])?;
+        let other_configurations = IntGauge::new(
+            "malote_nodes_with_another_configuration",
+            "Nodes that live and do not have this one's rules, streams, providers and credentials",
+        )?;
+        let clock_ahead = IntGauge::new(
+            "malote_node_clock_ahead_milliseconds",
+            "By how much this node's clock is ahead of the database's",
+        )?;
+        registry.register(Box::new(nodes.clone()))?;
+        registry.register(Box::new(other_configurations.clone()))?;
+        registry.register(Box::new(clock_ahead.clone()))?;
+        Ok(Self {
+            nodes,
+            other_configurations,
+            clock_ahead,
+        })
+    }
+
+    fn take_in(&self, nodes: &[NodeRecord], strangers: usize) {
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        for state in [
+            NodeState::Serving,
+            NodeState::Draining,
+            NodeState::Gone,
+            NodeState::Lost,
+        ] {
+            let count = nodes.iter().filter(|node| node.report.state == state);
+            let gauge = self.nodes.with_label_values(&[state.as_str()]);
+            gauge.set(number(count.count()));
+        }
+        self.other_configurations.set(number(strangers));
+        if let Some(own) = nodes.iter().find(|node| node.is_this) {
+            self.clock_ahead.set(own.clock_ahead_ms);
+        }
+    }
+}
+
+/// The nodes that live and have another configuration than the one that was asked.
+pub(crate) fn strangers(nodes: &[NodeRecord]) -> Vec<&NodeRecord> {
+    let Some(own) = nodes.iter().find(|node| node.is_this) else {
+        return Vec::new();
+    };
+    let lives = |node: &&NodeRecord| match node.report.state {
+        NodeState::Serving | NodeState::Draining => true,
+        NodeState::Gone | NodeState::Lost => false,
+    };
+    let is_other = |node: &&NodeRecord| node.report.configuration != own.report.configuration;
+    nodes.iter().filter(lives).filter(is_other).collect()
+}
+
+impl Membership {
+    /// Tells the others that this one lives, that it drains once `doors_close`, and that it goes
+    /// once `stops`. Ends at once where there is one node.
+    pub(crate) async fn keep(self, doors_close: CancellationToken, stops: CancellationToken) {
+        let mut ticks = tokio::time::interval(BEAT_EVERY);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut is_draining, mut warned_of) = (false, Vec::new());
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = doors_close.cancelled(), if !is_draining => is_draining = true,
+                () = stops.cancelled() => break,
+            }
+            let state = if is_draining {
+                NodeState::Draining
+            } else {
+                NodeState::Serving
+            };
+            if let Err(error) = self.beat(state, &mut warned_of).await {
+                tracing::debug!(%error, "could not tell other nodes that this one lives");
+            }
+        }
+        self.leave().await;
+    }
+
+    async fn beat(&self, state: NodeState, warned_of: &mut Vec<String>) -> Result<(), StoreError> {
+        let Some(nodes) = self.shared.nodes() else {
+            return Ok(());
+        };
+        let report = NodeReport {
+            name: self.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            configuration: self.digest.load().as_str().to_owned(),
+            state,
+        };
+        nodes.beat(&report).await?;
+        let all = nodes.list().await?;
+        let strangers = strangers(&all);
+        self.metrics.take_in(&all, strangers.len());
+        let names: Vec<String> = strangers
+            .iter()
+            .map(|node| format!("{} ({})", node.report.name, node.instance))
+            .collect();
+        for name in names.iter().filter(|name| !warned_of.contains(name)) {
+            tracing::warn!(
+                node = name,
+                "another node has other rules, streams, providers or credentials: `malote nodes` compares them"
+            );
+        }
+        *warned_of = names;
+        Ok(())
+    }
+
+    async fn leave(&self) {
+        let Some(nodes) = self.shared.nodes() else {
+            return;
+        };
+        match tokio::time::timeout(LEAVE_MAX, nodes.leave()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "could not tell other nodes that this one goes")
+            }
+            Err(_) => tracing::debug!("could not tell other nodes in time that this one goes"),
+        }
+    }
+}
