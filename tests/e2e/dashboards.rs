@@ -7,8 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use malote_sandbox::{Fault, FaultKind};
 use malote_tests::{
-    Answer, Peer, Prometheus, SHOP_KEY, SmtpClient, World, answered, dashboards, eventually,
-    queries, repository, run, text_message, tool,
+    Answer, Peer, Postgres, Prometheus, SHOP_KEY, SmtpClient, World, answered, dashboards,
+    eventually, queries, repository, run, text_message, tool,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -88,7 +88,9 @@ async fn report(world: &World, event: &str, forged: Value) -> Result<()> {
 #[tokio::test]
 async fn every_query_of_every_dashboard_returns_data() -> Result<()> {
     let app = Peer::start(|_| Answer::empty(204)).await?;
+    let postgres = Postgres::start()?;
     let world = World::start_with(|config| {
+        postgres.share(config);
         config.add(&WEBHOOK.replace("{url}", &app.url()));
         campaigns_by(config, "{ provider = \"mailgun\", pool = \"news\" }")
     })

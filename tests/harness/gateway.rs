@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -153,6 +153,34 @@ impl Gateway {
         child.kill()?;
         child.wait()?;
         Ok(())
+    }
+
+    /// Whether it has ended by itself; then it can be started again.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        let Some(child) = &mut self.child else {
+            return Ok(true);
+        };
+        let has_ended = child.try_wait()?.is_some();
+        if has_ended {
+            self.child = None;
+        }
+        Ok(has_ended)
+    }
+
+    /// Waits until it ends by itself; its exit status.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub async fn ended(&mut self, within: Duration) -> Result<ExitStatus> {
+        let mut child = self.child.take().context("it does not run")?;
+        let ended = eventually("the gateway ends", within, async || Ok(child.try_wait()?)).await;
+        if ended.is_err() {
+            self.child = Some(child);
+        }
+        ended.with_context(|| self.log_tail())
     }
 
     /// Asks it to end (SIGTERM) and waits for exit status 0.

@@ -1,0 +1,110 @@
+//! Three gateways on one queue in PostgreSQL: any may die, freeze or lose the database, and nothing
+//! that was acknowledged is lost.
+
+mod counts;
+mod frozen;
+mod kills;
+mod load;
+mod outages;
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use malote_sandbox::Kind;
+use malote_tests::{Backends, Config, Gateway, Postgres, Service, Wire};
+
+use crate::campaigns_by;
+
+/// Calls to the relay at once of each node, hence unknown outcomes of one death at most.
+const CONCURRENCY: usize = 8;
+/// Connections of each node to the database.
+const POOL: u16 = 4;
+/// What a dead node had under way is another's within this.
+const TAKE_OVER_MAX: Duration = Duration::from_secs(15);
+/// How long the queue may take to drain.
+const DRAIN_MAX: Duration = Duration::from_secs(60);
+/// The variable that asks for the long runs.
+const LONG_VARIABLE: &str = "MALOTE_LONG_TESTS";
+
+/// So long, or shorter when nobody asked for the long runs.
+fn long(long: Duration, short: Duration) -> Duration {
+    if std::env::var_os(LONG_VARIABLE).is_some() {
+        long
+    } else {
+        short
+    }
+}
+
+/// Three nodes, each with a wire of its own to the database, and one relay that takes everything.
+struct Cluster {
+    nodes: Vec<Gateway>,
+    wires: Vec<Wire>,
+    relay: Service,
+    postgres: Postgres,
+}
+
+impl Cluster {
+    async fn start() -> Result<Self> {
+        Self::start_with(Postgres::start()?, |_, _| Ok(())).await
+    }
+
+    /// Starts one on this server; `change` is given each node's number and configuration.
+    async fn start_with(
+        postgres: Postgres,
+        change: impl Fn(usize, &mut Config) -> Result<()>,
+    ) -> Result<Self> {
+        let relay = Service::start(Kind::Smtp).await?;
+        let (mut nodes, mut wires) = (Vec::new(), Vec::new());
+        for number in 0..3 {
+            let wire = Wire::to(postgres.address()).await?;
+            let mut config = Config::contract(Backends {
+                ses: relay.address,
+                mailgun: relay.address,
+                relay: relay.address,
+            })?;
+            campaigns_by(&mut config, "{ provider = \"relay\", pool = \"bulk\" }")?;
+            config.replace(
+                "targets = [{ provider = \"ses\", pool = \"tx\" }, { provider = \"relay\" }]",
+                "targets = [{ provider = \"relay\" }]",
+            )?;
+            config.replace("first = \"10s\"", "first = \"1s\"")?;
+            postgres.keep(&mut config, wire.address, POOL)?;
+            config.add(&format!(
+                "[providers.relay.limits]\nconcurrency = {CONCURRENCY}\n"
+            ));
+            change(number, &mut config)?;
+            nodes.push(Gateway::start(config).await?);
+            wires.push(wire);
+        }
+        Ok(Self {
+            nodes,
+            wires,
+            relay,
+            postgres,
+        })
+    }
+
+    fn node(&self, number: usize) -> Result<&Gateway> {
+        self.nodes.get(number).context("there are three nodes")
+    }
+
+    fn node_mut(&mut self, number: usize) -> Result<&mut Gateway> {
+        self.nodes.get_mut(number).context("there are three nodes")
+    }
+
+    /// Starts those that have ended, as a service manager does: who lost its session ends.
+    async fn restart_ended(&mut self) -> Result<()> {
+        for node in &mut self.nodes {
+            if node.has_ended()? {
+                println!("a node had ended: {:?}", node.log().lines().last());
+                node.boot().await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The doors that take mail.
+    fn doors(&self) -> Vec<std::net::SocketAddr> {
+        self.nodes.iter().map(|node| node.doors().http).collect()
+    }
+}
