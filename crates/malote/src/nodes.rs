@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use malote_store::{NodeRecord, NodeReport, NodeState, Shared, StoreError};
-use prometheus::{IntGauge, IntGaugeVec, Opts, Registry};
+use prometheus::{Gauge, IntGauge, IntGaugeVec, Opts, Registry};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -34,7 +34,7 @@ pub(crate) struct Membership {
 pub(crate) struct NodeMetrics {
     nodes: IntGaugeVec,
     other_configurations: IntGauge,
-    clock_ahead: IntGauge,
+    clock_ahead: Gauge,
 }
 
 impl NodeMetrics {
@@ -49,8 +49,8 @@ impl NodeMetrics {
             "malote_nodes_with_another_configuration",
             "Nodes that live and do not have this one's rules, streams, providers and credentials",
         )?;
-        let clock_ahead = IntGauge::new(
-            "malote_node_clock_ahead_milliseconds",
+        let clock_ahead = Gauge::new(
+            "malote_node_clock_ahead_seconds",
             "By how much this node's clock is ahead of the database's",
         )?;
         registry.register(Box::new(nodes.clone()))?;
@@ -77,7 +77,7 @@ impl NodeMetrics {
         }
         self.other_configurations.set(number(strangers));
         if let Some(own) = nodes.iter().find(|node| node.is_this) {
-            self.clock_ahead.set(own.clock_ahead_ms);
+            self.clock_ahead.set(own.clock_ahead_s());
         }
     }
 }

@@ -154,3 +154,15 @@ pub struct NodeRecord {
     /// By how many milliseconds its own clock is ahead of the database's.
     pub clock_ahead_ms: i64,
 }
+
+impl NodeRecord {
+    /// By how many seconds its own clock is ahead of the database's.
+    #[must_use]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "exact for any clock within 285,000 years"
+    )]
+    pub fn clock_ahead_s(&self) -> f64 {
+        self.clock_ahead_ms as f64 / 1_000.0
+    }
+}
