@@ -8,11 +8,9 @@ pub(crate) mod responder;
 mod tests;
 
 use std::collections::VecDeque;
-use std::convert::Infallible;
 use std::error::Error;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,8 +22,7 @@ use jiff::Timestamp;
 use malote_core::provider::{Fault, Outgoing, Reply, SendError, Verdict};
 use malote_core::web::{http_date, retry_after};
 use reqwest::{Client, Response, Url};
-use tokio::sync::Notify;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 pub(crate) use clients::{HttpClients, Speech, client_builder};
 
@@ -164,21 +161,12 @@ pub(crate) async fn exchange(
 ) -> Result<Answer, Lost> {
     let handed_over = Arc::new(HandedOver::default());
     let request = request(call, &handed_over);
-    let mut send = pin!(client.execute(request));
-    let first = timeout(patience.write_max, async {
-        tokio::select! {
-            biased;
-            response = &mut send => Some(response),
-            () = handed_over.told.notified() => None,
+    let response = tokio::select! {
+        biased;
+        response = client.execute(request) => response,
+        what_happened = handed_over.overdue(patience) => {
+            return Err(handed_over.lost(what_happened.to_owned()));
         }
-    })
-    .await;
-    let response = match first {
-        Ok(Some(response)) => response,
-        Ok(None) => timeout(patience.reply_max, &mut send)
-            .await
-            .map_err(|_| handed_over.lost("no answer in time".to_owned()))?,
-        Err(_) => return Err(handed_over.lost("the request took too long".to_owned())),
     };
     let mut response = response.map_err(|error| {
         let what = innermost(&error);
@@ -258,19 +246,44 @@ fn is_refused(error: &reqwest::Error) -> bool {
     false
 }
 
-/// Whether the end of a request's body has been handed to its connection.
+/// When the end of a request's body was handed to its connection; `None` once the exchange was
+/// given up before that. Whichever comes first holds: what is said to be not sent stays unsent.
 #[derive(Debug, Default)]
-struct HandedOver {
-    is_done: AtomicBool,
-    told: Notify,
-}
+struct HandedOver(OnceLock<Option<Instant>>);
+
+/// The exchange was given up before the end of its body.
+#[derive(Debug, thiserror::Error)]
+#[error("given up")]
+struct GivenUp;
 
 impl HandedOver {
+    fn done(&self) -> Result<(), GivenUp> {
+        let at = self.0.get_or_init(|| Some(Instant::now()));
+        at.map(|_| ()).ok_or(GivenUp)
+    }
+
     fn lost(&self, what_happened: String) -> Lost {
-        if self.is_done.load(Ordering::Acquire) {
-            Lost::Unclear(what_happened)
-        } else {
-            Lost::NotSent(what_happened)
+        match self.0.get_or_init(|| None) {
+            Some(_) => Lost::Unclear(what_happened),
+            None => Lost::NotSent(what_happened),
+        }
+    }
+
+    /// Ends when patience does, and says at what. Nobody wakes it at the hand-over: it looks
+    /// early enough for one that came right after its last look, so that a call that is answered
+    /// in time costs one timer.
+    async fn overdue(&self, patience: Patience) -> &'static str {
+        let begun = Instant::now();
+        loop {
+            let now = Instant::now();
+            let (end, what_happened) = match self.0.get().copied().flatten() {
+                Some(at) => (at + patience.reply_max, "no answer in time"),
+                None => (begun + patience.write_max, "the request took too long"),
+            };
+            if end <= now {
+                return what_happened;
+            }
+            sleep_until(end.min(now + patience.reply_max)).await;
         }
     }
 }
@@ -284,12 +297,12 @@ struct SegmentedBody {
 
 impl http_body::Body for SegmentedBody {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = GivenUp;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         _context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, GivenUp>>> {
         while self.rest.front().is_some_and(Bytes::is_empty) {
             self.rest.pop_front();
         }
@@ -298,9 +311,10 @@ impl http_body::Body for SegmentedBody {
         };
         let chunk = front.split_to(front.len().min(CHUNK_BYTES));
         self.remaining -= chunk.len() as u64;
-        if self.remaining == 0 {
-            self.handed_over.is_done.store(true, Ordering::Release);
-            self.handed_over.told.notify_one();
+        if self.remaining == 0
+            && let Err(given_up) = self.handed_over.done()
+        {
+            return Poll::Ready(Some(Err(given_up)));
         }
         Poll::Ready(Some(Ok(Frame::data(chunk))))
     }

@@ -13,13 +13,25 @@ mod tests;
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use mail_parser::{Addr, Address, Message, MessageParser, PartType};
 use malote_core::address::EmailAddress;
 use malote_core::provider::{Fault, Outgoing, OutgoingRecipient, Reply, SendError, Verdict};
+use serde::Serialize;
+
+/// Made once: it is a table of parsers by field, and every message would hash it anew.
+static PARSER: LazyLock<MessageParser> = LazyLock::new(|| {
+    let parser = MessageParser::new().with_mime_headers();
+    let parser = parser.with_address_headers().header_text("Subject");
+    parser.default_header_raw()
+});
 
 /// From this size on, taking a message apart would hold up other tasks of the thread.
 const BLOCKING_FROM_BYTES: usize = 256 * 1024;
+
+/// What ids, names and punctuation usually add to a message.
+const JSON_BYTES_AROUND: usize = 1024;
 
 /// Fields that have a place of their own, that the service writes itself, or that mean nothing
 /// once it does: its own signature replaces a client's, which could not survive.
@@ -180,11 +192,7 @@ pub(crate) async fn take_apart(outgoing: &Outgoing) -> Result<Parts, SendError> 
 }
 
 pub(crate) fn parts(body: &[u8], recipients: &[OutgoingRecipient]) -> Result<Parts, SendError> {
-    let message = MessageParser::new()
-        .with_mime_headers()
-        .with_address_headers()
-        .header_text("Subject")
-        .default_header_raw()
+    let message = PARSER
         .parse(body)
         .ok_or_else(|| refused("the message cannot be parsed"))?;
     let mut from = mailboxes(message.from());
@@ -212,8 +220,7 @@ pub(crate) fn parts(body: &[u8], recipients: &[OutgoingRecipient]) -> Result<Par
 /// Bcc: for services that answer with one result for each address listed.
 pub(crate) fn listed_order(outgoing: &Outgoing) -> Vec<usize> {
     let mut order: Vec<usize> = (0..outgoing.recipients.len()).collect();
-    let parser = MessageParser::new().with_address_headers();
-    let Some(message) = parser.parse_headers(&outgoing.body[..]) else {
+    let Some(message) = PARSER.parse_headers(&outgoing.body[..]) else {
         return order;
     };
     let keys = |address| -> BTreeSet<String> {
@@ -231,10 +238,7 @@ pub(crate) fn listed_order(outgoing: &Outgoing) -> Vec<usize> {
 /// Whether To and Cc list the recipients of the call, each once, and nobody else, and no other
 /// field names one: for services that read the recipients of raw mail there.
 pub(crate) fn lists_exactly(outgoing: &Outgoing) -> bool {
-    let parser = MessageParser::new()
-        .with_address_headers()
-        .default_header_raw();
-    let Some(message) = parser.parse_headers(&outgoing.body[..]) else {
+    let Some(message) = PARSER.parse_headers(&outgoing.body[..]) else {
         return false;
     };
     let mut fields = BTreeSet::new();
@@ -364,6 +368,18 @@ pub(crate) fn refused(what: &str) -> SendError {
     // RFC 3463 3.7: conversion required but not supported.
     let reply = Reply::new(None, Some("5.6.3".to_owned()), what);
     SendError::new(Verdict::Rejected(Fault::MessageHere), reply)
+}
+
+/// A call's body as JSON. Nearly all of it is the message, so that it is written without being
+/// moved as it grows, and keeps no more room than that while it waits for its answer.
+pub(crate) fn as_json(
+    document: &impl Serialize,
+    outgoing: &Outgoing,
+) -> Result<Vec<u8>, SendError> {
+    let bytes = outgoing.body.len();
+    let mut json = Vec::with_capacity(bytes + bytes / 8 + JSON_BYTES_AROUND);
+    serde_json::to_writer(&mut json, document).map_err(|error| refused(&error.to_string()))?;
+    Ok(json)
 }
 
 /// The decoded octets of a leaf.

@@ -9,7 +9,7 @@ use malote_core::provider::{Outgoing, SendError, bounded};
 use serde::Serialize;
 
 use crate::correlation::{Readers, as_one};
-use crate::parts::{Attachment, Mailbox, Parts, refused};
+use crate::parts::{Attachment, Mailbox, Parts, as_json, refused};
 
 /// Longest name beside an address, in characters (Send a transactional email, `name`).
 const NAME_CHARS_MAX: usize = 70;
@@ -109,7 +109,7 @@ pub(super) fn json(outgoing: &Outgoing, parts: &Parts) -> Result<Vec<u8>, SendEr
             .take(TAGS_MAX)
             .collect(),
     };
-    serde_json::to_vec(&email).map_err(|error| refused(&format!("no JSON can be made: {error}")))
+    as_json(&email, outgoing)
 }
 
 fn people(list: &[Mailbox]) -> Result<Vec<Person<'_>>, SendError> {

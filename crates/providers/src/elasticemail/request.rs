@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::config::PoolOptions;
 use crate::correlation::{self, Readers};
-use crate::parts::{Attachment, Mailbox, Parts, refused};
+use crate::parts::{Attachment, Mailbox, Parts, as_json, refused};
 
 /// Largest message: 20 MB with its attachments (API documentation, limits).
 pub(super) const MESSAGE_BYTES_MAX: u64 = 20_000_000;
@@ -119,7 +119,7 @@ pub(super) fn body(
             track_clicks: outgoing.tracking.clicks,
         },
     };
-    serde_json::to_vec(&document).map_err(|error| refused(&error.to_string()))
+    as_json(&document, outgoing)
 }
 
 fn content<'a>(outgoing: &Outgoing, parts: &'a Parts) -> Result<Content<'a>, SendError> {

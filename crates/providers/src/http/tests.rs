@@ -69,6 +69,25 @@ async fn a_peer_that_stops_reading_in_the_middle_cannot_have_it() {
 }
 
 #[tokio::test]
+async fn what_was_given_up_as_not_sent_never_gets_its_last_octet() {
+    let handed_over = Arc::new(HandedOver::default());
+    let body = |rest: &[&'static [u8]]| SegmentedBody {
+        rest: rest.iter().map(|part| Bytes::from_static(part)).collect(),
+        remaining: rest.iter().map(|part| part.len() as u64).sum(),
+        handed_over: Arc::clone(&handed_over),
+    };
+    let next = async |body: &mut SegmentedBody| {
+        std::future::poll_fn(|context| http_body::Body::poll_frame(Pin::new(&mut *body), context))
+            .await
+    };
+    let mut late = body(&[b"<", b">"]);
+    assert!(matches!(next(&mut late).await, Some(Ok(_))));
+    let lost = handed_over.lost("too slow".to_owned());
+    assert!(matches!(lost, Lost::NotSent(_)), "{lost:?}");
+    assert!(matches!(next(&mut late).await, Some(Err(GivenUp))));
+}
+
+#[tokio::test]
 async fn a_cut_or_endless_body_is_not_whole() {
     let cut = b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"id\"".to_vec();
     let (result, _peer) = exchange_with(Act::Write(cut), 10).await;

@@ -8,7 +8,7 @@ use malote_core::provider::{Outgoing, SendError};
 use serde::Serialize;
 
 use crate::correlation::{self, Readers};
-use crate::parts::{Attachment, Mailbox, Parts, refused, take_apart};
+use crate::parts::{Attachment, Mailbox, Parts, as_json, refused, take_apart};
 
 /// Longest subject (Send API guide, "Send API JSON properties").
 const SUBJECT_CHARS_MAX: usize = 255;
@@ -108,7 +108,7 @@ pub(crate) async fn body(outgoing: &Outgoing) -> Result<Vec<u8>, SendError> {
     let send = Send {
         messages: [message(outgoing, &parts)?],
     };
-    serde_json::to_vec(&send).map_err(|error| refused(&error.to_string()))
+    as_json(&send, outgoing)
 }
 
 /// The rules of the service that its answer would name after the whole message has been sent.

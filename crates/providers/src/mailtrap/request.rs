@@ -8,7 +8,7 @@ use malote_core::provider::{Outgoing, SendError};
 use serde::Serialize;
 
 use crate::correlation;
-use crate::parts::{self, Parts, refused};
+use crate::parts::{self, Parts, as_json, refused};
 
 /// Largest message: 10 MB with its attachments (help centre, sending limits).
 pub(super) const MESSAGE_BYTES_MAX: u64 = 10_000_000;
@@ -101,7 +101,7 @@ pub(super) fn body(outgoing: &Outgoing, parts: &Parts) -> Result<Vec<u8>, SendEr
         custom_variables: variables(outgoing),
         category: category(outgoing),
     };
-    serde_json::to_vec(&document).map_err(|error| refused(&error.to_string()))
+    as_json(&document, outgoing)
 }
 
 fn mailbox(of: &parts::Mailbox) -> Mailbox<'_> {

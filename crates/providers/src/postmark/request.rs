@@ -9,7 +9,7 @@ use malote_core::provider::{Outgoing, Reply, SendError, Verdict};
 use serde::Serialize;
 
 use crate::correlation;
-use crate::parts::{Attachment, Mailbox, Parts, refused, take_apart};
+use crate::parts::{Attachment, Mailbox, Parts, as_json, refused, take_apart};
 
 /// Longest call: 10 MB (support article 1056, "Email size limits").
 const CALL_BYTES_MAX: usize = 10 * 1024 * 1024;
@@ -80,7 +80,7 @@ pub(crate) async fn body(outgoing: &Outgoing, stream: Option<&str>) -> Result<Ve
     check_recipients(outgoing)?;
     let parts = take_apart(outgoing).await?;
     let email = email(outgoing, &parts, stream)?;
-    let body = serde_json::to_vec(&email).map_err(|error| refused(&error.to_string()))?;
+    let body = as_json(&email, outgoing)?;
     if body.len() > CALL_BYTES_MAX {
         let what = format!(
             "the message has {} octets once encoded, {CALL_BYTES_MAX} are allowed",

@@ -8,7 +8,7 @@ use malote_core::provider::{Outgoing, SendError};
 use serde::Serialize;
 
 use crate::correlation;
-use crate::parts::{Attachment, Mailbox, Parts, parts, refused};
+use crate::parts::{Attachment, Mailbox, Parts, as_json, parts, refused};
 
 /// "max 40MB per email, after Base64 encoding of the attachments"; the rest of the request is
 /// counted with them.
@@ -65,7 +65,7 @@ struct Tag {
 pub(super) fn body(outgoing: &Outgoing) -> Result<Vec<u8>, SendError> {
     let parts = parts(&outgoing.body, &outgoing.recipients)?;
     let email = email(&parts, outgoing)?;
-    let body = serde_json::to_vec(&email).map_err(|error| refused(&error.to_string()))?;
+    let body = as_json(&email, outgoing)?;
     if body.len() > REQUEST_BYTES_MAX {
         let bytes = body.len();
         let what = format!("the request has {bytes} octets, the service takes {REQUEST_BYTES_MAX}");

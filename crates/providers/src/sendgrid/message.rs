@@ -9,7 +9,7 @@ use malote_core::tracking::Tracking;
 use serde::Serialize;
 
 use crate::correlation;
-use crate::parts::{Attachment, Mailbox, Parts, parts, refused};
+use crate::parts::{Attachment, Mailbox, Parts, as_json, parts, refused};
 
 /// Largest request: the v3 call takes 30 MB with everything in it.
 const REQUEST_BYTES_MAX: usize = 30_000_000;
@@ -238,7 +238,7 @@ struct File<'a> {
 pub(super) fn body(outgoing: &Outgoing, ip_pool: Option<String>) -> Result<Vec<u8>, SendError> {
     let parts = parts(&outgoing.body, &outgoing.recipients)?;
     let mail = mail(&parts, Labels::new(outgoing, ip_pool))?;
-    let body = serde_json::to_vec(&mail).map_err(|error| refused(&error.to_string()))?;
+    let body = as_json(&mail, outgoing)?;
     if body.len() > REQUEST_BYTES_MAX {
         let bytes = body.len();
         let what = format!("the request has {bytes} octets, the service takes {REQUEST_BYTES_MAX}");

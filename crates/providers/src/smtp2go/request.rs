@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::api::rendered;
 use crate::correlation::{self, Readers};
-use crate::parts::{Attachment, Mailbox, Parts, lists_exactly, refused, take_apart};
+use crate::parts::{Attachment, Mailbox, Parts, as_json, lists_exactly, refused, take_apart};
 use crate::reencode::{self, EightBit};
 
 /// A request may have 50 MB (rate limiting page), and base64 makes four octets of three.
@@ -122,7 +122,7 @@ fn id(outgoing: &Outgoing) -> String {
 fn mime(outgoing: &Outgoing, message: &[u8]) -> Result<Vec<u8>, SendError> {
     let field = format!("{ID_FIELD}: {}\r\n", id(outgoing));
     let mime_email = STANDARD.encode([field.as_bytes(), message].concat());
-    serde_json::to_vec(&Mime { mime_email }).map_err(|error| refused(&error.to_string()))
+    as_json(&Mime { mime_email }, outgoing)
 }
 
 fn fields(outgoing: &Outgoing, parts: &Parts) -> Result<Vec<u8>, SendError> {
@@ -170,7 +170,7 @@ fn fields(outgoing: &Outgoing, parts: &Parts) -> Result<Vec<u8>, SendError> {
             .collect(),
         inlines: inlines.into_iter().map(|one| file(parts, one)).collect(),
     };
-    serde_json::to_vec(&document).map_err(|error| refused(&error.to_string()))
+    as_json(&document, outgoing)
 }
 
 /// Reply-To as the message has it, its names encoded: as a custom field nobody would encode them.
