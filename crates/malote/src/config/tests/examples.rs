@@ -169,7 +169,12 @@ fn the_example_of_eight_services_needs_nothing_but_their_simulators() {
     let config = outcome.config.unwrap();
     let kinds = config.providers.values().map(|p| p.adapter.provider.kind());
     assert_eq!(kinds.collect::<BTreeSet<_>>().len(), 8);
-    assert_eq!(EIGHT_TOML.matches("http://127.0.0.1:90").count(), 8);
+    assert_eq!(
+        EIGHT_TOML
+            .matches("endpoint = \"http://127.0.0.1:90")
+            .count(),
+        8
+    );
 }
 
 #[test]
