@@ -13,7 +13,7 @@ const COMMAND_MAX: Duration = Duration::from_secs(60);
 const WITH_CONFIG: [&str; 2] = ["--config", "malote.toml"];
 
 /// A tool of the newest PostgreSQL that is there, as the server of the test is.
-async fn tool(program: &str, arguments: &[&str]) -> Result<String> {
+pub(crate) async fn tool(program: &str, arguments: &[&str]) -> Result<String> {
     let versions = std::fs::read_dir("/usr/lib/postgresql")?;
     let versions =
         versions.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());

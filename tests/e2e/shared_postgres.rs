@@ -1,14 +1,16 @@
 //! Two gateways with queues of their own and one PostgreSQL: what they share holds for both, and
 //! nothing is lost while it is away.
 
+mod keys;
+
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use malote_sandbox::{Fault, FaultKind, Kind};
 use malote_tests::{
-    Backends, Config, Gateway, LOADTEST_KEY, Postgres, SHOP_KEY, Service, SmtpClient, answered,
-    eventually, run, text_message,
+    Backends, Config, Gateway, LOADTEST_KEY, Postgres, SHOP_KEY, Service, SmtpClient, Wire,
+    answered, eventually, run, text_message,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -26,6 +28,8 @@ struct Nodes {
     ses: Service,
     mailgun: Service,
     _relay: Service,
+    /// From the first node to the database.
+    wire: Wire,
     postgres: Postgres,
 }
 
@@ -35,7 +39,8 @@ impl Nodes {
         let ses = Service::start(Kind::Ses).await?;
         let mailgun = Service::start(Kind::Mailgun).await?;
         let relay = Service::start(Kind::Smtp).await?;
-        let config = || -> Result<Config> {
+        let wire = Wire::to(postgres.address()).await?;
+        let config = |node: &str, at| -> Result<Config> {
             let mut config = Config::contract(Backends {
                 ses: ses.address,
                 mailgun: mailgun.address,
@@ -44,15 +49,16 @@ impl Nodes {
             campaigns_by(&mut config, NEWS)?;
             config.replace("per_second = 14", "per_second = 1000")?;
             change(&mut config)?;
-            postgres.share(&mut config);
+            postgres.share_as(&mut config, at, node);
             Ok(config)
         };
         Ok(Self {
-            one: Gateway::start(config()?).await?,
-            other: Gateway::start(config()?).await?,
+            one: Gateway::start(config("one", wire.address)?).await?,
+            other: Gateway::start(config("other", postgres.address())?).await?,
             ses,
             mailgun,
             _relay: relay,
+            wire,
             postgres,
         })
     }

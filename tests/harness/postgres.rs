@@ -73,9 +73,14 @@ impl Postgres {
 
     /// Makes a gateway keep what nodes share here.
     pub fn share(&self, config: &mut Config) {
+        self.share_as(config, self.address(), "one");
+    }
+
+    /// Makes a gateway of this name keep what nodes share here, reached by way of `at`.
+    pub fn share_as(&self, config: &mut Config, at: SocketAddr, node: &str) {
         config.add(&format!(
-            "[shared.postgres]\nurl = \"{}\"\ntls = \"none\"\naddress_key_env = \"ADDRESS_KEY\"\n",
-            self.url()
+            "[shared.postgres]\nurl = \"postgresql://postgres@{at}/postgres\"\nnode = \"{node}\"\n\
+             tls = \"none\"\naddress_key_env = \"ADDRESS_KEY\"\n"
         ));
         let variable = ("ADDRESS_KEY".to_owned(), ADDRESS_KEY.to_owned());
         config.environment.push(variable);

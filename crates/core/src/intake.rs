@@ -23,6 +23,18 @@ pub trait Intake: Send + Sync {
     fn can_accept(&self) -> Result<(), Refusal>;
 }
 
+/// Whether the doors of a gateway take new mail. A drain goes through all three.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Openness {
+    /// They do.
+    Open,
+    /// They do, and the gateway says that it is not ready, so that balancers turn to others:
+    /// clients are told to connect anew.
+    Closing,
+    /// They do not. What was begun before is taken.
+    Closed,
+}
+
 /// A message is ours now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
@@ -94,6 +106,20 @@ pub enum Refusal {
     /// The first submission with this key is still under way. HTTP 409 + Retry-After.
     #[error("a submission with this idempotency key is under way")]
     InProgress,
+    /// Another gateway began with this key and has not said how it ended. HTTP 503 + Retry-After,
+    /// SMTP 451 4.3.0.
+    #[error(
+        "another gateway began a submission with this idempotency key and has not said how it ended"
+    )]
+    KeyHeld,
+    /// Whether another gateway has the key cannot be known. HTTP 503 + Retry-After, SMTP 451 4.3.0.
+    #[error(
+        "the idempotency key cannot be checked now: the database that gateways share does not answer"
+    )]
+    KeyUnchecked,
+    /// The gateway is being drained. HTTP 503 + Retry-After, SMTP 421 4.3.2.
+    #[error("the gateway is being drained and takes no new mail")]
+    Draining,
     /// The queue is full. HTTP 503 + Retry-After, SMTP 452 4.3.1.
     #[error("the queue is full, come back in {} s", retry_after.as_secs())]
     QueueFull {

@@ -112,6 +112,11 @@ impl Engine {
         message: LeasedMessage,
         suppressed: Vec<Option<Suppression>>,
     ) -> Option<Timestamp> {
+        if self.leaves_to_others() {
+            let leased = std::slice::from_ref(&message);
+            self.put_back(leased, Duration::ZERO).await;
+            return None;
+        }
         let Some(stream) = policy.streams.get(&message.record.stream) else {
             let leased = std::slice::from_ref(&message);
             self.put_back(leased, NO_TARGET_WAIT).await;

@@ -299,10 +299,11 @@ impl LaneTask {
         }
     }
 
-    /// How long nothing of this lane can leave: its stream is paused or gone, or every target of
-    /// its route is out.
+    /// How long nothing of this lane can leave: it is left to other nodes, its stream is paused or
+    /// gone, or every target of its route is out.
     fn frozen_for(&self, policy: &Policy, now: Timestamp) -> Option<Duration> {
-        if !policy.streams.contains_key(&self.lane.stream)
+        if self.engine.leaves_to_others()
+            || !policy.streams.contains_key(&self.lane.stream)
             || self.engine.registry.is_paused(&self.lane.stream)
         {
             return Some(FROZEN_MAX);

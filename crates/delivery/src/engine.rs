@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use malote_core::clock::Clock;
+use malote_core::intake::Openness;
 use malote_core::limits::Limits;
 use malote_core::name::{ProviderName, RouteName, TargetName};
 use malote_core::provider::Account;
@@ -16,6 +17,7 @@ use crate::bursts::Bursts;
 use crate::forecast::Forecaster;
 use crate::guard::Guard;
 use crate::health::Registry;
+use crate::keys::{KeysInFlight, Untold};
 use crate::limits::{AccountLimits, Limiters};
 use crate::metrics::Metrics;
 use crate::mx::MxCache;
@@ -45,7 +47,10 @@ pub struct Engine {
     /// What services said of our accounts.
     pub(crate) learned: Mutex<HashMap<ProviderName, Learned>>,
     pub(crate) forecaster: Mutex<Forecaster>,
-    pub(crate) keys_in_flight: Mutex<std::collections::HashSet<String>>,
+    pub(crate) keys_in_flight: KeysInFlight,
+    pub(crate) untold: Untold,
+    /// Whether the doors take new mail.
+    pub(crate) openness: watch::Sender<Openness>,
     /// Only one delivery that was under way in several crashes is under way at a time.
     pub(crate) suspects: Arc<Semaphore>,
     pub(crate) queue_bytes: AtomicU64,
@@ -104,7 +109,9 @@ impl Engine {
             session,
             learned: Mutex::default(),
             forecaster: Mutex::default(),
-            keys_in_flight: Mutex::default(),
+            keys_in_flight: KeysInFlight::default(),
+            untold: Untold::default(),
+            openness: watch::Sender::new(Openness::Open),
             suspects: Arc::new(Semaphore::new(1)),
             queue_bytes: AtomicU64::new(0),
             lane_added: Notify::new(),

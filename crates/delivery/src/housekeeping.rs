@@ -50,6 +50,8 @@ impl Engine {
         tasks.spawn(Arc::clone(&self).every(TIDY_EVERY, Chore::Tidy, shutdown.clone()));
         tasks.spawn(Arc::clone(&self).follow_other_nodes(shutdown.clone()));
         tasks.spawn(Arc::clone(&self).take_over(shutdown.clone()));
+        tasks.spawn(Arc::clone(&self).keep_keys(shutdown.clone()));
+        tasks.spawn(Arc::clone(&self).close_doors(shutdown.clone()));
         tasks.spawn(Arc::clone(&self).watch_providers(shutdown));
         while tasks.join_next().await.is_some() {}
     }

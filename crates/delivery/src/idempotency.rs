@@ -1,11 +1,14 @@
-//! One submission, one message: the client's key, Mautic's tracking hash, and keys under way.
+//! One submission, one message: the client's key, Mautic's tracking hash, and what a repeat is
+//! answered.
 
-use malote_core::intake::Refusal;
+use malote_core::event::EventKind;
+use malote_core::intake::{Accepted, AcceptedRecipient, RecipientStatus, Refusal};
 use malote_core::message::{Channel, IdempotencyKey, Submission};
-use malote_core::name::CredentialName;
+use malote_store::IdempotencyRecord;
 use sha2::{Digest, Sha256};
 
-use crate::engine::{Engine, lock};
+use crate::engine::Engine;
+use crate::intake::refused;
 use crate::prepare::Prepared;
 
 /// Longest key that a client may give, as HTTP ingress has it.
@@ -67,29 +70,41 @@ fn without_first_field(body: &[u8]) -> &[u8] {
     }
 }
 
-/// A key whose first submission is under way. A second one is told to wait.
-pub(crate) struct KeyInFlight<'a> {
-    engine: &'a Engine,
-    key: String,
-}
-
-impl<'a> KeyInFlight<'a> {
-    pub(crate) fn enter(
-        engine: &'a Engine,
-        credential: &CredentialName,
-        key: &str,
-    ) -> Result<Self, Refusal> {
-        let key = format!("{credential}\n{key}");
-        if !lock(&engine.keys_in_flight).insert(key.clone()) {
-            return Err(Refusal::InProgress);
+impl Engine {
+    /// The answer that the first submission under this key got.
+    pub(crate) async fn replay(
+        &self,
+        record: &IdempotencyRecord,
+        fingerprint: Option<[u8; 32]>,
+    ) -> Result<Accepted, Refusal> {
+        if let (Some(first), Some(this)) = (record.fingerprint, fingerprint)
+            && first != this
+        {
+            return Err(Refusal::KeyReused);
         }
-        Ok(Self { engine, key })
+        let view = self.spool.view(record.message).await.map_err(refused)?;
+        let view = view.ok_or(Refusal::Unavailable)?;
+        let recipients = view.deliveries.iter().map(|delivery| AcceptedRecipient {
+            address: delivery.recipient.clone(),
+            status: first_status(&delivery.events),
+        });
+        Ok(Accepted {
+            id: record.message,
+            stream: view.stream,
+            recipients: recipients.collect(),
+            is_replay: true,
+        })
     }
 }
 
-impl Drop for KeyInFlight<'_> {
-    fn drop(&mut self) {
-        lock(&self.engine.keys_in_flight).remove(&self.key);
+/// What was answered for a recipient at submission: custody and its consequences are the first two
+/// events of a timeline.
+fn first_status(events: &[malote_core::ledger::EventView]) -> RecipientStatus {
+    let second = events.get(1).filter(|second| events[0].at == second.at);
+    match second.map(|event| &event.kind) {
+        Some(EventKind::Suppressed) => RecipientStatus::Suppressed,
+        Some(EventKind::Bounced) => RecipientStatus::Bounced,
+        _ => RecipientStatus::Queued,
     }
 }
 

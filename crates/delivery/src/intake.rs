@@ -10,21 +10,24 @@ use jiff::Timestamp;
 use malote_core::address::EmailAddress;
 use malote_core::event::{Blame, EventKind, State};
 use malote_core::id::MessageId;
-use malote_core::intake::{Accepted, AcceptedRecipient, Intake, RecipientStatus, Refusal};
+use malote_core::intake::{
+    Accepted, AcceptedRecipient, Intake, Openness, RecipientStatus, Refusal,
+};
 use malote_core::message::{Channel, IdempotencyKey, Submission};
 use malote_core::name::StreamName;
 use malote_core::stream::{Class, Stream};
 use malote_router::{DeliveryFacts, MessageFacts};
 use malote_store::{
-    AcceptOutcome, EventRecord, IdempotencyRecord, Lane, LaneId, MessageRecord, NewDelivery,
-    NewMessage, StoreError,
+    EventRecord, IdempotencyRecord, Lane, LaneId, MessageRecord, NewDelivery, NewMessage,
+    StoreError,
 };
 
 use crate::asked_fields;
 use crate::engine::Engine;
 use crate::feedback_id;
 use crate::guard;
-use crate::idempotency::{self, KeyInFlight};
+use crate::idempotency;
+use crate::keys::Keyed;
 use crate::list_unsubscribe;
 use crate::policy::Policy;
 use crate::prepare::{Prepared, prepare};
@@ -46,6 +49,9 @@ impl Intake for Engine {
     }
 
     fn can_accept(&self) -> Result<(), Refusal> {
+        if *self.openness.borrow() == Openness::Closed {
+            return Err(Refusal::Draining);
+        }
         let max = self.policy.load().bounds.queue_bytes_max;
         let is_full = self.queue_bytes.load(Ordering::Relaxed) >= max.saturating_add(max / 10);
         if is_full { Err(queue_full()) } else { Ok(()) }
@@ -77,15 +83,15 @@ impl Engine {
             return self.keep(&policy, &submission, prepared, None).await;
         };
         let credential = &submission.credential.name;
-        let _in_flight = KeyInFlight::enter(self, credential, &key.key)?;
-        match self
-            .spool
-            .idempotent(credential, &key.key)
-            .await
-            .map_err(refused)?
-        {
-            Some(record) => self.replay(&record, key.fingerprint).await,
-            None => self.keep(&policy, &submission, prepared, Some(key)).await,
+        let in_flight = self.keys_in_flight.enter(credential, &key.key);
+        let keyed = Keyed {
+            in_flight: in_flight.ok_or(Refusal::InProgress)?,
+            key,
+        };
+        let known = self.spool.idempotent(credential, &keyed.key.key).await;
+        match known.map_err(refused)? {
+            Some(record) => self.replay(&record, keyed.key.fingerprint).await,
+            None => self.keep(&policy, &submission, prepared, Some(keyed)).await,
         }
     }
 
@@ -94,7 +100,7 @@ impl Engine {
         policy: &Policy,
         submission: &Submission,
         mut prepared: Prepared,
-        key: Option<IdempotencyKey>,
+        keyed: Option<Keyed>,
     ) -> Result<Accepted, Refusal> {
         let now = self.clock.now();
         let id = MessageId::new(now);
@@ -135,22 +141,22 @@ impl Engine {
             asked_fields: asked_fields::kept(&policy.router, &sent, &body),
             ..record
         };
-        let fingerprint = key.as_ref().and_then(|key| key.fingerprint);
-        let idempotency = key.map(|key| kept_key(submission, key, (id, now)));
+        let key = keyed.as_ref().map(|keyed| keyed.key.clone());
         let message = NewMessage {
             record,
             body,
             deliveries,
-            idempotency,
+            idempotency: key.map(|key| kept_key(submission, key, (id, now))),
         };
-        let outcome = self
-            .spool
-            .accept(vec![message])
-            .await
-            .map_err(refused)?
-            .pop();
-        if let Some(AcceptOutcome::Repeat(earlier)) = outcome {
-            return self.replay(&earlier, fingerprint).await;
+        let accepted = Accepted {
+            id,
+            stream: stream.name.clone(),
+            recipients,
+            is_replay: false,
+        };
+        let accepted = self.commit(submission, message, accepted, keyed).await?;
+        if accepted.is_replay {
+            return Ok(accepted);
         }
         self.metrics
             .accepted
@@ -158,12 +164,7 @@ impl Engine {
             .inc();
         self.ring_outlets();
         lanes.into_iter().for_each(|lane| self.wake(lane));
-        Ok(Accepted {
-            id,
-            stream: stream.name.clone(),
-            recipients,
-            is_replay: false,
-        })
+        Ok(accepted)
     }
 
     fn facts<'a>(
@@ -326,42 +327,6 @@ impl Engine {
         };
         self.lane(&lane).await.map_err(refused)
     }
-
-    /// The answer that the first submission under this key got.
-    async fn replay(
-        &self,
-        record: &IdempotencyRecord,
-        fingerprint: Option<[u8; 32]>,
-    ) -> Result<Accepted, Refusal> {
-        if let (Some(first), Some(this)) = (record.fingerprint, fingerprint)
-            && first != this
-        {
-            return Err(Refusal::KeyReused);
-        }
-        let view = self.spool.view(record.message).await.map_err(refused)?;
-        let view = view.ok_or(Refusal::Unavailable)?;
-        let recipients = view.deliveries.iter().map(|delivery| AcceptedRecipient {
-            address: delivery.recipient.clone(),
-            status: first_status(&delivery.events),
-        });
-        Ok(Accepted {
-            id: record.message,
-            stream: view.stream,
-            recipients: recipients.collect(),
-            is_replay: true,
-        })
-    }
-}
-
-/// What was answered for a recipient at submission: custody and its consequences are the first two
-/// events of a timeline.
-fn first_status(events: &[malote_core::ledger::EventView]) -> RecipientStatus {
-    let second = events.get(1).filter(|second| events[0].at == second.at);
-    match second.map(|event| &event.kind) {
-        Some(EventKind::Suppressed) => RecipientStatus::Suppressed,
-        Some(EventKind::Bounced) => RecipientStatus::Bounced,
-        _ => RecipientStatus::Queued,
-    }
 }
 
 fn kept_key(
@@ -459,6 +424,9 @@ const fn reason_word(refusal: &Refusal) -> &'static str {
         Refusal::Loop => "loop",
         Refusal::KeyReused => "key_reused",
         Refusal::InProgress => "in_progress",
+        Refusal::KeyHeld => "key_held",
+        Refusal::KeyUnchecked => "key_unchecked",
+        Refusal::Draining => "draining",
         Refusal::QueueFull { .. } => "queue_full",
         Refusal::StorageFull => "storage_full",
         Refusal::Unavailable => "unavailable",

@@ -77,6 +77,8 @@ pub struct Bounds {
     pub transactional_reserve: f64,
     /// How long calls under way may go on after the stop signal.
     pub drain_max: Duration,
+    /// How long the doors of a drained gateway still take mail after it said that it is not ready.
+    pub drain_notice: Duration,
     /// How long a body is kept after its message is settled.
     pub keep_bodies: Duration,
     /// How long a settled message is kept.
@@ -104,6 +106,7 @@ impl Default for Bounds {
             workers: 1024,
             transactional_reserve: 0.25,
             drain_max: Duration::from_secs(25),
+            drain_notice: Duration::from_secs(5),
             keep_bodies: Duration::from_secs(3600),
             keep_messages: DAY * 30,
             crashes_max: 10,

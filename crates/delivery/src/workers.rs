@@ -8,6 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The places.
 pub(crate) struct Workers {
+    count: u32,
     all: Arc<Semaphore>,
     campaign: Arc<Semaphore>,
 }
@@ -28,9 +29,16 @@ impl Workers {
     pub(crate) fn new(count: u32, reserve: f64) -> Self {
         let campaign = (f64::from(count) * (1.0 - reserve)) as usize;
         Self {
+            count,
             all: Arc::new(Semaphore::new(count as usize)),
             campaign: Arc::new(Semaphore::new(campaign.max(1))),
         }
+    }
+
+    /// Places that are taken.
+    pub(crate) fn under_way(&self) -> u32 {
+        let free = u32::try_from(self.all.available_permits()).unwrap_or(u32::MAX);
+        self.count.saturating_sub(free)
     }
 
     /// Waits for one place and takes up to `count_max` of those that are free then.
@@ -99,6 +107,7 @@ mod tests {
         assert!(more.await.is_err(), "campaign waits");
         let mut transactional = workers.take(Class::Transactional, 100).await.unwrap();
         assert_eq!(transactional.count(), 2);
+        assert_eq!(workers.under_way(), 8);
         let one = transactional.split().unwrap();
         drop(transactional);
         assert_eq!(
@@ -110,5 +119,7 @@ mod tests {
             1
         );
         drop(one);
+        drop(campaign);
+        assert_eq!(workers.under_way(), 0);
     }
 }

@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use malote_store::{NodeRecord, NodeReport, NodeState, Shared, StoreError};
+use malote_core::intake::Openness;
+use malote_delivery::{DrainProgress, Engine};
+use malote_store::{NodeRecord, NodeReport, NodeState, NodeWish, StoreError, Wished};
 use prometheus::{Gauge, IntGauge, IntGaugeVec, Opts, Registry};
-use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 /// How often it says so; one that has not been heard of for three times as long counts as lost.
 const BEAT_EVERY: Duration = Duration::from_secs(5);
+/// The same while it drains, which somebody waits for.
+const DRAINING_BEAT_EVERY: Duration = Duration::from_secs(1);
 /// Longest wait for the database at the end: the others find out by themselves.
 const LEAVE_MAX: Duration = Duration::from_secs(2);
 
@@ -19,8 +22,8 @@ pub(crate) type DigestInForce = Arc<ArcSwap<String>>;
 
 /// This gateway among its nodes.
 pub(crate) struct Membership {
-    /// Where nodes meet.
-    pub(crate) shared: Arc<dyn Shared>,
+    /// What drains, and knows where nodes meet.
+    pub(crate) engine: Arc<Engine>,
     /// What it is called.
     pub(crate) name: String,
     /// What its configuration is.
@@ -65,12 +68,7 @@ impl NodeMetrics {
 
     fn take_in(&self, nodes: &[NodeRecord], strangers: usize) {
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
-        for state in [
-            NodeState::Serving,
-            NodeState::Draining,
-            NodeState::Gone,
-            NodeState::Lost,
-        ] {
+        for state in NodeState::ALL {
             let count = nodes.iter().filter(|node| node.report.state == state);
             let gauge = self.nodes.with_label_values(&[state.as_str()]);
             gauge.set(number(count.count()));
@@ -87,42 +85,79 @@ pub(crate) fn strangers(nodes: &[NodeRecord]) -> Vec<&NodeRecord> {
     let Some(own) = nodes.iter().find(|node| node.is_this) else {
         return Vec::new();
     };
-    let lives = |node: &&NodeRecord| match node.report.state {
-        NodeState::Serving | NodeState::Draining => true,
-        NodeState::Gone | NodeState::Lost => false,
-    };
+    let lives = |node: &&NodeRecord| node.report.state.is_alive();
     let is_other = |node: &&NodeRecord| node.report.configuration != own.report.configuration;
     nodes.iter().filter(lives).filter(is_other).collect()
 }
 
+/// What a node is doing, by how far its drain has come.
+pub(crate) fn state_of(progress: &DrainProgress) -> NodeState {
+    match progress.openness {
+        Openness::Open => NodeState::Serving,
+        Openness::Closing | Openness::Closed if progress.is_drained() => NodeState::Drained,
+        Openness::Closing | Openness::Closed => NodeState::Draining,
+    }
+}
+
 impl Membership {
-    /// Tells the others that this one lives, that it drains once `doors_close`, and that it goes
-    /// once `stops`. Ends at once where there is one node.
-    pub(crate) async fn keep(self, doors_close: CancellationToken, stops: CancellationToken) {
-        let mut ticks = tokio::time::interval(BEAT_EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut is_draining, mut warned_of) = (false, Vec::new());
+    /// Tells the others that this one lives, how far its drain has come, and that it goes once
+    /// `stops`. Does what they ask of it.
+    pub(crate) async fn keep(self, stops: CancellationToken) {
+        let mut openness = self.engine.openness();
+        let (mut heard, mut warned_of) = (0, Vec::new());
         loop {
-            tokio::select! {
-                _ = ticks.tick() => {}
-                () = doors_close.cancelled(), if !is_draining => is_draining = true,
-                () = stops.cancelled() => break,
+            let state = self.state().await;
+            match self.beat(state, &mut warned_of).await {
+                Ok(Some(wished)) if wished.by != heard => {
+                    heard = wished.by;
+                    self.heed(wished.wish);
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::debug!(%error, "could not tell other nodes that this one lives");
+                }
             }
-            let state = if is_draining {
-                NodeState::Draining
-            } else {
-                NodeState::Serving
+            let pause = match state {
+                NodeState::Serving => BEAT_EVERY,
+                NodeState::Draining | NodeState::Drained | NodeState::Gone | NodeState::Lost => {
+                    DRAINING_BEAT_EVERY
+                }
             };
-            if let Err(error) = self.beat(state, &mut warned_of).await {
-                tracing::debug!(%error, "could not tell other nodes that this one lives");
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                Ok(()) = openness.changed() => {}
+                () = stops.cancelled() => break,
             }
         }
         self.leave().await;
     }
 
-    async fn beat(&self, state: NodeState, warned_of: &mut Vec<String>) -> Result<(), StoreError> {
-        let Some(nodes) = self.shared.nodes() else {
-            return Ok(());
+    async fn state(&self) -> NodeState {
+        match self.engine.drain_progress().await {
+            Ok(progress) => state_of(&progress),
+            Err(error) => {
+                tracing::debug!(%error, "could not look whether all is drained");
+                NodeState::Draining
+            }
+        }
+    }
+
+    fn heed(&self, wish: NodeWish) {
+        tracing::info!(wish = wish.as_str(), "another node asked");
+        match wish {
+            NodeWish::Drain => self.engine.drain(),
+            NodeWish::Undrain => self.engine.undrain(),
+        }
+    }
+
+    async fn beat(
+        &self,
+        state: NodeState,
+        warned_of: &mut Vec<String>,
+    ) -> Result<Option<Wished>, StoreError> {
+        let shared = self.engine.shared();
+        let Some(nodes) = shared.nodes() else {
+            return Ok(None);
         };
         let report = NodeReport {
             name: self.name.clone(),
@@ -130,7 +165,7 @@ impl Membership {
             configuration: self.digest.load().as_str().to_owned(),
             state,
         };
-        nodes.beat(&report).await?;
+        let wished = nodes.beat(&report).await?;
         let all = nodes.list().await?;
         let strangers = strangers(&all);
         self.metrics.take_in(&all, strangers.len());
@@ -145,11 +180,12 @@ impl Membership {
             );
         }
         *warned_of = names;
-        Ok(())
+        Ok(wished)
     }
 
     async fn leave(&self) {
-        let Some(nodes) = self.shared.nodes() else {
+        let shared = self.engine.shared();
+        let Some(nodes) = shared.nodes() else {
             return;
         };
         match tokio::time::timeout(LEAVE_MAX, nodes.leave()).await {

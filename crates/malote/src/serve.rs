@@ -122,13 +122,12 @@ async fn serve(
         gateway.open_http(http, &mut sockets, &mut doors, &doors_close)?;
     }
     gateway.open_smtp(&smtp_config, &mut sockets, &mut doors, &doors_close)?;
+    let admin = (admin, node.clone());
     gateway.open_admin(&admin, &mut sockets, &mut doors, &engine_stops)?;
     for address in sockets.left() {
         tracing::warn!(%address, "a socket was handed over that the configuration does not name");
     }
-    let membership = gateway
-        .membership(node)?
-        .keep(doors_close.clone(), engine_stops.clone());
+    let membership = gateway.membership(node)?.keep(engine_stops.clone());
     let mut engine_tasks = gateway.start_engine(&engine_stops);
     engine_tasks.spawn(membership);
     let reloading = gateway.reloading(files)?;
@@ -139,6 +138,7 @@ async fn serve(
     let ended_early = signals.wait_or(&mut doors, &mut engine_tasks).await;
     tell_service_manager(&[sd_notify::NotifyState::Stopping]);
     tracing::info!("stopping: doors close, then calls under way end");
+    gateway.engine.drain();
     doors_close.cancel();
     let running = Running {
         gateway,
@@ -195,6 +195,7 @@ impl Gateway {
         };
         let ports = HttpPorts {
             intake: self.engine.clone(),
+            openness: self.engine.openness(),
             ledger: self.engine.clone(),
             suppressions: self.engine.clone(),
             sink: self.engine.clone(),
@@ -228,6 +229,7 @@ impl Gateway {
             Arc::clone(&self.clock),
             SmtpMetrics::new(&self.registry)?,
         );
+        let service = service.with_openness(self.engine.openness());
         let service = Arc::new(service.with_returns(ReturnPorts {
             returns: self.engine.clone(),
             reader: Arc::new(MailReader),
@@ -248,7 +250,7 @@ impl Gateway {
 
     fn open_admin(
         &self,
-        config: &Admin,
+        (config, node): &(Admin, String),
         sockets: &mut Handed,
         doors: &mut JoinSet<anyhow::Result<()>>,
         close: &CancellationToken,
@@ -257,6 +259,7 @@ impl Gateway {
         let state = AdminState {
             engine: Arc::clone(&self.engine),
             store: self.store.clone(),
+            node: node.clone(),
             registry: self.registry.clone(),
             token: config.token.clone(),
             clock: Arc::clone(&self.clock),
@@ -284,7 +287,7 @@ impl Gateway {
 
     fn membership(&self, name: String) -> anyhow::Result<Membership> {
         Ok(Membership {
-            shared: self.engine.shared(),
+            engine: Arc::clone(&self.engine),
             name,
             digest: Arc::clone(&self.digest),
             metrics: NodeMetrics::new(&self.registry)?,

@@ -15,6 +15,7 @@ mod extra;
 mod forward;
 mod guard;
 mod hash_filter;
+mod key_book;
 mod lease_order;
 mod metrics;
 mod migrate;
@@ -33,8 +34,12 @@ mod words;
 pub use config::SqliteConfig;
 pub use erasure::{Erased, Erasing, Erasure};
 pub use guard::{GuardBook, GuardCount, GuardKey, GuardRecord, GuardState, GuardSum, GuardTally};
+pub use key_book::{CompletedKey, KeyBook, KeyClaim, KeyRecord, KeyWish, OwnedKey};
 pub use migrate::{Doing, Migration, Moved, Progress, Stage, Tally, Tell};
-pub use nodes::{BreakerChanges, NodeRecord, NodeReport, NodeState, Nodes, RateGrant, RateRequest};
+pub use nodes::{
+    BreakerChanges, NodeRecord, NodeReport, NodeState, NodeWish, Nodes, RateGrant, RateRequest,
+    Wished,
+};
 pub use outbox::{
     ABSENT_OUTLET_KEPT, Disabled, Enqueue, Enqueued, Outbox, OutboxRow, OutboxSettled, OutboxStep,
     OutletRecord,

@@ -7,11 +7,11 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::StoreError;
+use crate::{KeyBook, StoreError};
 
 /// What nodes tell each other and agree on at every moment. An engine of one node has none of it.
 #[async_trait]
-pub trait Nodes: Send + Sync {
+pub trait Nodes: KeyBook {
     /// Takes up to `want` units out of a rate that all nodes share, never more than what it leaves
     /// by the clock of the database. A unit is for use at once; what is not used is lost.
     ///
@@ -38,11 +38,19 @@ pub trait Nodes: Send + Sync {
     /// If it cannot be written; then others wait until the claim ends by itself.
     async fn release_probe(&self, key: &str) -> Result<(), StoreError>;
 
-    /// Tells that this node lives, and forgets those that have been gone for a day.
+    /// Tells that this node lives, and forgets those that have been gone for a day. Returns what was
+    /// last asked of this process, with every beat again.
     ///
     /// # Errors
     /// If it cannot be written.
-    async fn beat(&self, report: &NodeReport) -> Result<(), StoreError>;
+    async fn beat(&self, report: &NodeReport) -> Result<Option<Wished>, StoreError>;
+
+    /// Asks something of every process of this name that lives; it hears of it with its next beat.
+    /// Returns how many there are.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    async fn wish(&self, node: &str, wish: NodeWish) -> Result<u64, StoreError>;
 
     /// Tells that this node goes, so that nobody waits for its next beat.
     ///
@@ -110,6 +118,8 @@ pub enum NodeState {
     Serving,
     /// It takes no new mail and ends what it has under way.
     Draining,
+    /// It takes no new mail and has none left to send: it can be stopped.
+    Drained,
     /// It has ended.
     Gone,
     /// It has not been heard of for 15 s.
@@ -117,7 +127,14 @@ pub enum NodeState {
 }
 
 impl NodeState {
-    const ALL: [Self; 4] = [Self::Serving, Self::Draining, Self::Gone, Self::Lost];
+    /// All of them, those that live first.
+    pub const ALL: [Self; 5] = [
+        Self::Serving,
+        Self::Draining,
+        Self::Drained,
+        Self::Gone,
+        Self::Lost,
+    ];
 
     /// The word for output, metrics and columns. Written to disk: never change one.
     #[must_use]
@@ -125,8 +142,18 @@ impl NodeState {
         match self {
             Self::Serving => "serving",
             Self::Draining => "draining",
+            Self::Drained => "drained",
             Self::Gone => "gone",
             Self::Lost => "lost",
+        }
+    }
+
+    /// Whether its process runs.
+    #[must_use]
+    pub const fn is_alive(self) -> bool {
+        match self {
+            Self::Serving | Self::Draining | Self::Drained => true,
+            Self::Gone | Self::Lost => false,
         }
     }
 
@@ -135,6 +162,44 @@ impl NodeState {
     pub fn parse(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == word)
     }
+}
+
+/// What may be asked of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeWish {
+    /// To take no new mail and to end what it has under way.
+    Drain,
+    /// To serve again.
+    Undrain,
+}
+
+impl NodeWish {
+    const ALL: [Self; 2] = [Self::Drain, Self::Undrain];
+
+    /// The word for columns. Written to disk: never change one.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Drain => "drain",
+            Self::Undrain => "undrain",
+        }
+    }
+
+    /// The wish of a word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|wish| wish.as_str() == word)
+    }
+}
+
+/// What was last asked of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wished {
+    /// What.
+    pub wish: NodeWish,
+    /// Tells one time that it was asked from another.
+    pub by: i64,
 }
 
 /// A node as the others see it.

@@ -127,6 +127,12 @@ pub trait Spool: Outbox + Erasure {
         false
     }
 
+    /// What tells this node's own store from any other; `None` where other processes may work on the
+    /// same spool.
+    fn home(&self) -> Option<&str> {
+        None
+    }
+
     /// Takes over leases of processes that have died, as [`Spool::open_session`] does for earlier
     /// sessions of this one; to be called about once a second where the spool is shared.
     ///

@@ -95,6 +95,7 @@ pub(crate) async fn send_batch(
 ) -> Result<Response, Problem> {
     let (parts, content) = request.into_parts();
     let credential = auth::caller(&state, &parts)?;
+    state.expect_open()?;
     if parts.headers.contains_key("idempotency-key") {
         let text = "a batch takes no key; give each message its own idempotency_key";
         let kind = ProblemKind::BadIdempotencyKey;

@@ -15,8 +15,10 @@ use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use malote_core::intake::Openness;
 use memchr::memmem;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -58,17 +60,33 @@ pub(crate) struct ConnectionRules {
     pub(crate) header_timeout: Duration,
     age_max: Duration,
     drain: Duration,
+    openness: watch::Receiver<Openness>,
     shutdown: CancellationToken,
 }
 
 impl ConnectionRules {
     /// The bounds of a configuration.
-    pub(crate) const fn new(config: &HttpConfig, shutdown: CancellationToken) -> Self {
+    pub(crate) const fn new(
+        config: &HttpConfig,
+        openness: watch::Receiver<Openness>,
+        shutdown: CancellationToken,
+    ) -> Self {
         Self {
             header_timeout: config.header_timeout.0,
             age_max: config.connection_age_max.0,
             drain: config.drain.0,
+            openness,
             shutdown,
+        }
+    }
+
+    /// Resolves when a drain has begun.
+    async fn is_closing(&self) {
+        let mut openness = self.openness.clone();
+        let begun = openness.wait_for(|openness| *openness != Openness::Open);
+        if begun.await.is_err() {
+            // Nobody is left to drain.
+            std::future::pending::<()>().await;
         }
     }
 
@@ -280,6 +298,8 @@ where
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
         () = rules.is_over() => None,
+        // Unlike HTTP/1, this one says which requests it takes yet.
+        () = rules.is_closing() => None,
         () = activity.is_idle(H2_IDLE_MAX) => None,
     };
     let result = match ended {

@@ -103,6 +103,7 @@ pub(crate) async fn send(
 ) -> Result<Response, Problem> {
     let (parts, content) = request.into_parts();
     let credential = auth::caller(&state, &parts)?;
+    state.expect_open()?;
     let key = header_key(&parts.headers)?;
     let rules = body::BodyRules {
         bytes_max: state.config.body_max.0,

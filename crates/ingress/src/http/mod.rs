@@ -33,11 +33,12 @@ use std::any::Any;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::Request;
-use axum::http::{HeaderValue, Method, header};
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, Method, Version, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use malote_core::intake::Openness;
 use tower_http::catch_panic::CatchPanicLayer;
 
 pub use self::config::{HttpConfig, ProxyNet, TlsFiles};
@@ -84,6 +85,7 @@ pub(crate) fn router(state: Arc<HttpState>) -> Router {
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(middleware::from_fn(guard))
+        .layer(middleware::from_fn_with_state(Arc::clone(&state), let_go))
         .layer(CatchPanicLayer::custom(on_panic))
         .layer(middleware::from_fn_with_state(shared, metrics::observe))
         .with_state(state)
@@ -123,6 +125,18 @@ async fn guard(request: Request, next: Next) -> Response {
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
     );
+    response
+}
+
+/// Has clients of HTTP/1 connect anew while a drain lasts: behind a balancer their next connection is
+/// another gateway's. Closing theirs unasked could cross a request.
+async fn let_go(State(state): State<Arc<HttpState>>, request: Request, next: Next) -> Response {
+    let is_h1 = request.version() <= Version::HTTP_11;
+    let mut response = next.run(request).await;
+    if is_h1 && state.openness() != Openness::Open {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
     response
 }
 

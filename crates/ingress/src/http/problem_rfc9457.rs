@@ -92,6 +92,9 @@ kinds! {
     MailLoop = "mail_loop", UNPROCESSABLE_ENTITY, "Mail loop";
     Internal = "internal", INTERNAL_SERVER_ERROR, "Internal error";
     Busy = "busy", SERVICE_UNAVAILABLE, "Busy";
+    KeyHeld = "key_held", SERVICE_UNAVAILABLE, "Idempotency key held by another gateway";
+    KeyUnchecked = "key_unchecked", SERVICE_UNAVAILABLE, "Idempotency key cannot be checked";
+    Draining = "draining", SERVICE_UNAVAILABLE, "Gateway is being drained";
     QueueFull = "queue_full", SERVICE_UNAVAILABLE, "Queue full";
     Unavailable = "unavailable", SERVICE_UNAVAILABLE, "Not available now";
     StorageFull = "storage_full", INSUFFICIENT_STORAGE, "Storage full";
@@ -146,6 +149,10 @@ impl Problem {
             (ProblemKind::Busy, RETRY_AFTER_IN_PROGRESS),
             (ProblemKind::StorageFull, RETRY_AFTER_STORAGE),
             (ProblemKind::Unavailable, RETRY_AFTER_UNAVAILABLE),
+            (ProblemKind::KeyHeld, RETRY_AFTER_UNAVAILABLE),
+            (ProblemKind::KeyUnchecked, RETRY_AFTER_UNAVAILABLE),
+            // Behind a balancer the next connection is another gateway's.
+            (ProblemKind::Draining, RETRY_AFTER_IN_PROGRESS),
         ];
         let wait = waits.into_iter().find(|(own, _)| *own == kind);
         Self {
@@ -261,6 +268,9 @@ impl From<Refusal> for Problem {
             Refusal::Loop => Self::new(ProblemKind::MailLoop, text),
             Refusal::KeyReused => Self::new(ProblemKind::KeyReused, text),
             Refusal::InProgress => Self::new(ProblemKind::InProgress, text),
+            Refusal::KeyHeld => Self::new(ProblemKind::KeyHeld, text),
+            Refusal::KeyUnchecked => Self::new(ProblemKind::KeyUnchecked, text),
+            Refusal::Draining => Self::new(ProblemKind::Draining, text),
             Refusal::QueueFull { retry_after } => Self {
                 retry_after: Some(retry_after),
                 ..Self::new(ProblemKind::QueueFull, text)
@@ -340,6 +350,9 @@ mod tests {
             (Refusal::Loop, 422, None),
             (Refusal::KeyReused, 422, None),
             (Refusal::InProgress, 409, Some("1")),
+            (Refusal::KeyHeld, 503, Some("5")),
+            (Refusal::KeyUnchecked, 503, Some("5")),
+            (Refusal::Draining, 503, Some("1")),
             (queue_full, 503, Some("7")),
             (Refusal::StorageFull, 507, Some("60")),
             (Refusal::Unavailable, 503, Some("5")),

@@ -70,6 +70,7 @@ pub(crate) async fn send_raw(
 ) -> Result<Response, Problem> {
     let (parts, content) = request.into_parts();
     let credential = auth::caller(&state, &parts)?;
+    state.expect_open()?;
     let key = header_key(&parts.headers)?;
     let envelope = RawEnvelope::read(&parts.headers, state.ports.clock.now())?;
     let rules = body::BodyRules {

@@ -44,7 +44,11 @@ pub async fn serve(
     let slots = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
     let door = Arc::new(Door {
         router: router(Arc::clone(&state)),
-        rules: ConnectionRules::new(&state.config, shutdown.clone()),
+        rules: ConnectionRules::new(
+            &state.config,
+            state.ports.openness.clone(),
+            shutdown.clone(),
+        ),
         tls,
         state,
     });

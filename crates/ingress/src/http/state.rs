@@ -6,17 +6,18 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use malote_core::clock::Clock;
 use malote_core::credential::CredentialsInForce;
-use malote_core::intake::Intake;
+use malote_core::intake::{Intake, Openness, Refusal};
 use malote_core::ledger::Ledger;
 use malote_core::name::ProviderName;
 use malote_core::secret::Secret;
 use malote_core::subscription::Subscriptions;
 use malote_core::suppression::Suppressions;
 use malote_core::webhook::{EventSink, WebhookParser};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::config::HttpConfig;
 use super::metrics::HttpMetrics;
+use super::problem_rfc9457::Problem;
 
 /// The webhook parsers in force by provider, replaced as a whole on reload.
 pub type WebhookParsers = Arc<ArcSwap<BTreeMap<ProviderName, Arc<dyn WebhookParser>>>>;
@@ -29,6 +30,8 @@ pub(crate) const BUDGET_UNIT_BYTES: u64 = 1024;
 pub struct HttpPorts {
     /// Takes custody of submissions.
     pub intake: Arc<dyn Intake>,
+    /// Whether new ones are taken.
+    pub openness: watch::Receiver<Openness>,
     /// Reads timelines and takes messages back.
     pub ledger: Arc<dyn Ledger>,
     /// Lists, adds and lifts suppressions.
@@ -57,6 +60,22 @@ pub struct HttpState {
 }
 
 impl HttpState {
+    /// How far a drain has come.
+    pub(crate) fn openness(&self) -> Openness {
+        *self.ports.openness.borrow()
+    }
+
+    /// Whether submissions are taken.
+    ///
+    /// # Errors
+    /// `draining` if they are not.
+    pub(crate) fn expect_open(&self) -> Result<(), Problem> {
+        match self.openness() {
+            Openness::Open | Openness::Closing => Ok(()),
+            Openness::Closed => Err(Problem::from(Refusal::Draining)),
+        }
+    }
+
     /// Joins the ports with checked settings.
     #[must_use]
     pub fn new(ports: HttpPorts, config: HttpConfig, metrics: HttpMetrics) -> Self {

@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, warn};
 
 use super::auth::Login;
+use super::door::Door;
 use super::limits::{BodyLease, LoginTurn, Slot, Source};
 use super::listener::{Listener, ListenerTls};
 use super::pace::{Pace, Standing};
@@ -69,6 +70,7 @@ pub(crate) struct Connection {
     is_trusted: bool,
     read_bytes: usize,
     stop: watch::Receiver<Stop>,
+    door: Door,
 }
 
 /// The socket can no longer be used.
@@ -80,7 +82,7 @@ impl Connection {
         listener: Arc<Listener>,
         session: Session,
         arrival: Arrival,
-        stop: watch::Receiver<Stop>,
+        (stop, door): (watch::Receiver<Stop>, Door),
     ) -> Self {
         let settings = &service.settings;
         let pace = Pace::new(Instant::now(), settings.idle_max, settings.login_within);
@@ -96,6 +98,7 @@ impl Connection {
             is_trusted: arrival.is_trusted,
             read_bytes: COMMAND_READ_BYTES,
             stop,
+            door,
         }
     }
 
@@ -181,7 +184,8 @@ impl Connection {
         let now = Instant::now();
         self.pace.wait_for(phase, self.session.replies(), now);
         let deadline = self.pace.deadline(self.standing());
-        let least = if self.session.is_at_rest() {
+        let is_at_rest = self.session.is_at_rest();
+        let least = if is_at_rest {
             Stop::Draining
         } else {
             Stop::Cutting
@@ -196,6 +200,10 @@ impl Connection {
         let read = tokio::select! {
             biased;
             _ = self.stop.wait_for(|stop| *stop >= least) => {
+                self.session.close(CloseReason::Stopping);
+                return Ok(());
+            }
+            () = self.door.closed(), if is_at_rest => {
                 self.session.close(CloseReason::Stopping);
                 return Ok(());
             }
@@ -442,6 +450,9 @@ fn is_same_login(one: &Credential, other: &Credential) -> bool {
 const fn is_for_now(refusal: &Refusal) -> bool {
     match refusal {
         Refusal::InProgress
+        | Refusal::KeyHeld
+        | Refusal::KeyUnchecked
+        | Refusal::Draining
         | Refusal::QueueFull { .. }
         | Refusal::StorageFull
         | Refusal::Unavailable => true,

@@ -10,6 +10,7 @@ mod command;
 mod config;
 mod connection;
 mod data;
+mod door;
 mod limits;
 mod listener;
 mod metrics;

@@ -73,7 +73,10 @@ pub(crate) fn of_refusal(refusal: &Refusal) -> Reply {
         Refusal::TooLarge { .. } => Reply::with_text(552, "5.3.4", text()),
         Refusal::Loop => Reply::with_text(554, "5.4.6", text()),
         Refusal::KeyReused => Reply::with_text(550, "5.6.0", text()),
-        Refusal::InProgress | Refusal::Unavailable => Reply::with_text(451, "4.3.0", text()),
+        Refusal::InProgress | Refusal::KeyHeld | Refusal::KeyUnchecked | Refusal::Unavailable => {
+            Reply::with_text(451, "4.3.0", text())
+        }
+        Refusal::Draining => STOPPING,
         Refusal::QueueFull { .. } | Refusal::StorageFull => Reply::with_text(452, "4.3.1", text()),
     }
 }
@@ -205,6 +208,9 @@ mod tests {
             (Refusal::Loop, "554 5.4.6 "),
             (Refusal::KeyReused, "550 5.6.0 "),
             (Refusal::InProgress, "451 4.3.0 "),
+            (Refusal::KeyHeld, "451 4.3.0 "),
+            (Refusal::KeyUnchecked, "451 4.3.0 "),
+            (Refusal::Draining, "421 4.3.2 "),
             (full, "452 4.3.1 "),
             (Refusal::StorageFull, "452 4.3.1 "),
             (Refusal::Unavailable, "451 4.3.0 "),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use malote_core::clock::Clock;
 use malote_core::credential::CredentialsInForce;
-use malote_core::intake::Intake;
+use malote_core::intake::{Intake, Openness};
 use malote_core::returned::{ReturnReader, Returns};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -19,11 +19,12 @@ use tracing::{debug, error, info, warn};
 
 use super::config::SmtpSettings;
 use super::connection::{Arrival, Connection, handshake};
+use super::door::Door;
 use super::limits::{BodyBudget, Slot, Source, Sources};
 use super::listener::{Listener, ListenerTls, Role};
 use super::metrics::SmtpMetrics;
 use super::proxy::{self, Origin};
-use super::reply;
+use super::reply::{self, Reply};
 use super::session::{CloseReason, Peer, Recogniser, Session, SessionRules};
 use super::stream::Stream;
 
@@ -51,6 +52,8 @@ pub struct SmtpService {
     pub(crate) settings: SmtpSettings,
     pub(crate) intake: Arc<dyn Intake>,
     pub(crate) returned: Option<ReturnPorts>,
+    /// What a drain closes.
+    door: Door,
     pub(crate) credentials: CredentialsInForce,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: SmtpMetrics,
@@ -97,6 +100,7 @@ impl SmtpService {
             settings,
             intake,
             returned: None,
+            door: Door::default(),
             credentials,
             clock,
             metrics,
@@ -107,6 +111,13 @@ impl SmtpService {
     #[must_use]
     pub fn with_returns(mut self, ports: ReturnPorts) -> Self {
         self.returned = Some(ports);
+        self
+    }
+
+    /// The same, with what says whether new mail is taken.
+    #[must_use]
+    pub fn with_openness(mut self, openness: watch::Receiver<Openness>) -> Self {
+        self.door = Door::of(openness);
         self
     }
 
@@ -209,12 +220,25 @@ struct Server {
 
 impl Server {
     fn admit(&self, tcp: TcpStream, peer: SocketAddr, sessions: &mut JoinSet<()>) {
+        if self.door().is_closed() {
+            let stopping = (&reply::STOPPING, CloseReason::Stopping);
+            self.turn_away(&Stream::Plain(tcp), stopping);
+            return;
+        }
         let Ok(permit) = Arc::clone(&self.service.connections).try_acquire_owned() else {
-            self.turn_away(&Stream::Plain(tcp));
+            let crowded = (&reply::TOO_MANY_CONNECTIONS, CloseReason::Crowded);
+            self.turn_away(&Stream::Plain(tcp), crowded);
             return;
         };
         let server = self.clone();
         sessions.spawn(server.serve_connection(tcp, peer.ip().to_canonical(), permit));
+    }
+
+    fn door(&self) -> Door {
+        match self.listener.role {
+            Role::Submission => self.service.door.clone(),
+            Role::Bounce => Door::default(),
+        }
     }
 
     async fn serve_connection(self, tcp: TcpStream, ip: IpAddr, _permit: OwnedSemaphorePermit) {
@@ -235,7 +259,8 @@ impl Server {
                 let session = Session::new(Arc::clone(&self.rules), peer);
                 let service = Arc::clone(&self.service);
                 let listener = Arc::clone(&self.listener);
-                Connection::new(service, listener, session, arrival, self.stop.clone())
+                let ends = (self.stop.clone(), self.door());
+                Connection::new(service, listener, session, arrival, ends)
                     .run()
                     .await
             }
@@ -309,23 +334,23 @@ impl Server {
     fn find_place(&self, ip: IpAddr, stream: &Stream) -> Result<Slot, CloseReason> {
         let place = self.service.sources.admit(Source::from(ip), Instant::now());
         place.ok_or_else(|| {
-            self.say_crowded(stream);
+            self.say(stream, &reply::TOO_MANY_CONNECTIONS);
             CloseReason::Crowded
         })
     }
 
-    fn turn_away(&self, stream: &Stream) {
-        self.say_crowded(stream);
-        self.service.metrics.count_close(CloseReason::Crowded);
+    fn turn_away(&self, stream: &Stream, (last, reason): (&Reply, CloseReason)) {
+        self.say(stream, last);
+        self.service.metrics.count_close(reason);
     }
 
-    /// Says that there is no place, if that can be said in clear and without waiting.
-    fn say_crowded(&self, stream: &Stream) {
+    /// Says this in place of a greeting, if that can be said in clear and without waiting.
+    fn say(&self, stream: &Stream, last: &Reply) {
         if let (Stream::Plain(tcp), ListenerTls::None | ListenerTls::Starttls(_)) =
             (stream, &self.listener.tls)
         {
             let mut line = Vec::new();
-            reply::TOO_MANY_CONNECTIONS.write(&mut line);
+            last.write(&mut line);
             // A line fits the empty send buffer of a new socket; if not, closing says it too.
             tcp.try_write(&line).ok();
         }

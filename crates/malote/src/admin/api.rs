@@ -19,7 +19,7 @@ use malote_store::{QueueFilter, QueueStats, Switch};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use guard::{GuardBody, GuardResumeRequest, GuardResumedBody};
-pub(crate) use nodes::NodesBody;
+pub(crate) use nodes::{NodeBody, NodeRequest, NodesAction, NodesAnswer, NodesBody, NodesRequest};
 pub(crate) use outlets::{
     OutletAction, OutletRequest, OutletsBody, RawEventsBody, ReplayBody, ReplayRequest,
 };

@@ -46,6 +46,8 @@ pub struct AdminState {
     pub engine: Arc<Engine>,
     /// The store, for backups, readiness and captured bodies.
     pub store: StorePlace,
+    /// What the gateway is called among nodes.
+    pub node: String,
     /// What `/metrics` shows.
     pub registry: Registry,
     /// What operators must present; `None` only on loopback.
@@ -89,7 +91,8 @@ fn operators() -> Router<AdminState> {
         .route("/messages/{id}/raw", get(messages::raw))
         .route("/outlets", get(outlets::list).post(outlets::set))
         .route("/outlets/replay", post(outlets::replay))
-        .route("/nodes", get(nodes::list))
+        .route("/nodes", get(nodes::list).post(nodes::ask))
+        .route("/node", get(nodes::show).post(nodes::set))
         .route("/guard", get(guard::list))
         .route("/guard/resume", post(guard::resume))
         .route("/explain", post(messages::explain))

@@ -84,7 +84,7 @@ enum Command {
     Outlets(outlets::OutletsArgs),
     /// Campaigns with their bounces and complaints; letting paused ones go on.
     Guard(guard::GuardArgs),
-    /// Which gateways work together on one database, and how they are.
+    /// Which gateways work together on one database, and how they are; draining one.
     Nodes(nodes::NodesArgs),
     /// Addresses that must not be mailed.
     #[command(subcommand)]

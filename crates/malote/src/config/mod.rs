@@ -125,6 +125,7 @@ impl Config {
             workers: self.delivery.workers,
             transactional_reserve: self.delivery.transactional_reserve,
             drain_max: self.delivery.drain.0,
+            drain_notice: self.delivery.drain_notice.0,
             keep_bodies: self.retention.bodies.0,
             keep_messages: self.retention.messages.0,
             crashes_max: self.delivery.crashes_max,

@@ -259,6 +259,9 @@ pub struct DeliveryConfig {
     pub transactional_reserve: f64,
     /// How long a stop waits for what is under way, `"0s"` to `"10m"`; default `"25s"`.
     pub drain: Span,
+    /// How long a drained gateway still takes mail after it said that it is not ready, for balancers
+    /// to turn away from it, `"0s"` to `"5m"`; default `"5s"`.
+    pub drain_notice: Span,
     /// Octets of queued mail above which campaign mail is refused, at least `"1MiB"`; default
     /// `"64GiB"`. Transactional mail may use a tenth more.
     pub queue_bytes_max: ByteSize,
@@ -286,6 +289,7 @@ impl Default for DeliveryConfig {
             workers: bounds.workers,
             transactional_reserve: bounds.transactional_reserve,
             drain: Span(bounds.drain_max),
+            drain_notice: Span(bounds.drain_notice),
             queue_bytes_max: ByteSize(bounds.queue_bytes_max),
             campaign_burst: malote_router::CAMPAIGN_BURST_DEFAULT,
             crashes_max: bounds.crashes_max,

@@ -52,8 +52,10 @@ pub(super) fn check(raw: &RawConfig, faults: &mut Vec<ConfigFault>) {
     }
     let retention = &raw.retention;
     let (zero, longest) = (Duration::ZERO, 3_650 * DAY);
+    let notice = delivery.drain_notice;
     for (path, span, min, max) in [
         ("delivery.drain", delivery.drain, zero, 10 * MINUTE),
+        ("delivery.drain_notice", notice, zero, 5 * MINUTE),
         (
             "delivery.soft_bounce_window",
             delivery.soft_bounce_window,

@@ -25,6 +25,8 @@ pub(crate) enum Operation {
     Refresh,
     /// Warm-up, breakers and switches.
     State,
+    /// Idempotency keys of nodes with queues of their own.
+    Key,
     /// What the reputation guard counts and has decided.
     Guard,
     /// Mail coming in.
@@ -46,12 +48,13 @@ pub(crate) enum Operation {
 }
 
 impl Operation {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Open,
         Self::Quota,
         Self::Suppression,
         Self::Refresh,
         Self::State,
+        Self::Key,
         Self::Guard,
         Self::Accept,
         Self::Settle,
@@ -70,6 +73,7 @@ impl Operation {
             Self::Suppression => "suppression",
             Self::Refresh => "refresh",
             Self::State => "state",
+            Self::Key => "key",
             Self::Guard => "guard",
             Self::Accept => "accept",
             Self::Settle => "settle",

@@ -12,6 +12,7 @@ mod database;
 mod fault;
 mod filter;
 mod guard;
+mod keys;
 mod metrics;
 mod migrate;
 mod nodes;

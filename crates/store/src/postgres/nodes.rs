@@ -14,11 +14,12 @@ use crate::postgres::fault::{Fault, damaged};
 use crate::postgres::metrics::Operation;
 use crate::postgres::shared_engine::PostgresShared;
 use crate::{
-    BreakerChanges, NodeRecord, NodeReport, NodeState, Nodes, RateGrant, RateRequest, StoreError,
+    BreakerChanges, NodeRecord, NodeReport, NodeState, NodeWish, Nodes, RateGrant, RateRequest,
+    StoreError, Wished,
 };
 
 /// Microseconds without a beat after which a node counts as lost: three beats and a while.
-const LOST_AFTER: i64 = 15_000_000;
+pub(super) const LOST_AFTER: i64 = 15_000_000;
 /// Microseconds after which one that has gone is forgotten.
 const KEPT: i64 = 24 * 3_600_000_000;
 /// Nodes listed at most.
@@ -42,7 +43,7 @@ impl Nodes for PostgresShared {
         breakers::release(self.writing()?, key).await
     }
 
-    async fn beat(&self, report: &NodeReport) -> Result<(), StoreError> {
+    async fn beat(&self, report: &NodeReport) -> Result<Option<Wished>, StoreError> {
         beat(self.writing()?, self.instance(), report, self.now()).await
     }
 
@@ -55,6 +56,20 @@ impl Nodes for PostgresShared {
         ];
         let done = self.writing()?.execute(Operation::Session, sql, &params);
         done.await.map(drop)
+    }
+
+    async fn wish(&self, node: &str, wish: NodeWish) -> Result<u64, StoreError> {
+        let sql = "UPDATE malote.nodes
+            SET wish = $2, wished_by = pg_current_xact_id()::text::bigint
+            WHERE name = $1 AND state <> $3 AND beat_at >= malote.clock() - $4";
+        let params = [
+            (&node as _, Type::TEXT),
+            (&wish.as_str() as _, Type::TEXT),
+            (&NodeState::Gone.as_str() as _, Type::TEXT),
+            (&LOST_AFTER as _, Type::INT8),
+        ];
+        let asked = self.writing()?.execute(Operation::Session, sql, &params);
+        asked.await
     }
 
     async fn list(&self) -> Result<Vec<NodeRecord>, StoreError> {
@@ -99,9 +114,9 @@ async fn beat(
     instance: &[u8; 16],
     report: &NodeReport,
     node_clock: Timestamp,
-) -> Result<(), StoreError> {
-    database
-        .execute(
+) -> Result<Option<Wished>, StoreError> {
+    let rows = database
+        .rows(
             Operation::Session,
             "WITH forgotten AS (
                 DELETE FROM malote.nodes WHERE beat_at < malote.clock() - $7)
@@ -109,7 +124,8 @@ async fn beat(
                 started_at, beat_at, clock_ahead)
              VALUES ($1, $2, $3, $4, $5, malote.clock(), malote.clock(), $6 - malote.clock())
              ON CONFLICT (instance) DO UPDATE SET name = $2, version = $3, configuration = $4,
-                state = $5, beat_at = excluded.beat_at, clock_ahead = excluded.clock_ahead",
+                state = $5, beat_at = excluded.beat_at, clock_ahead = excluded.clock_ahead
+             RETURNING wish, wished_by",
             &[
                 (&&instance[..], Type::BYTEA),
                 (&text(&report.name), Type::TEXT),
@@ -120,8 +136,13 @@ async fn beat(
                 (&KEPT, Type::INT8),
             ],
         )
-        .await
-        .map(drop)
+        .await?;
+    let read = |row: &Row| -> Result<Option<Wished>, Fault> {
+        let wish = NodeWish::parse(row.try_get(0)?);
+        let by = row.try_get(1)?;
+        Ok(wish.map(|wish| Wished { wish, by }))
+    };
+    Ok(rows.first().map(read).transpose()?.flatten())
 }
 
 async fn list(database: &Database, own: &[u8; 16]) -> Result<Vec<NodeRecord>, StoreError> {

@@ -41,11 +41,18 @@ pub(super) const BASE: Part = Part {
 
 pub(super) const SHARED: Part = Part {
     name: "shared",
-    steps: &[Step {
-        name: "first tables",
-        sql: include_str!("shared_1.sql"),
-        needs: 1,
-    }],
+    steps: &[
+        Step {
+            name: "first tables",
+            sql: include_str!("shared_1.sql"),
+            needs: 1,
+        },
+        Step {
+            name: "idempotency keys, and what is asked of nodes",
+            sql: include_str!("shared_2.sql"),
+            needs: 1,
+        },
+    ],
 };
 
 pub(super) const SPOOL: Part = Part {

@@ -3,6 +3,7 @@
 mod carry;
 pub(crate) mod cluster;
 mod conformance;
+mod keys;
 mod nodes;
 mod open;
 mod pooled;

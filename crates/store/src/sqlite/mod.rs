@@ -83,6 +83,8 @@ struct Inner {
     readers: Arc<Readers>,
     files: BodyFiles,
     key: AddressKey,
+    /// `None` if the store was opened to be read only.
+    home: Option<String>,
     /// What may be suppressed; `None` if the store was opened to be read only, since then another
     /// process may write.
     suppressed: Option<Arc<HashFilter>>,
@@ -148,6 +150,7 @@ impl SqliteStore {
         migrate::refuse_moved(&conn)?;
         let key = key::open(&conn, &config.key_path())?;
         key::note(&conn, &key).map_err(Fault::from)?;
+        let home = schema::home(&conn).map_err(Fault::from)?;
         body::sync_dir(config.directory()).map_err(|error| engine(&config, &error))?;
         let files = BodyFiles {
             dir: config.bodies_dir(),
@@ -180,6 +183,7 @@ impl SqliteStore {
                 readers,
                 files,
                 key,
+                home: Some(home),
                 suppressed: Some(suppressed),
                 clock,
                 metrics,
@@ -219,6 +223,7 @@ impl SqliteStore {
                     dir: config.bodies_dir(),
                 },
                 key,
+                home: None,
                 suppressed: None,
                 clock,
                 metrics: Arc::new(Metrics::register(registry)?),

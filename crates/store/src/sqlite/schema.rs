@@ -116,6 +116,16 @@ pub(crate) fn migrate(conn: &mut Connection, now: Timestamp) -> Result<(), Store
     Ok(tx.commit().map_err(Fault::from)?)
 }
 
+/// What tells the store from any other; made at random at its first start.
+pub(crate) fn home(conn: &Connection) -> rusqlite::Result<String> {
+    conn.execute(
+        "INSERT INTO meta (key, value) VALUES ('home', randomblob(16)) ON CONFLICT (key) DO NOTHING",
+        [],
+    )?;
+    let sql = "SELECT lower(hex(value)) FROM meta WHERE key = 'home'";
+    conn.query_row(sql, [], |row| row.get(0))
+}
+
 /// Refuses a store that a read-only program of this version cannot read.
 pub(crate) fn refuse_other_version(conn: &Connection) -> Result<(), StoreError> {
     refuse_foreign(conn)?;

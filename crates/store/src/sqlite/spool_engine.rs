@@ -86,6 +86,10 @@ impl Spool for SqliteStore {
         .await
     }
 
+    fn home(&self) -> Option<&str> {
+        self.inner.home.as_deref()
+    }
+
     async fn lane(&self, lane: &Lane) -> Result<LaneId, StoreError> {
         let lanes = &self.inner.lanes;
         let known = lanes

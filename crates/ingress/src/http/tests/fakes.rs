@@ -16,7 +16,7 @@ use malote_core::credential::{
 use malote_core::event::{Blame, EventKind, ProviderEvent, State};
 use malote_core::feed::{EventId, FeedCursor, FeedEvent, FeedPage, FeedQuery};
 use malote_core::id::{DeliveryId, MessageId};
-use malote_core::intake::{Accepted, AcceptedRecipient, Intake, Refusal};
+use malote_core::intake::{Accepted, AcceptedRecipient, Intake, Openness, Refusal};
 use malote_core::ledger::{
     AttemptView, Cancelled, DeliveryView, EventView, Ledger, LedgerFault, MessageView, RawEvent,
     Search, SearchPage, SearchRow,
@@ -29,6 +29,7 @@ use malote_core::units::{ByteSize, Span};
 use malote_core::webhook::{
     EventSink, SinkUnavailable, Webhook, WebhookParser, WebhookRefusal, WebhookRequest,
 };
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -332,6 +333,7 @@ impl EventSink for FakeSink {
 pub(crate) struct Gateway {
     pub(crate) address: SocketAddr,
     pub(crate) intake: Arc<FakeIntake>,
+    pub(crate) openness: watch::Sender<Openness>,
     pub(crate) ledger: Arc<FakeLedger>,
     pub(crate) parser: Arc<FakeParser>,
     pub(crate) sink: Arc<FakeSink>,
@@ -381,8 +383,10 @@ impl Gateway {
         let subscriptions = Arc::new(FakeSubscriptions::default());
         let own = Arc::clone(&parser) as Arc<dyn WebhookParser>;
         let parsers = BTreeMap::from([("mailgun".try_into().unwrap(), own)]);
+        let openness = watch::Sender::new(Openness::Open);
         let ports = HttpPorts {
             intake: Arc::clone(&intake) as _,
+            openness: openness.subscribe(),
             ledger: Arc::clone(&ledger) as _,
             suppressions: Arc::clone(&suppressions) as _,
             sink: Arc::clone(&sink) as _,
@@ -402,6 +406,7 @@ impl Gateway {
         Self {
             address,
             intake,
+            openness,
             ledger,
             parser,
             sink,

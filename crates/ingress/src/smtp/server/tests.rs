@@ -96,6 +96,7 @@ struct Rig {
     intake: Arc<FakeIntake>,
     credentials: CredentialsInForce,
     registry: Registry,
+    openness: watch::Sender<Openness>,
     shutdown: CancellationToken,
     server: tokio::task::JoinHandle<()>,
 }
@@ -153,6 +154,8 @@ impl Plan {
             Arc::new(FixedClock("2026-11-22T00:00:00Z".parse().unwrap())),
             SmtpMetrics::new(&registry).unwrap(),
         );
+        let openness = watch::Sender::new(Openness::Open);
+        let service = service.with_openness(openness.subscribe());
         let shutdown = CancellationToken::new();
         let serving = serve(socket, listener, Arc::new(service), shutdown.clone());
         Rig {
@@ -160,6 +163,7 @@ impl Plan {
             intake,
             credentials,
             registry,
+            openness,
             shutdown,
             server: tokio::spawn(serving),
         }

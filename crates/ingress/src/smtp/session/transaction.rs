@@ -127,6 +127,7 @@ impl Session {
         self.state = State::Command;
         match possible {
             Ok(()) => self.write(&reply::SENDER_OK),
+            Err(Refusal::Draining) => self.close(CloseReason::Stopping),
             Err(refusal) => {
                 self.transaction = None;
                 self.write(&reply::of_refusal(&refusal));

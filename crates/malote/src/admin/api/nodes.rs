@@ -1,9 +1,10 @@
 //! What the operators' door answers about nodes.
 
-use malote_store::{NodeRecord, Shared, StoreError};
+use malote_delivery::DrainProgress;
+use malote_store::{NodeRecord, NodeState, NodeWish, Shared, StoreError};
 use serde::{Deserialize, Serialize};
 
-use crate::nodes::strangers;
+use crate::nodes::{state_of, strangers};
 
 /// The gateways that work together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,5 +32,69 @@ impl NodesBody {
             nodes,
             other_configurations,
         })
+    }
+}
+
+/// Something asked of a node by its name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NodesRequest {
+    /// The node.
+    pub(crate) node: String,
+    /// What.
+    pub(crate) action: NodesAction,
+}
+
+/// What to ask of a node, or to do about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum NodesAction {
+    /// To take no new mail and to end what it has under way.
+    Drain,
+    /// To serve again.
+    Undrain,
+    /// It does not come back: the idempotency keys that it left open are free.
+    Forget,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(crate) struct NodesAnswer {
+    /// Processes of that name that were asked; each hears of it within 5 s.
+    pub(crate) processes: u64,
+    /// Keys that are free now.
+    pub(crate) keys: u64,
+}
+
+/// Something asked of the gateway that is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NodeRequest {
+    /// What.
+    pub(crate) action: NodeWish,
+}
+
+/// The gateway that is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct NodeBody {
+    /// Its name.
+    pub(crate) node: String,
+    /// What it is doing.
+    pub(crate) state: NodeState,
+    /// Messages under way.
+    pub(crate) under_way: u32,
+    /// Deliveries that it has yet to send; 0 where others work on the same queue.
+    pub(crate) waiting: u64,
+}
+
+impl NodeBody {
+    /// As its engine says.
+    pub(crate) fn new(node: String, progress: DrainProgress) -> Self {
+        Self {
+            node,
+            state: state_of(&progress),
+            under_way: progress.under_way,
+            waiting: progress.waiting,
+        }
     }
 }

@@ -101,6 +101,7 @@ impl Bench {
         let state = AdminState {
             engine: Arc::clone(&engine),
             store: StorePlace::Sqlite(store.clone()),
+            node: "bench".to_owned(),
             registry,
             token: token.map(Secret::new),
             clock,

@@ -11,8 +11,8 @@ use crate::conformance::mail::at;
 use crate::postgres::tests::cluster::{Cluster, TestDatabase};
 use crate::postgres::tests::fresh;
 use crate::{
-    NodeRecord, NodeReport, NodeState, Nodes, PostgresShared, QuotaRequest, RateRequest, Shared,
-    StoreError, SuppressedAddress, Suppression, SuppressionReason, SuppressionScope,
+    NodeRecord, NodeReport, NodeState, NodeWish, Nodes, PostgresShared, QuotaRequest, RateRequest,
+    Shared, StoreError, SuppressedAddress, Suppression, SuppressionReason, SuppressionScope,
 };
 
 async fn node(database: &TestDatabase) -> PostgresShared {
@@ -304,6 +304,7 @@ async fn nodes_are_told_apart_and_known_to_be_gone_or_lost() {
         ]
     );
     other.leave().await.unwrap();
+    assert_eq!(one.wish("a", NodeWish::Drain).await, Ok(0), "it has gone");
     database
         .run("UPDATE malote.nodes SET beat_at = beat_at - 16000000 WHERE name = 'b'")
         .await;
@@ -321,4 +322,28 @@ async fn nodes_are_told_apart_and_known_to_be_gone_or_lost() {
     let left = one.list().await.unwrap();
     assert_eq!(left.len(), 1);
     assert!(left[0].clock_ahead_ms.abs() < 1_000, "{left:?}");
+}
+
+#[tokio::test]
+async fn a_node_hears_what_is_asked_of_it_by_its_name() {
+    let database = Cluster::of_all().database().await;
+    let (one, other) = (node(&database).await, node(&database).await);
+    let report = |name: &str| NodeReport {
+        name: name.into(),
+        version: "0.1.0".into(),
+        configuration: "c0ffee".into(),
+        state: NodeState::Serving,
+    };
+    assert_eq!(one.beat(&report("a")).await, Ok(None));
+    assert_eq!(other.beat(&report("b")).await, Ok(None));
+    assert_eq!(one.wish("c", NodeWish::Drain).await, Ok(0));
+    assert_eq!(one.wish("b", NodeWish::Drain).await, Ok(1));
+    assert_eq!(one.beat(&report("a")).await, Ok(None));
+    let first = other.beat(&report("b")).await.unwrap().unwrap();
+    assert_eq!(first.wish, NodeWish::Drain);
+    assert_eq!(other.beat(&report("b")).await, Ok(Some(first)));
+    assert_eq!(one.wish("b", NodeWish::Drain).await, Ok(1));
+    let again = other.beat(&report("b")).await.unwrap().unwrap();
+    assert_eq!(again.wish, NodeWish::Drain);
+    assert_ne!(again.by, first.by);
 }

@@ -16,6 +16,7 @@ const EXPANDED: Part = Part {
     name: "shared",
     steps: &[
         SHARED.steps[0],
+        SHARED.steps[1],
         Step {
             name: "notes on switches",
             sql: "ALTER TABLE malote.switches ADD COLUMN note text NOT NULL DEFAULT '';
@@ -31,10 +32,11 @@ const CONTRACTED: Part = Part {
     steps: &[
         EXPANDED.steps[0],
         EXPANDED.steps[1],
+        EXPANDED.steps[2],
         Step {
             name: "switches by id",
             sql: "ALTER TABLE malote.switches RENAME COLUMN name TO target",
-            needs: 3,
+            needs: 4,
         },
     ],
 };
@@ -81,7 +83,7 @@ async fn a_step_that_takes_away_waits_until_older_nodes_have_gone() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     let said = refusal(&database.settings()).await;
-    assert!(said.contains("needs a malote that knows 3"), "{said}");
+    assert!(said.contains("needs a malote that knows 4"), "{said}");
     assert!(said.contains("start the newer malote"), "{said}");
 }
 
@@ -90,5 +92,5 @@ async fn new_tables_are_made_with_every_step() {
     let database = Cluster::of_all().database().await;
     start(&database, CONTRACTED).await.unwrap();
     let said = refusal(&database.settings()).await;
-    assert!(said.contains("needs a malote that knows 3"), "{said}");
+    assert!(said.contains("needs a malote that knows 4"), "{said}");
 }

@@ -74,3 +74,28 @@ async fn a_message_with_the_engine_is_answered_however_late() {
     assert!(client.hear().await.starts_with("250 2.0.0 Ok: queued as "));
     rig.stop().await;
 }
+
+#[tokio::test]
+async fn a_drain_ends_sessions_between_messages_and_takes_the_one_under_way() {
+    let rig = Plan::trusted().start();
+    let (mut idle, mut busy) = (rig.connect().await, rig.connect().await);
+    for client in [&mut idle, &mut busy] {
+        client.ask("EHLO x\r\n").await;
+    }
+    busy.send_envelope().await;
+    rig.openness.send_replace(Openness::Closing);
+    // Until balancers have turned away, all is as before.
+    rig.still_works().await;
+    idle.send_message().await;
+    rig.openness.send_replace(Openness::Closed);
+    let goodbye = "421 4.3.2 Service is stopping\r\n";
+    assert_eq!(idle.hear_to_end().await, goodbye);
+    let heard = busy.ask(MESSAGE).await;
+    assert!(heard.starts_with("250 2.0.0 Ok: queued as "), "{heard}");
+    assert_eq!(busy.hear_to_end().await, goodbye);
+    assert_eq!(rig.connect_silently().await.hear_to_end().await, goodbye);
+    assert_eq!(rig.kept(), 3);
+    rig.openness.send_replace(Openness::Open);
+    rig.still_works().await;
+    rig.stop().await;
+}
