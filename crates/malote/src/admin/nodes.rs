@@ -3,12 +3,16 @@
 
 use axum::Json;
 use axum::extract::{Request, State};
-use malote_store::{NodeWish, Nodes};
+use jiff::SignedDuration;
+use malote_store::{NodeRecord, NodeWish, Nodes};
 
 use super::AdminState;
 use super::api::{NodeBody, NodeRequest, NodesAction, NodesAnswer, NodesBody, NodesRequest};
 use super::problem::{Problem, ProblemKind};
 use super::request;
+
+/// A node that has lived for so long has settled what it can.
+const SETTLED_AFTER: SignedDuration = SignedDuration::from_secs(60);
 
 /// `GET nodes`.
 pub(super) async fn list(State(state): State<AdminState>) -> Result<Json<NodesBody>, Problem> {
@@ -26,23 +30,21 @@ pub(super) async fn ask(
         let text = "the gateway works alone: no [shared.postgres] or [store.postgres]";
         return Err(Problem::new(ProblemKind::InvalidValue, text));
     };
-    let mut answer = NodesAnswer::default();
-    match body.action {
-        NodesAction::Drain => answer.processes = nodes.wish(&body.node, NodeWish::Drain).await?,
-        NodesAction::Undrain => {
-            answer.processes = nodes.wish(&body.node, NodeWish::Undrain).await?
-        }
+    let wish = match body.action {
+        NodesAction::Drain => NodeWish::Drain,
+        NodesAction::Undrain => NodeWish::Undrain,
         NodesAction::Forget => {
-            refuse_live(nodes, &body.node).await?;
-            answer.keys = nodes.forget_keys(&body.node).await?;
-            return Ok(Json(answer));
+            refuse_unsettled(nodes, &body.node).await?;
+            let keys = nodes.forget_keys(&body.node).await?;
+            return Ok(Json(NodesAnswer { processes: 0, keys }));
         }
-    }
-    if answer.processes == 0 {
+    };
+    let processes = nodes.wish(&body.node, wish).await?;
+    if processes == 0 {
         let text = format!("no node {} lives", body.node);
         return Err(Problem::at(ProblemKind::NotFound, "/node", text));
     }
-    Ok(Json(answer))
+    Ok(Json(NodesAnswer { processes, keys: 0 }))
 }
 
 /// `GET node`.
@@ -68,8 +70,9 @@ async fn this(state: &AdminState) -> Result<Json<NodeBody>, Problem> {
     Ok(Json(NodeBody::new(state.node.clone(), progress)))
 }
 
-/// Refuses a node that may yet say itself what became of its keys, and one that nobody knows.
-async fn refuse_live(nodes: &dyn Nodes, name: &str) -> Result<(), Problem> {
+/// Refuses a node that may yet say itself what became of its keys, and one that nobody knows. One
+/// that has lived for a while and left some open has another store than they went into.
+async fn refuse_unsettled(nodes: &dyn Nodes, name: &str) -> Result<(), Problem> {
     let all = nodes.list().await?;
     let mut named = all
         .iter()
@@ -79,8 +82,15 @@ async fn refuse_live(nodes: &dyn Nodes, name: &str) -> Result<(), Problem> {
         let text = format!("there was no node {name} in the last day");
         return Err(Problem::at(ProblemKind::NotFound, "/node", text));
     }
-    if named.any(|node| node.report.state.is_alive()) {
-        let text = format!("node {name} lives: it settles its keys itself");
+    let settles = |node: &NodeRecord| {
+        let age = node.beat_at.duration_since(node.started_at);
+        node.report.state.is_alive() && age < SETTLED_AFTER
+    };
+    if named.any(settles) {
+        let text = format!(
+            "node {name} lives and settles its keys itself: if it has left some a minute after its \
+             start, ask again"
+        );
         return Err(Problem::at(ProblemKind::InvalidValue, "/node", text));
     }
     Ok(())

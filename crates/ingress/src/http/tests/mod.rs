@@ -1,8 +1,8 @@
 //! The HTTP door over real sockets, with fakes behind its ports.
 
 mod api;
-pub(crate) mod drain;
-mod fakes;
+mod drain;
+pub(crate) mod fakes;
 mod reading;
 mod suppressions;
 mod transport;

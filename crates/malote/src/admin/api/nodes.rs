@@ -58,7 +58,7 @@ pub(crate) enum NodesAction {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NodesAnswer {
     /// Processes of that name that were asked; each hears of it within 5 s.
     pub(crate) processes: u64,

@@ -176,3 +176,31 @@ async fn raw_events_are_there_for_a_message_that_is() {
     assert_eq!(bench.get(nobody).await.0, StatusCode::NOT_FOUND);
     bench.stop().await;
 }
+
+#[tokio::test]
+async fn a_gateway_alone_is_drained_at_its_own_door_and_not_by_name() {
+    let bench = Bench::start(None).await;
+    let (_, node) = bench.get("node").await;
+    assert_eq!(
+        (&node["node"], &node["state"]),
+        (&json!("bench"), &json!("serving"))
+    );
+    let (_, node) = bench.post("node", json!({"action": "drain"})).await;
+    assert_eq!(node["state"], "draining");
+    let (status, text) = bench.text("/readyz").await;
+    assert_eq!(
+        (status, text.as_str()),
+        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+    );
+    let (_, node) = bench.post("node", json!({"action": "undrain"})).await;
+    assert_eq!(node["state"], "serving");
+    assert_eq!(bench.text("/readyz").await.0, StatusCode::OK);
+    let (status, _) = bench.post("node", json!({"action": "forget"})).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    let by_name = json!({"node": "bench", "action": "drain"});
+    let (status, problem) = bench.post("nodes", by_name).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("works alone"), "{detail}");
+    bench.stop().await;
+}
