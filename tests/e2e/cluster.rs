@@ -6,6 +6,7 @@ mod frozen;
 mod kills;
 mod load;
 mod outages;
+mod rolling;
 
 use std::time::Duration;
 

@@ -25,6 +25,7 @@ mod database_restore;
 mod demo_full;
 mod dkim;
 mod doctor;
+mod drain;
 mod erasure;
 mod event_feed;
 mod failover;

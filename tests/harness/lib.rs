@@ -4,6 +4,7 @@
 mod config;
 mod dns;
 mod gateway;
+mod haproxy;
 mod mail;
 mod mautic;
 mod peer;
@@ -22,6 +23,7 @@ mod world;
 pub use config::{Backends, Config, Doors, LOADTEST_KEY, MAUTIC_KEY, SHOP_KEY};
 pub use dns::Dns;
 pub use gateway::{Gateway, answered, program};
+pub use haproxy::HaProxy;
 pub use mail::{HeaderSet, MAUTIC_ROWS, text_message};
 pub use mautic::{DncEntry, MAUTIC_API_LOGIN, Mautic, MauticState};
 pub use peer::{Answer, Peer, Request};
