@@ -1,5 +1,7 @@
 //! One idempotency key at both nodes: one message, whatever dies between the steps.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -187,6 +189,78 @@ async fn a_node_killed_between_commit_and_completion_says_so_at_its_next_start()
         !has(&nodes.other, "ana@one.example").await?,
         "it was kept twice"
     );
+    Ok(())
+}
+
+/// Hands in mail under keys of its own at one door, again while the answer is none or says "come
+/// back"; the ids by key.
+async fn hand_in(door: SocketAddr, keys: usize) -> Result<BTreeMap<String, String>> {
+    let client = reqwest::Client::builder().timeout(SENT_MAX).build()?;
+    let mut ids = BTreeMap::new();
+    for number in 0..keys {
+        let key = format!("k{number}");
+        let message = order(&format!("k{number}@one.example"));
+        let id = eventually("it is taken", 2 * SENT_MAX, async || {
+            let request = client.post(format!("http://{door}/v1/messages"));
+            let request = request
+                .bearer_auth(SHOP_KEY)
+                .header("idempotency-key", &key);
+            let Ok(answer) = request.json(&message).send().await else {
+                return Ok(None);
+            };
+            let status = answer.status().as_u16();
+            ensure!([202, 409, 503].contains(&status), "{key}: {status}");
+            let Ok(body) = answer.json::<Value>().await else {
+                return Ok(None);
+            };
+            Ok(body["id"].as_str().map(str::to_owned))
+        });
+        ids.insert(key.clone(), id.await.context(key)?);
+    }
+    Ok(ids)
+}
+
+/// Kills one node, then the other, and so on, while keys are used.
+async fn kill_in_turn(nodes: &mut Nodes, kills: usize, keys: usize) -> Result<()> {
+    for kill in 0..kills {
+        let many = (kill + 1) * keys / (kills + 2);
+        let used = format!("SELECT count(*) >= {many} FROM malote.keys");
+        eventually("keys are used", 2 * SENT_MAX, async || {
+            Ok((ask(nodes, &used).await?.trim() == "t").then_some(()))
+        })
+        .await?;
+        let node = match kill % 2 {
+            0 => &mut nodes.one,
+            _ => &mut nodes.other,
+        };
+        node.kill()?;
+        node.boot().await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn nodes_killed_again_and_again_take_no_key_twice() -> Result<()> {
+    const KEYS: usize = 150;
+    const KILLS: usize = 4;
+    let mut nodes = Nodes::start(|_| Ok(())).await?;
+    let doors = [nodes.one.doors().http, nodes.other.doors().http];
+    let (at_one, at_other, ()) = tokio::try_join!(
+        hand_in(doors[0], KEYS),
+        hand_in(doors[1], KEYS),
+        kill_in_turn(&mut nodes, KILLS, KEYS)
+    )?;
+    assert_eq!(at_one.len(), KEYS);
+    assert_eq!(at_one, at_other);
+    // Each is one node's, and no other message was made.
+    let mut found = 0;
+    for node in [&nodes.one, &nodes.other] {
+        for number in 0..KEYS {
+            found += usize::from(has(node, &format!("k{number}@one.example")).await?);
+        }
+    }
+    assert_eq!(found, KEYS);
+    assert_eq!(open_keys(&nodes).await?, 0);
     Ok(())
 }
 

@@ -56,10 +56,17 @@ async fn nodes() -> (PostgresShared, PostgresShared, TestDatabase) {
 #[tokio::test]
 async fn a_reserved_key_is_one_store_s_until_it_is_completed() {
     let (one, other, _database) = nodes().await;
-    assert_eq!(claim(&one, "k", "a").await, KeyClaim::Ours);
-    assert!(is_held(&claim(&other, "k", "b").await));
+    a_key_is_reserved_completed_and_told(&one, &other).await;
+}
+
+pub(super) async fn a_key_is_reserved_completed_and_told(
+    one: &PostgresShared,
+    other: &PostgresShared,
+) {
+    assert_eq!(claim(one, "k", "a").await, KeyClaim::Ours);
+    assert!(is_held(&claim(other, "k", "b").await));
     // Another's key, and another credential's of the same name.
-    assert_eq!(claim(&other, "l", "b").await, KeyClaim::Ours);
+    assert_eq!(claim(other, "l", "b").await, KeyClaim::Ours);
     let mut foreign = wish("k", "b");
     foreign.key.credential = "crm".try_into().unwrap();
     assert_eq!(other.reserve_key(&foreign).await, Ok(KeyClaim::Ours));
@@ -73,9 +80,9 @@ async fn a_reserved_key_is_one_store_s_until_it_is_completed() {
         stream: "tx".try_into().unwrap(),
         statuses: completed("k", message).statuses,
     });
-    assert_eq!(claim(&other, "k", "b").await, done);
+    assert_eq!(claim(other, "k", "b").await, done);
     // Its own store may have forgotten it.
-    assert_eq!(claim(&one, "k", "a").await, done);
+    assert_eq!(claim(one, "k", "a").await, done);
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use crate::Shared;
 use crate::conformance::shared;
 use crate::postgres::tests::cluster::{Cluster, KEY, settings};
-use crate::postgres::tests::{stop_clock, try_open};
+use crate::postgres::tests::{keys, stop_clock, try_open};
 
 #[tokio::test]
 async fn the_engine_keeps_its_promises_behind_a_pooler_in_transaction_mode() {
@@ -19,4 +19,5 @@ async fn the_engine_keeps_its_promises_behind_a_pooler_in_transaction_mode() {
     shared::warm_up_breakers_and_switches_are_kept(&other).await;
     shared::a_suppression_stops_an_address_in_its_scope(&one).await;
     shared::soft_bounces_are_counted_in_their_window(&other).await;
+    keys::a_key_is_reserved_completed_and_told(&one, &other).await;
 }
