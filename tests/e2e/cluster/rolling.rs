@@ -122,6 +122,8 @@ async fn nodes_replaced_behind_a_balancer_refuse_lose_and_duplicate_nothing() ->
     println!("three nodes replaced in {:?}", begun.elapsed());
     let mut account = load.stop().await;
     let (by_smtp, refused_by_smtp) = steady.stop()?;
+    ensure!(refused_by_smtp.is_empty(), "{refused_by_smtp:?}");
+    ensure!(account.refused == 0, "{} were refused", account.refused);
     ensure!(by_smtp.len() > 100, "there was no load by SMTP");
     ensure!(
         account.acknowledged.len() > 100,
@@ -130,8 +132,6 @@ async fn nodes_replaced_behind_a_balancer_refuse_lose_and_duplicate_nothing() ->
     account.acknowledged.extend(by_smtp);
     let sink = (&cluster.relay.sandbox, DRAIN_MAX);
     let balance = account.balance("rolling", cluster.node(0)?, sink).await?;
-    ensure!(account.refused == 0, "{} were refused", account.refused);
-    ensure!(refused_by_smtp.is_empty(), "{refused_by_smtp:?}");
     ensure!(balance.unknown == 0, "{balance:?}");
     let twice = arrivals(&cluster.relay.sandbox)
         .into_values()

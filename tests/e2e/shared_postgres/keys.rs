@@ -9,7 +9,7 @@ use malote_tests::{Gateway, Mood, SHOP_KEY, SmtpClient, answered, eventually, ru
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::Nodes;
+use super::{Nodes, SEEN_MAX};
 use crate::database_restore::tool;
 use crate::{SENT_MAX, order};
 
@@ -22,6 +22,7 @@ struct Said {
     status: u16,
     /// The message's id, or the last part of the problem's type.
     what: String,
+    recipients: Value,
     is_replay: bool,
     has_retry_after: bool,
 }
@@ -39,6 +40,7 @@ async fn post(node: &Gateway, key: &str, message: &Value) -> Result<Said> {
     Ok(Said {
         status,
         what: what.trim_start_matches("urn:malote:problem:").to_owned(),
+        recipients: body["recipients"].clone(),
         is_replay,
         has_retry_after,
     })
@@ -77,9 +79,15 @@ async fn has(node: &Gateway, recipient: &str) -> Result<bool> {
 async fn one_key_at_both_nodes_at_once_is_one_message() -> Result<()> {
     const ROUNDS: usize = 12;
     let nodes = Nodes::start(|_| Ok(())).await?;
+    let stopped = "stopped@one.example";
+    let request = nodes.one.admin(Method::POST, "/admin/v1/suppressions");
+    let suppressed = request.json(&json!({ "address": stopped })).send().await?;
+    ensure!(suppressed.status().is_success(), "{suppressed:?}");
+    tokio::time::sleep(SEEN_MAX).await;
     for round in 0..ROUNDS {
         let (key, recipient) = (format!("order-{round}"), format!("r{round}@one.example"));
-        let message = order(&recipient);
+        let mut message = order(&recipient);
+        message["to"] = json!([recipient, stopped]);
         let (one, other) = tokio::try_join!(
             post_until_taken(&nodes.one, &key, &message),
             post_until_taken(&nodes.other, &key, &message)
@@ -89,6 +97,8 @@ async fn one_key_at_both_nodes_at_once_is_one_message() -> Result<()> {
             "{one:?} {other:?}"
         );
         ensure!(one.what == other.what, "{one:?} {other:?}");
+        assert_eq!(one.recipients, other.recipients);
+        assert_eq!(one.recipients[1]["status"], "suppressed");
         ensure!(one.is_replay != other.is_replay, "{one:?} {other:?}");
         let elsewhere = order("somebody@one.example");
         for node in [&nodes.one, &nodes.other] {
