@@ -125,6 +125,7 @@ impl Engine {
         engine.guard.restore(engine.shared.as_ref()).await?;
         engine.recover(pending).await?;
         engine.measure_queue().await?;
+        engine.recall_last_told().await?;
         Ok(engine)
     }
 

@@ -55,6 +55,26 @@ impl EventSink for Engine {
 }
 
 impl Engine {
+    /// Says of each provider when it last told something, as an earlier process or another node
+    /// has heard it.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub(crate) async fn recall_last_told(&self) -> Result<(), StoreError> {
+        let policy = self.policy.load();
+        for (provider, at) in self.spool.last_told().await? {
+            // A name that is configured no more is no label.
+            if policy.providers.contains_key(&provider) {
+                let last = self
+                    .metrics
+                    .last_event
+                    .with_label_values(&[provider.as_str()]);
+                last.set(at.as_second());
+            }
+        }
+        Ok(())
+    }
+
     pub(crate) async fn apply_webhook(
         &self,
         provider: &ProviderName,

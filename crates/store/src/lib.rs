@@ -57,5 +57,5 @@ pub use shared::{
     BreakerRecord, QuotaGrant, QuotaRequest, Shared, SuppressedAddress, Suppression,
     SuppressionQuery, SuppressionReason, SuppressionScope, Switch, WarmupRecord,
 };
-pub use spool::{Spool, StoreError};
+pub use spool::{Spool, StoreError, TOLD_LOOKED_AT_MAX};
 pub use sqlite::{BackupReport, OnFatal, RestoreReport, SqliteStore, restore, sqlite_address_key};

@@ -41,6 +41,9 @@ pub enum StoreError {
     Engine(String),
 }
 
+/// Events of the feed that [`Spool::last_told`] looks at, from the end.
+pub const TOLD_LOOKED_AT_MAX: i64 = 100_000;
+
 /// Keeps messages from accept to retention. Every method that writes returns only after the write
 /// is durable (one group commit may cover many callers).
 #[async_trait]
@@ -223,6 +226,13 @@ pub trait Spool: Outbox + Erasure {
     /// # Errors
     /// If the store cannot be read.
     async fn raw_events(&self, id: MessageId) -> Result<Vec<RawEvent>, StoreError>;
+
+    /// When each provider last told something that was not of our own making, as far as the last
+    /// [`TOLD_LOOKED_AT_MAX`] events of the feed show it.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    async fn last_told(&self) -> Result<Vec<(ProviderName, Timestamp)>, StoreError>;
 
     /// Deliveries, newest message first.
     ///

@@ -57,6 +57,7 @@ macro_rules! conformance_spool {
             the_gateway_s_own_mail_is_not_in_the_feed,
             retention_takes_events_out_of_the_feed_and_never_gives_a_place_twice,
             what_a_service_told_is_kept_beside_the_event,
+            it_is_known_when_each_provider_last_told_something,
         );
         $crate::conformance_tests!($new, outbox:
             an_outlet_begins_at_the_end_of_the_feed,

@@ -313,3 +313,16 @@ pub async fn what_a_service_told_is_kept_beside_the_event(spool: &dyn Spool) {
     let unknown = MessageId::new(at(0));
     assert_eq!(spool.raw_events(unknown).await.unwrap(), []);
 }
+
+/// Whatever came of it, and nothing that the gateway wrote itself.
+pub async fn it_is_known_when_each_provider_last_told_something(spool: &dyn Spool) {
+    assert_eq!(spool.last_told().await.unwrap(), []);
+    let way = lane(spool).await;
+    let ids = sent(spool, way, &["a@x.test", "b@x.test"], |_| {}).await;
+    assert_eq!(spool.last_told().await.unwrap(), []);
+    tell(spool, ids[0], EventKind::Delivered, b"{}").await;
+    let told = spool.last_told().await.unwrap();
+    assert_eq!(told, [("ses".parse().unwrap(), at(60))]);
+    tell(spool, ids[1], EventKind::Opened, b"").await;
+    assert_eq!(spool.last_told().await.unwrap(), told);
+}

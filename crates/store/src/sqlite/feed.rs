@@ -10,7 +10,6 @@ use malote_core::name::{PoolName, ProviderName};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
-use crate::StoreError;
 use crate::address_key::AddressKey;
 use crate::sqlite::columns::{
     self, channel_text, damaged, delivery_id, delivery_range, message_pk, micros, parsed,
@@ -18,6 +17,7 @@ use crate::sqlite::columns::{
 };
 use crate::sqlite::fault::Fault;
 use crate::sqlite::rows::{self, opt_str, str_of};
+use crate::{StoreError, TOLD_LOOKED_AT_MAX};
 
 /// Events looked at for one page.
 const LOOKED_AT_MAX: usize = 10_000;
@@ -348,4 +348,22 @@ pub(crate) fn raw(conn: &Connection, id: MessageId) -> Result<Vec<RawEvent>, Fau
         });
     }
     Ok(events)
+}
+
+/// When each provider last told something.
+pub(crate) fn last_told(conn: &Connection) -> Result<Vec<(ProviderName, Timestamp)>, Fault> {
+    let mut find = conn.prepare_cached(
+        "SELECT e.provider, max(f.at)
+         FROM (SELECT id, delivery, seq, at FROM feed ORDER BY id DESC LIMIT ?1) f
+         CROSS JOIN raw_events r ON r.feed = f.id
+         CROSS JOIN events e ON e.delivery = f.delivery AND e.seq = f.seq
+         WHERE e.provider IS NOT NULL GROUP BY e.provider",
+    )?;
+    let mut found = find.query([TOLD_LOOKED_AT_MAX])?;
+    let mut told = Vec::new();
+    while let Some(row) = found.next()? {
+        let name: String = row.get(0)?;
+        told.push((parsed(name, "provider")?, timestamp(row.get(1)?)?));
+    }
+    Ok(told)
 }

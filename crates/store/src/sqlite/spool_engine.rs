@@ -243,6 +243,10 @@ impl Spool for SqliteStore {
         self.read(move |conn| feed::raw(conn, id)).await
     }
 
+    async fn last_told(&self) -> Result<Vec<(ProviderName, Timestamp)>, StoreError> {
+        self.read(feed::last_told).await
+    }
+
     async fn move_deliveries(
         &self,
         filter: &QueueFilter,

@@ -64,7 +64,11 @@ pub(super) struct DoctorArgs {
 
 /// Runs `malote doctor`: exit code 1 if there is a fault.
 pub(super) async fn run(args: DoctorArgs) -> Outcome {
-    let Place { client, config, .. } = args.place.place()?;
+    let Place {
+        client,
+        config,
+        clock,
+    } = args.place.place()?;
     let config = config.ok_or_else(|| Failure::Usage("give --config FILE".to_owned()))?;
     let wish = wish(&args, &config)?;
     let plan = plan::plan(&config, &wish);
@@ -72,7 +76,7 @@ pub(super) async fn run(args: DoctorArgs) -> Outcome {
     let progress = Progress::new();
     let senders: Vec<String> = plan.domains.iter().map(|d| d.name.clone()).collect();
     let answered = provider::ask(&config, &wish, &senders, &progress).await;
-    let events = provider::Events::ask(&client).await;
+    let events = provider::Events::ask(&client, &config, &clock).await;
     let page = match &plan.unsubscribe {
         Some(base) => Some(links::ask(base, &progress).await),
         None => None,

@@ -1,12 +1,15 @@
 //! Each provider's account, and whether what it tells of mail reaches us.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use malote_core::clock::Clock;
 use malote_core::name::ProviderName;
 use malote_core::provider::{About, Account, Finding, Provider, SendError, SenderRecord};
 use malote_delivery::LAST_EVENT_METRIC;
+use malote_store::{StoreError, TOLD_LOOKED_AT_MAX};
 use tokio::task::JoinSet;
 
 use super::super::client::Client;
@@ -14,6 +17,7 @@ use super::plan::Wish;
 use super::progress::Progress;
 use super::report::{Level, Line, Section};
 use crate::config::{Config, ConfiguredProvider};
+use crate::place::StorePlace;
 
 /// How long a provider may take for each question.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
@@ -87,15 +91,21 @@ async fn bounded<T>(asking: impl Future<Output = Result<T, SendError>>) -> Resul
 pub(super) enum Events {
     /// The gateway's metrics.
     Metrics(String),
+    /// What the store of one that does not run tells.
+    Store(BTreeMap<ProviderName, Timestamp>),
     /// Nobody can be asked; in words.
     Unknown(String),
 }
 
 impl Events {
-    /// Asks a running gateway.
-    pub(super) async fn ask(client: &Client) -> Self {
+    /// Asks a running gateway, else the store of one that does not run.
+    pub(super) async fn ask(client: &Client, config: &Config, clock: &Arc<dyn Clock>) -> Self {
         if !client.is_there().await {
-            return Self::Unknown(format!("no gateway answers at {}", client.url()));
+            let away = format!("no gateway answers at {}", client.url());
+            return match told_to_store(config, clock).await {
+                Ok(told) => Self::Store(told),
+                Err(why) => Self::Unknown(format!("{away}, and the store cannot be read: {why}")),
+            };
         }
         match client.metrics().await {
             Ok(text) => Self::Metrics(text),
@@ -105,20 +115,29 @@ impl Events {
 
     fn line(&self, provider: &ProviderName) -> Line {
         const CHECK: &str = "last event";
-        let text = match self {
+        let at = match self {
             Self::Unknown(why) => return Line::new(Level::Unknown, CHECK, why.clone()),
-            Self::Metrics(text) => text,
+            Self::Metrics(text) => last_event(text, provider),
+            Self::Store(told) => told.get(provider).copied(),
         };
-        match last_event(text, provider) {
+        match at {
             Some(at) => Line::new(Level::Ok, CHECK, format!("{at}")),
             None => {
-                let text = "none since the gateway started";
+                let text = format!("none among the last {TOLD_LOOKED_AT_MAX} events");
                 let way_out = "if mail was sent since, see \"Events that do not come\" in \
                                docs/OPERATING.md";
                 Line::new(Level::Unknown, CHECK, text).way_out(way_out)
             }
         }
     }
+}
+
+async fn told_to_store(
+    config: &Config,
+    clock: &Arc<dyn Clock>,
+) -> Result<BTreeMap<ProviderName, Timestamp>, StoreError> {
+    let store = StorePlace::open_read_only(config, clock).await?;
+    Ok(store.spool().last_told().await?.into_iter().collect())
 }
 
 fn last_event(metrics: &str, provider: &ProviderName) -> Option<Timestamp> {
@@ -286,5 +305,8 @@ mod tests {
         assert_eq!(last_event(&metrics, &name("mailgun")), None);
         let line = Events::Metrics(metrics).line(&name("mailgun"));
         assert_eq!(line.level, Level::Unknown);
+        let told = Events::Store(BTreeMap::from([(name("ses"), at)]));
+        assert_eq!(told.line(&name("ses")).level, Level::Ok);
+        assert_eq!(told.line(&name("mailgun")).level, Level::Unknown);
     }
 }

@@ -10,17 +10,17 @@ use malote_core::feed::{EventId, FEED_LIMIT_MAX, FeedCursor, FeedEvent, FeedPage
 use malote_core::id::MessageId;
 use malote_core::ledger::RawEvent;
 use malote_core::message::Channel;
-use malote_core::name::PoolName;
+use malote_core::name::{PoolName, ProviderName};
 use tokio::time::Instant;
 use tokio_postgres::{Client, GenericClient, Row};
 
-use crate::StoreError;
 use crate::address_key::AddressKey;
 use crate::columns::channel_text;
 use crate::postgres::columns::{micros, parsed, timestamp};
 use crate::postgres::fault::{Fault, damaged};
 use crate::postgres::spool::args::{self, Arg, Conditions, Id, count};
 use crate::postgres::spool::rows;
+use crate::{StoreError, TOLD_LOOKED_AT_MAX};
 
 /// Events looked at for one page.
 const LOOKED_AT_MAX: i64 = 10_000;
@@ -351,6 +351,25 @@ pub(crate) async fn raw(conn: &Client, id: MessageId) -> Result<Vec<RawEvent>, F
         });
     }
     Ok(events)
+}
+
+/// When each provider last told something.
+pub(crate) async fn last_told(conn: &Client) -> Result<Vec<(ProviderName, Timestamp)>, Fault> {
+    let found = args::rows(
+        conn,
+        "SELECT provider, max(durable_at) FROM (
+            SELECT provider, durable_at, raw IS NOT NULL AS is_told FROM malote.events
+            ORDER BY feed DESC LIMIT $1) e
+         WHERE is_told AND provider IS NOT NULL GROUP BY provider",
+        &[&TOLD_LOOKED_AT_MAX],
+    )
+    .await?;
+    let mut told = Vec::with_capacity(found.len());
+    for row in &found {
+        let name = parsed(row.try_get(0)?, "provider")?;
+        told.push((name, timestamp(row.try_get(1)?)?));
+    }
+    Ok(told)
 }
 
 #[cfg(test)]

@@ -272,6 +272,12 @@ impl Spool for PostgresSpool {
         on_connection!(self.inner.core, Operation::Read, |conn| feed::raw(conn, id))
     }
 
+    async fn last_told(&self) -> Result<Vec<(ProviderName, Timestamp)>, StoreError> {
+        on_connection!(self.inner.core, Operation::Read, |conn| feed::last_told(
+            conn
+        ))
+    }
+
     async fn search(&self, query: &Search) -> Result<SearchPage, StoreError> {
         let core = &self.inner.core;
         let key = &core.database.key;
