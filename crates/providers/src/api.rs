@@ -12,8 +12,8 @@ use malote_core::clock::Clock;
 use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
 use malote_core::provider::{
-    Account, Capabilities, Finding, Outgoing, Provider, Reply, SendError, SendReport, Verdict,
-    report_for_all,
+    Account, Capabilities, Finding, Outgoing, Provider, Reply, SendError, SendReport, SenderRecord,
+    Verdict, report_for_all,
 };
 use malote_core::stream::Class;
 use reqwest::Url;
@@ -56,6 +56,15 @@ pub(crate) trait Service: Send + Sync + 'static {
         Ok(Vec::new())
     }
 
+    /// See [`Provider::sender_records`].
+    async fn sender_records(
+        &self,
+        _line: Line<'_>,
+        _senders: &[String],
+    ) -> Result<Vec<SenderRecord>, SendError> {
+        Ok(Vec::new())
+    }
+
     /// See [`Provider::account_poll_every`].
     fn account_poll_every(&self) -> Option<Duration> {
         None
@@ -73,8 +82,17 @@ pub(crate) struct Line<'a> {
 impl Line<'_> {
     /// Asks. Nothing about mail is in doubt, so no answer is only a service out of reach.
     pub(crate) async fn ask(&self, call: Call) -> Result<Answer, SendError> {
+        self.ask_within(call, Patience::SHORT).await
+    }
+
+    /// The same for a page of a list, which may be long.
+    pub(crate) async fn ask_page(&self, call: Call) -> Result<Answer, SendError> {
+        self.ask_within(call, Patience::PAGE).await
+    }
+
+    async fn ask_within(&self, call: Call, patience: Patience) -> Result<Answer, SendError> {
         let clients = self.clients;
-        let answer = clients.exchange(Class::Transactional, call, Patience::SHORT);
+        let answer = clients.exchange(Class::Transactional, call, patience);
         answer
             .await
             .map_err(|lost| SendError::new(Verdict::Transient, Reply::none(&lost.to_string())))
@@ -183,6 +201,10 @@ impl<S: Service> Provider for HttpApi<S> {
 
     async fn inspect(&self, senders: &[String]) -> Result<Vec<Finding>, SendError> {
         self.service.inspect(self.line(), senders).await
+    }
+
+    async fn sender_records(&self, senders: &[String]) -> Result<Vec<SenderRecord>, SendError> {
+        self.service.sender_records(self.line(), senders).await
     }
 
     fn account_poll_every(&self) -> Option<Duration> {

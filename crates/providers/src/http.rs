@@ -28,6 +28,9 @@ pub(crate) use clients::{HttpClients, Speech, client_builder};
 
 /// Largest answer that is read. Answers are never decompressed, so this bounds memory too.
 pub(crate) const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// Largest page of a service's own list, whose length it chooses itself: a thousand entries, each
+/// with a server's reply and a subject.
+const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Longest time for reading an answer's body once its header is there.
 const ANSWER_BODY_WAIT_MAX: Duration = Duration::from_secs(30);
 /// What may sit in buffers of the HTTP library and the kernel when the last octet is handed over.
@@ -48,13 +51,15 @@ pub(crate) struct Call {
     pub body: Vec<Bytes>,
 }
 
-/// How long an exchange may take.
+/// How long an exchange may take, and how much of its answer is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Patience {
     /// Until the last octet of the request is handed over, connecting included.
     pub write_max: Duration,
     /// From then until the answer's header is there.
     pub reply_max: Duration,
+    /// Octets of the answer's body.
+    pub answer_bytes_max: usize,
 }
 
 impl Patience {
@@ -62,6 +67,14 @@ impl Patience {
     pub(crate) const SHORT: Self = Self {
         write_max: Duration::from_secs(15),
         reply_max: Duration::from_secs(15),
+        answer_bytes_max: ANSWER_BYTES_MAX,
+    };
+
+    /// For a page of a list.
+    pub(crate) const PAGE: Self = Self {
+        reply_max: Duration::from_secs(60),
+        answer_bytes_max: PAGE_BYTES_MAX,
+        ..Self::SHORT
     };
 
     /// For a message that makes a body of this size.
@@ -70,6 +83,7 @@ impl Patience {
         Self {
             write_max: outgoing.write_pace.wait_for(bytes),
             reply_max: outgoing.reply_wait_max + outgoing.write_pace.at_slowest(buffered),
+            answer_bytes_max: ANSWER_BYTES_MAX,
         }
     }
 }
@@ -176,7 +190,7 @@ pub(crate) async fn exchange(
             handed_over.lost(what)
         }
     })?;
-    let (body, is_whole) = read_bounded(&mut response, ANSWER_BYTES_MAX).await;
+    let (body, is_whole) = read_bounded(&mut response, patience.answer_bytes_max).await;
     Ok(Answer {
         status: response.status().as_u16(),
         headers: std::mem::take(response.headers_mut()),

@@ -22,6 +22,7 @@ mod origin;
 mod parts;
 mod postal;
 mod postmark;
+mod records;
 mod reencode;
 mod resend;
 mod sendgrid;

@@ -19,6 +19,7 @@ fn call_to(url: &str, body: Vec<u8>) -> Call {
 const IMPATIENT: Patience = Patience {
     write_max: Duration::from_millis(1500),
     reply_max: Duration::from_millis(300),
+    answer_bytes_max: ANSWER_BYTES_MAX,
 };
 
 async fn exchange_with(act: Act, body_bytes: usize) -> (Result<Answer, Lost>, Responder) {

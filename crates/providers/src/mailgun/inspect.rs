@@ -4,12 +4,11 @@
 use std::collections::BTreeMap;
 
 use malote_core::name::PoolName;
-use malote_core::provider::{
-    About, Finding, SenderRecord, SenderRecordKind, SenderRecordPurpose, bounded,
-};
+use malote_core::provider::{About, Finding, SenderRecord, SenderRecordPurpose, bounded};
 use serde::Deserialize;
 
 use crate::http::Answer;
+use crate::records::{kind_of, record};
 
 #[derive(Deserialize)]
 struct DomainDocument {
@@ -88,23 +87,14 @@ pub(super) fn keys(answer: &Answer, senders: &[String]) -> Vec<SenderRecord> {
     let named = told.sending_dns_records.iter();
     let named = named.filter_map(|record| Some((record.name.as_deref()?, record)));
     let keys = named.filter(|(name, _)| name.contains("._domainkey."));
-    let of_type = |record: &Record| match record.record_type.as_str() {
-        "TXT" => Some(SenderRecordKind::Txt),
-        "CNAME" => Some(SenderRecordKind::Cname),
-        _ => None,
-    };
     let mut records = Vec::new();
-    for (name, record) in keys.take(KEYS_MAX) {
-        let Some(kind) = of_type(record) else {
+    for (name, told) in keys.take(KEYS_MAX) {
+        let Some(kind) = kind_of(&told.record_type) else {
             continue;
         };
-        records.extend(senders.iter().map(|sender| SenderRecord {
-            sender: sender.clone(),
-            name: bounded(name, 255).to_ascii_lowercase(),
-            kind,
-            value: bounded(&record.value, 2_000),
-            purpose: SenderRecordPurpose::Dkim,
-        }));
+        let of =
+            |sender: &String| record(sender, name, kind, &told.value, SenderRecordPurpose::Dkim);
+        records.extend(senders.iter().map(of));
     }
     records
 }
@@ -129,6 +119,8 @@ pub(super) fn missing_pools(answer: &Answer, ours: &BTreeMap<PoolName, String>) 
 
 #[cfg(test)]
 mod tests {
+    use malote_core::provider::SenderRecordKind;
+
     use super::*;
 
     fn answer(status: u16, body: &str) -> Answer {

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use malote_core::provider::{About, Account, Finding, Reply, SendError, Verdict, bounded};
+use malote_core::provider::{
+    About, Account, Finding, Reply, SendError, SenderRecord, Verdict, bounded,
+};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 
@@ -10,9 +12,12 @@ use super::classify::refusal;
 use super::send::Resend;
 use crate::api::Line;
 use crate::http::Answer;
+use crate::records::{kind_of, purpose_of, record};
 
 /// Domains of one page.
 const PAGE_SIZE: u16 = 100;
+/// Most sender domains whose records are asked for.
+const SENDERS_MAX: usize = 100;
 /// Most pages that one inspection reads.
 const PAGES_MAX: usize = 20;
 
@@ -153,6 +158,65 @@ pub(super) async fn inspect(
     Ok(findings)
 }
 
+#[derive(Deserialize)]
+struct DomainRecords {
+    #[serde(default)]
+    records: Vec<DomainRecord>,
+}
+
+#[derive(Deserialize)]
+struct DomainRecord {
+    /// Below the domain, or whole.
+    #[serde(default)]
+    name: String,
+    #[serde(default, rename = "type")]
+    kind: String,
+    #[serde(default)]
+    value: String,
+    /// `SPF` and `DKIM` are about mail that is sent.
+    #[serde(default)]
+    record: String,
+}
+
+/// The records of the senders' domains: the key, and the return path.
+pub(super) async fn sender_records(
+    resend: &Resend,
+    line: Line<'_>,
+    senders: &[String],
+) -> Result<Vec<SenderRecord>, SendError> {
+    let Some(domains) = domains(resend, line).await? else {
+        return Ok(Vec::new());
+    };
+    let mut records = Vec::new();
+    for sender in senders.iter().take(SENDERS_MAX) {
+        let Some(domain) = domains.get(&sender.to_ascii_lowercase()) else {
+            continue;
+        };
+        let id = utf8_percent_encode(&domain.id, NON_ALPHANUMERIC);
+        let answer = line
+            .ask(resend.get(&format!("/domains/{id}"), None))
+            .await?;
+        let told = answer.json::<DomainRecords>();
+        let told = told.filter(|_| answer.status == 200);
+        let told = told.map(|told| told.records).unwrap_or_default();
+        records.extend(told.iter().filter_map(|told| of_domain(sender, told)));
+    }
+    Ok(records)
+}
+
+fn of_domain(sender: &str, told: &DomainRecord) -> Option<SenderRecord> {
+    if !matches!(told.record.as_str(), "SPF" | "DKIM") {
+        return None;
+    }
+    let name = match told.name.ends_with(sender) {
+        true => told.name.clone(),
+        false => format!("{}.{sender}", told.name),
+    };
+    let kind = kind_of(&told.kind)?;
+    let purpose = purpose_of(&name, kind)?;
+    Some(record(sender, &name, kind, &told.value, purpose))
+}
+
 /// The domains by name; `None` if they cannot be asked for.
 async fn domains(
     resend: &Resend,
@@ -203,4 +267,41 @@ fn unanswered(answer: &Answer, line: Line<'_>) -> SendError {
         error.verdict = Verdict::Transient;
     }
     error
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_below_the_domain_and_what_is_not_about_sending_is_left_out() {
+        for (record, name, kind, shown) in [
+            (
+                "DKIM",
+                "resend._domainkey",
+                "TXT",
+                Some("resend._domainkey.x.test Txt Dkim"),
+            ),
+            (
+                "DKIM",
+                "k._domainkey.x.test",
+                "CNAME",
+                Some("k._domainkey.x.test Cname Dkim"),
+            ),
+            ("SPF", "send", "MX", Some("send.x.test Mx MailFrom")),
+            ("SPF", "send", "TXT", None),
+            ("Receiving", "x.test", "MX", None),
+            ("Tracking", "links", "CNAME", None),
+        ] {
+            let told = DomainRecord {
+                name: name.to_owned(),
+                kind: kind.to_owned(),
+                value: "value".to_owned(),
+                record: record.to_owned(),
+            };
+            let found = of_domain("x.test", &told);
+            let found = found.map(|r| format!("{} {:?} {:?}", r.name, r.kind, r.purpose));
+            assert_eq!(found.as_deref(), shown, "{record} {name}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use http::{HeaderValue, Method};
 use jiff::Timestamp;
 use malote_core::provider::{
-    Account, Capabilities, Finding, Outgoing, SendError, SendReport, report_for_all,
+    Account, Capabilities, Finding, Outgoing, SendError, SendReport, SenderRecord, report_for_all,
 };
 use malote_core::tracking::TrackingSwitches;
 use sha2::{Digest, Sha256};
@@ -52,7 +52,7 @@ impl Resend {
         call
     }
 
-    fn call(
+    pub(super) fn call(
         &self,
         method: Method,
         path: &str,
@@ -106,6 +106,14 @@ impl Service for Resend {
 
     async fn inspect(&self, line: Line<'_>, senders: &[String]) -> Result<Vec<Finding>, SendError> {
         account::inspect(self, line, senders).await
+    }
+
+    async fn sender_records(
+        &self,
+        line: Line<'_>,
+        senders: &[String],
+    ) -> Result<Vec<SenderRecord>, SendError> {
+        account::sender_records(self, line, senders).await
     }
 
     fn account_poll_every(&self) -> Option<Duration> {

@@ -1,6 +1,10 @@
 //! What SendGrid tells of key, credits, IP pools and senders, as far as the key may ask.
 
-use malote_core::provider::{About, Account, Finding, Reply, SendError, Verdict, bounded};
+use std::collections::BTreeMap;
+
+use malote_core::provider::{
+    About, Account, Finding, Reply, SendError, SenderRecord, Verdict, bounded,
+};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -9,6 +13,7 @@ use super::classify::{Sent, refusal};
 use super::send::Sendgrid;
 use crate::api::Line;
 use crate::http::Answer;
+use crate::records::{kind_of, purpose_of, record};
 
 /// Most sender domains that one inspection asks about.
 const SENDERS_MAX: usize = 100;
@@ -42,6 +47,29 @@ struct AuthenticatedDomain {
     domain: String,
     #[serde(default)]
     valid: bool,
+    /// `dkim1`, `mail_cname` and others, by which the domain was set up.
+    #[serde(default)]
+    dns: BTreeMap<String, DnsRecord>,
+}
+
+impl AuthenticatedDomain {
+    fn records(&self) -> impl Iterator<Item = SenderRecord> {
+        self.dns.values().filter_map(|told| {
+            let kind = kind_of(&told.kind)?;
+            let purpose = purpose_of(&told.host, kind)?;
+            Some(record(&self.domain, &told.host, kind, &told.data, purpose))
+        })
+    }
+}
+
+#[derive(Deserialize)]
+struct DnsRecord {
+    #[serde(default, rename = "type")]
+    kind: String,
+    #[serde(default)]
+    host: String,
+    #[serde(default)]
+    data: String,
 }
 
 #[derive(Deserialize)]
@@ -168,16 +196,10 @@ async fn inspect_senders(
     let single = single.map(|list| list.results).unwrap_or_default();
     for sender in senders.iter().take(SENDERS_MAX) {
         let domain = domain_of(sender);
-        let encoded = utf8_percent_encode(&domain, NON_ALPHANUMERIC);
-        let query = format!("domain={encoded}&limit=50");
-        let call = sendgrid.get("/v3/whitelabel/domains", Some(&query));
-        let answer = line.ask(call).await?;
-        let Some(known) = read_if_allowed::<Vec<AuthenticatedDomain>>(&answer, line)? else {
+        let Some(known) = authenticated(sendgrid, line, &domain).await? else {
             return Ok(());
         };
-        let mut same = known
-            .iter()
-            .filter(|d| d.domain.eq_ignore_ascii_case(&domain));
+        let mut same = known.iter();
         let is_single = |s: &VerifiedSender| s.verified && domain_of(&s.from_email) == domain;
         if same.clone().any(|d| d.valid) || single.iter().any(is_single) {
             continue;
@@ -190,6 +212,40 @@ async fn inspect_senders(
         findings.push(finding(About::Sender(domain), &text));
     }
     Ok(())
+}
+
+/// What the account has set up for a domain; `None` if the key may not ask.
+async fn authenticated(
+    sendgrid: &Sendgrid,
+    line: Line<'_>,
+    domain: &str,
+) -> Result<Option<Vec<AuthenticatedDomain>>, SendError> {
+    let encoded = utf8_percent_encode(domain, NON_ALPHANUMERIC);
+    let query = format!("domain={encoded}&limit=50");
+    let call = sendgrid.get("/v3/whitelabel/domains", Some(&query));
+    let answer = line.ask(call).await?;
+    let known = read_if_allowed::<Vec<AuthenticatedDomain>>(&answer, line)?;
+    Ok(known.map(|mut known| {
+        known.retain(|own| own.domain.eq_ignore_ascii_case(domain));
+        known
+    }))
+}
+
+/// The records that the service wants to find: keys, and the return path.
+pub(super) async fn sender_records(
+    sendgrid: &Sendgrid,
+    line: Line<'_>,
+    senders: &[String],
+) -> Result<Vec<SenderRecord>, SendError> {
+    let mut records = Vec::new();
+    for sender in senders.iter().take(SENDERS_MAX) {
+        let domain = domain_of(sender);
+        let Some(known) = authenticated(sendgrid, line, &domain).await? else {
+            break;
+        };
+        records.extend(known.iter().flat_map(AuthenticatedDomain::records));
+    }
+    Ok(records)
 }
 
 fn domain_of(sender: &str) -> String {
@@ -235,4 +291,44 @@ fn read<T: DeserializeOwned>(answer: &Answer, line: Line<'_>) -> Result<T, SendE
         error.verdict = Verdict::Transient;
     }
     Err(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_and_return_path_of_an_authenticated_domain_are_told_and_spf_is_not() {
+        for (dns, records) in [
+            (
+                r#"{"mail_cname":{"type":"cname","host":"em1.x.test","data":"u1.wl.sendgrid.net"},
+                    "dkim1":{"type":"cname","host":"s1._domainkey.x.test","data":"s1.u1"},
+                    "dkim2":{"type":"cname","host":"S2._domainkey.x.test","data":"s2.u1"}}"#,
+                [
+                    "s1._domainkey.x.test Cname s1.u1 Dkim",
+                    "s2._domainkey.x.test Cname s2.u1 Dkim",
+                    "em1.x.test Cname u1.wl.sendgrid.net MailFrom",
+                ]
+                .as_slice(),
+            ),
+            (
+                r#"{"mail_server":{"type":"mx","host":"em1.x.test","data":"mx.sendgrid.net"},
+                    "subdomain_spf":{"type":"txt","host":"em1.x.test","data":"v=spf1 -all"},
+                    "dkim":{"type":"txt","host":"m1._domainkey.x.test","data":"k=rsa; p=AQ"}}"#,
+                &[
+                    "m1._domainkey.x.test Txt k=rsa; p=AQ Dkim",
+                    "em1.x.test Mx mx.sendgrid.net MailFrom",
+                ],
+            ),
+        ] {
+            let text = format!(r#"{{"domain":"x.test","valid":false,"dns":{dns}}}"#);
+            let domain: AuthenticatedDomain = serde_json::from_str(&text).unwrap();
+            let shown = |r: SenderRecord| {
+                assert_eq!(r.sender, "x.test");
+                format!("{} {:?} {} {:?}", r.name, r.kind, r.value, r.purpose)
+            };
+            let found: Vec<String> = domain.records().map(shown).collect();
+            assert_eq!(found, records);
+        }
+    }
 }

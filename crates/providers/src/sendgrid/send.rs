@@ -7,7 +7,7 @@ use http::Method;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use jiff::Timestamp;
 use malote_core::provider::{
-    Account, Capabilities, Finding, Outgoing, SendError, SendReport, report_for_all,
+    Account, Capabilities, Finding, Outgoing, SendError, SendReport, SenderRecord, report_for_all,
 };
 use malote_core::tracking::TrackingSwitches;
 
@@ -94,6 +94,14 @@ impl Service for Sendgrid {
 
     async fn inspect(&self, line: Line<'_>, senders: &[String]) -> Result<Vec<Finding>, SendError> {
         account::inspect(self, line, senders).await
+    }
+
+    async fn sender_records(
+        &self,
+        line: Line<'_>,
+        senders: &[String],
+    ) -> Result<Vec<SenderRecord>, SendError> {
+        account::sender_records(self, line, senders).await
     }
 
     fn account_poll_every(&self) -> Option<Duration> {

@@ -1,12 +1,11 @@
 //! The DNS records that the service wants to find for a sender domain: the tokens of Easy DKIM, and
 //! a MAIL FROM domain of one's own.
 
-use malote_core::provider::{
-    SendError, SenderRecord, SenderRecordKind, SenderRecordPurpose, bounded,
-};
+use malote_core::provider::{SendError, SenderRecord, SenderRecordKind, SenderRecordPurpose};
 
 use super::inspect::{Identity, SENDERS_MAX, Told, identity_of};
 use super::send::Ses;
+use crate::records::record;
 
 /// Where the keys of Easy DKIM are, unless the identity says otherwise.
 const HOSTED_ZONE: &str = "dkim.amazonses.com";
@@ -28,13 +27,8 @@ pub(super) async fn ask(ses: &Ses, senders: &[String]) -> Result<Vec<SenderRecor
 }
 
 fn of_identity(sender: &str, domain: &str, identity: &Identity, region: &str) -> Vec<SenderRecord> {
-    let record = |name: String, kind, value: String, purpose| SenderRecord {
-        sender: sender.to_owned(),
-        name: bounded(&name, 255).to_ascii_lowercase(),
-        kind,
-        value: bounded(&value, 255),
-        purpose,
-    };
+    let record =
+        |name: String, kind, value: String, purpose| record(sender, &name, kind, &value, purpose);
     let mut records = Vec::new();
     if let Some(dkim) = &identity.dkim_attributes
         && dkim.signing_attributes_origin.as_deref() != Some("EXTERNAL")

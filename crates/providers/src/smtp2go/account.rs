@@ -1,11 +1,15 @@
 //! What SMTP2GO tells of the key, the month's allowance and the verified senders.
 
 use jiff::Timestamp;
-use malote_core::provider::{About, Finding, Reply, SendError, Verdict, bounded};
+use malote_core::provider::{
+    About, Finding, Reply, SendError, SenderRecord, SenderRecordKind, SenderRecordPurpose, Verdict,
+    bounded,
+};
 use serde::Deserialize;
 
 use super::classify::{Document, THROTTLED_WAIT};
 use crate::http::Answer;
+use crate::records::record;
 
 /// An answer to a question that carries no mail.
 #[derive(Debug)]
@@ -58,6 +62,10 @@ struct Domain {
     dkim_verified: bool,
     #[serde(default)]
     rpath_verified: bool,
+    dkim_selector: Option<String>,
+    dkim_value: Option<String>,
+    rpath_selector: Option<String>,
+    rpath_value: Option<String>,
 }
 
 impl Domain {
@@ -69,6 +77,52 @@ impl Domain {
         ];
         let missing = records.iter().filter(|(_, is_there)| !is_there);
         missing.map(|(name, _)| *name).collect()
+    }
+}
+
+impl Domains {
+    /// The records of these domains: one for the key, one for the return path.
+    pub(super) fn records(&self, senders: &[String]) -> Vec<SenderRecord> {
+        let of = |sender: &String| {
+            let own = self.domains.iter().map(|row| &row.domain);
+            let own = own.filter(|domain| domain.is_called(sender));
+            own.flat_map(|domain| domain.records(sender))
+                .collect::<Vec<_>>()
+        };
+        senders.iter().flat_map(of).collect()
+    }
+}
+
+impl Domain {
+    fn is_called(&self, name: &str) -> bool {
+        let own = self.fulldomain.as_deref();
+        own.is_some_and(|own| own.eq_ignore_ascii_case(name))
+    }
+
+    fn records(&self, sender: &str) -> impl Iterator<Item = SenderRecord> {
+        let key = self.dkim_selector.as_ref().zip(self.dkim_value.as_ref());
+        let key = key.map(|(selector, value)| {
+            let name = format!("{selector}._domainkey.{sender}");
+            record(
+                sender,
+                &name,
+                SenderRecordKind::Cname,
+                value,
+                SenderRecordPurpose::Dkim,
+            )
+        });
+        let path = self.rpath_selector.as_ref().zip(self.rpath_value.as_ref());
+        let path = path.map(|(label, value)| {
+            let name = format!("{label}.{sender}");
+            record(
+                sender,
+                &name,
+                SenderRecordKind::Cname,
+                value,
+                SenderRecordPurpose::MailFrom,
+            )
+        });
+        key.into_iter().chain(path)
     }
 }
 
@@ -209,4 +263,31 @@ pub(super) fn unverified(
         })
     };
     senders.iter().filter_map(finding).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_s_own_selectors_become_records() {
+        let domains: Domains = serde_json::from_str(
+            r#"{"domains":[{"domain":{"fulldomain":"X.test","dkim_selector":"s123",
+                "dkim_value":"dkim.smtp2go.net","rpath_selector":"em123",
+                "rpath_value":"return.smtp2go.net"}},{"domain":{"fulldomain":"y.test"}}]}"#,
+        )
+        .unwrap();
+        let senders = ["x.test", "y.test", "z.test"].map(str::to_owned);
+        let records = domains.records(&senders);
+        let shown = records
+            .iter()
+            .map(|r| format!("{} {:?} {}", r.name, r.purpose, r.value));
+        assert_eq!(
+            shown.collect::<Vec<_>>(),
+            [
+                "s123._domainkey.x.test Dkim dkim.smtp2go.net",
+                "em123.x.test MailFrom return.smtp2go.net",
+            ]
+        );
+    }
 }

@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use http::Method;
 use http::header::{HeaderMap, HeaderName};
 use jiff::Timestamp;
-use malote_core::provider::{Account, Capabilities, Finding, Outgoing, SendError, SendReport};
+use malote_core::provider::{
+    Account, Capabilities, Finding, Outgoing, SendError, SendReport, SenderRecord,
+};
 use malote_core::tracking::TrackingSwitches;
 use serde_json::{Value, json};
 
@@ -37,7 +39,7 @@ impl Smtp2go {
     }
 
     /// Every call of this API is a POST.
-    fn call(&self, path: &str, body: Vec<u8>) -> Call {
+    pub(super) fn call(&self, path: &str, body: Vec<u8>) -> Call {
         let mut headers = HeaderMap::new();
         if let Some(key) = sensitive(self.settings.api_key.expose()) {
             headers.insert(HeaderName::from_static("x-smtp2go-api-key"), key);
@@ -106,6 +108,18 @@ impl Service for Smtp2go {
         Ok(Account {
             note,
             ..Account::default()
+        })
+    }
+
+    async fn sender_records(
+        &self,
+        line: Line<'_>,
+        senders: &[String],
+    ) -> Result<Vec<SenderRecord>, SendError> {
+        let path = "/v3/domain/view";
+        Ok(match self.ask::<Domains>(line, path, &json!({})).await? {
+            Told::Yes(domains) => domains.records(senders),
+            Told::NotAllowed | Told::NotThere => Vec::new(),
         })
     }
 

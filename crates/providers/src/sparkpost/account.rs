@@ -1,9 +1,13 @@
 //! What SparkPost tells of the account, its sender domains and its IP pools.
 
-use malote_core::provider::{About, Account, Finding, Reply, SendError, Verdict, bounded};
+use malote_core::provider::{
+    About, Account, Finding, Reply, SendError, SenderRecord, SenderRecordKind, SenderRecordPurpose,
+    Verdict, bounded,
+};
 use serde::Deserialize;
 
 use crate::http::{Answer, verdict_of_status};
+use crate::records::record;
 
 #[derive(Deserialize)]
 struct Results<T> {
@@ -39,6 +43,16 @@ struct PendingCancellation {
 #[derive(Deserialize)]
 struct SendingDomain {
     status: Option<DomainStatus>,
+    dkim: Option<Dkim>,
+}
+
+/// The key with which the service signs.
+#[derive(Deserialize)]
+struct Dkim {
+    public: Option<String>,
+    selector: Option<String>,
+    /// Another domain than the sender's, where one signs for several.
+    signing_domain: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -177,6 +191,27 @@ pub(super) fn sender_fault(answer: &Answer) -> Result<Option<&'static str>, Send
     Ok(fault)
 }
 
+/// The record of a sender domain's key, by the same answer.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn key_of(answer: &Answer, sender: &str) -> Result<Option<SenderRecord>, SendError> {
+    let Told::Yes(SendingDomain {
+        dkim: Some(dkim), ..
+    }) = read(answer)?
+    else {
+        return Ok(None);
+    };
+    let (Some(public), Some(selector)) = (dkim.public, dkim.selector) else {
+        return Ok(None);
+    };
+    let signing = dkim.signing_domain.as_deref().unwrap_or(sender);
+    let name = format!("{selector}._domainkey.{signing}");
+    let value = format!("v=DKIM1; k=rsa; h=sha256; p={public}");
+    let (kind, purpose) = (SenderRecordKind::Txt, SenderRecordPurpose::Dkim);
+    Ok(Some(record(sender, &name, kind, &value, purpose)))
+}
+
 /// The ids of the IP pools, by the answer to `GET /ip-pools`; `None` if the key may not ask.
 ///
 /// # Errors
@@ -185,5 +220,38 @@ pub(super) fn ip_pools(answer: &Answer) -> Result<Option<Vec<String>>, SendError
     match read::<Vec<IpPool>>(answer)? {
         Told::Yes(pools) => Ok(Some(pools.into_iter().map(|pool| pool.id).collect())),
         Told::NotAllowed | Told::NotThere => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_is_under_the_domain_that_signs() {
+        for (dkim, record) in [
+            (
+                r#"{"public":"AQ","selector":"scph1"}"#,
+                Some("scph1._domainkey.x.test"),
+            ),
+            (
+                r#"{"public":"AQ","selector":"s","signing_domain":"y.test"}"#,
+                Some("s._domainkey.y.test"),
+            ),
+            (r#"{"selector":"s"}"#, None),
+            ("null", None),
+        ] {
+            let body = format!(r#"{{"results":{{"dkim":{dkim}}}}}"#);
+            let answer = Answer {
+                status: 200,
+                body: body.into(),
+                is_whole: true,
+                ..Answer::default()
+            };
+            let found = key_of(&answer, "x.test").unwrap();
+            assert_eq!(found.as_ref().map(|own| own.name.as_str()), record);
+            let value = "v=DKIM1; k=rsa; h=sha256; p=AQ";
+            assert!(found.is_none_or(|own| own.value == value && own.sender == "x.test"));
+        }
     }
 }

@@ -7,7 +7,8 @@ use http::Method;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use malote_core::provider::{
-    About, Account, Capabilities, Finding, Outgoing, Reply, SendError, SendReport, Verdict,
+    About, Account, Capabilities, Finding, Outgoing, Reply, SendError, SendReport, SenderRecord,
+    Verdict,
 };
 use malote_core::tracking::TrackingSwitches;
 
@@ -72,6 +73,10 @@ impl Sparkpost {
         }
         let path = format!("/api/v1{path}");
         json_call(method, &self.settings.endpoint, &path, headers, body)
+    }
+
+    fn sending_domain(&self, sender: &str) -> Call {
+        self.call(Method::GET, &format!("/sending-domains/{sender}"), None)
     }
 
     fn account_call(&self) -> Call {
@@ -168,8 +173,7 @@ impl Service for Sparkpost {
         }
         findings.extend(self.missing_pools(line).await?);
         for sender in senders {
-            let path = format!("/sending-domains/{sender}");
-            let answer = line.ask(self.call(Method::GET, &path, None)).await?;
+            let answer = line.ask(self.sending_domain(sender)).await?;
             if let Some(fault) = account::sender_fault(&answer)? {
                 findings.push(Finding {
                     about: About::Sender(sender.clone()),
@@ -178,6 +182,19 @@ impl Service for Sparkpost {
             }
         }
         Ok(findings)
+    }
+
+    async fn sender_records(
+        &self,
+        line: Line<'_>,
+        senders: &[String],
+    ) -> Result<Vec<SenderRecord>, SendError> {
+        let mut records = Vec::new();
+        for sender in senders {
+            let answer = line.ask(self.sending_domain(sender)).await?;
+            records.extend(account::key_of(&answer, sender)?);
+        }
+        Ok(records)
     }
 
     fn account_poll_every(&self) -> Option<Duration> {

@@ -28,6 +28,7 @@ async fn send(clients: &HttpClients, peer: &Peer) -> Result<u16, Lost> {
     let patience = Patience {
         write_max: Duration::from_secs(10),
         reply_max: Duration::from_secs(10),
+        ..Patience::SHORT
     };
     let answer = clients.exchange(Class::Transactional, call, patience).await;
     answer.map(|answer| answer.status)
