@@ -12,6 +12,9 @@ use serde_json::Value;
 /// A file longer than this is more than one thing.
 const FILE_LINES_MAX: usize = 500;
 
+/// How secrets, and MACs made with them, stand in a line.
+const SECRET_VALUES: [&str; 3] = [".expose()", ".finalize()", "hmac::sign("];
+
 /// What one crate may and must not depend on.
 struct Wall {
     package: &'static str,
@@ -152,6 +155,18 @@ fn source_faults(path: &str, text: &str) -> Vec<String> {
     faults
 }
 
+/// Secrets that a source file compares octet by octet, so that the time tells how many were right:
+/// `Secret::matches` and the verifications of MACs and signatures take the same time for any.
+fn comparison_faults(path: &str, text: &str) -> Vec<String> {
+    let is_secret = |line: &str| SECRET_VALUES.iter().any(|value| line.contains(value));
+    let compares = |line: &str| [" == ", " != "].iter().any(|sign| line.contains(sign));
+    let lines = text.lines().enumerate();
+    lines
+        .filter(|(_, line)| is_secret(line) && compares(line))
+        .map(|(number, _)| format!("{path}:{}: a secret is compared", number + 1))
+        .collect()
+}
+
 /// What is wrong with a member's manifest: versions stand in the workspace table only, and the
 /// workspace's lints hold for all.
 fn manifest_faults(path: &str, text: &str) -> Vec<String> {
@@ -261,6 +276,23 @@ fn no_source_file_is_long_unexplained_unfinished_or_reads_the_clock() {
 }
 
 #[test]
+fn no_secret_is_compared_so_that_the_time_tells_it() {
+    let ours: Vec<_> = files_of(&["crates"], ".rs")
+        .into_iter()
+        .filter(|(path, _)| !path.contains("/tests") && !path.starts_with("crates/sandbox/"))
+        .collect();
+    let faults = ours
+        .iter()
+        .flat_map(|(path, text)| comparison_faults(path, text));
+    assert_none(&faults.collect::<Vec<_>>());
+    // The one comparison that there is hashes both sides first.
+    let secret = ours
+        .iter()
+        .find(|(path, _)| path == "crates/core/src/secret.rs");
+    assert!(secret.is_some_and(|(_, text)| text.contains("ours.ct_eq(&theirs)")));
+}
+
+#[test]
 fn versions_and_lints_stand_in_the_workspace_table_only() {
     let manifests = files_of(&["crates", "tests", "bench"], "Cargo.toml");
     assert!(
@@ -303,6 +335,20 @@ fn a_bad_source_file_is_seen() {
     assert_eq!(faults("a.rs", &clock), 1);
     assert_eq!(faults(CLOCK_FILE, &clock), 0);
     assert_eq!(source_faults("a.rs", "fn a() {}\n").len(), 1);
+}
+
+#[test]
+fn a_compared_secret_is_seen() {
+    for (line, count) in [
+        ("if token.expose() == given {", 1),
+        ("if given != own.expose().as_bytes() {", 1),
+        ("if mac.finalize().into_bytes() == given {", 1),
+        ("if hmac::sign(&key, body).as_ref() != given {", 1),
+        ("if token.matches(given) {", 0),
+        ("let key = own.expose();", 0),
+    ] {
+        assert_eq!(comparison_faults("a.rs", line).len(), count, "{line}");
+    }
 }
 
 #[test]

@@ -18,6 +18,8 @@ use crate::{SENT_MAX, order};
 const SECRET: &str = "webhook-secret-of-the-services";
 /// Over the bound of a webhook's body.
 const LARGE_BYTES: usize = 10 << 20;
+/// What a service posts at once when it has much to say.
+const BATCH: usize = 128;
 /// Over the bound of one webhook's events.
 const EVENTS_TOO_MANY: usize = 100_000;
 /// Events about mail that nobody sent.
@@ -287,13 +289,21 @@ impl Rig {
         let many = batch(vec![json!({}); EVENTS_TOO_MANY]).to_string();
         let status = self.post(service, "many", many.into()).await?;
         ensure!(status == 413, "{EVENTS_TOO_MANY} events: {status}");
-        let good = (service.event)(7, json!("a@one.example"));
-        let mixed = batch(vec![json!("bad"), good.clone(), json!({}), good]).to_string();
-        let before = self.counted(service, "yes").await?;
-        let status = self.post(service, "mixed", mixed.into()).await?;
-        ensure!(status == 200, "bad among good: {status}");
-        let read = self.counted(service, "yes").await? - before;
-        ensure!(read == 2, "bad among good: {read} were read");
+        let mut many: Vec<Value> = (0..BATCH)
+            .map(|number| (service.event)(number, json!("a@one.example")))
+            .collect();
+        for (id, bad) in [("all", 0), ("mixed", 1)] {
+            many[..bad].fill(json!("bad"));
+            let before = self.counted(service, "yes").await?;
+            let body = batch(many.clone()).to_string();
+            let status = self.post(service, id, body.into()).await?;
+            ensure!(status == 200, "{bad} bad of {BATCH}: {status}");
+            let read = self.counted(service, "yes").await? - before;
+            ensure!(
+                read == (BATCH - bad) as u64,
+                "{bad} bad of {BATCH}: {read} were read"
+            );
+        }
         Ok(())
     }
 

@@ -128,6 +128,55 @@ async fn whatever_is_not_signed_as_it_stands_and_now_is_refused() {
     assert!(matches!(refused, Err(WebhookRefusal::Unverified(_))));
 }
 
+/// The order of P-256 (SP 800-186 3.2.1.3).
+const ORDER: [u8; 32] = [
+    0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6,
+    0xfa, 0xad, 0xa7, 0x17, 0x9e, 0x84, 0xf3, 0xb9, 0xca, 0xc2, 0xfc, 0x63, 0x25, 0x51,
+];
+
+/// The same signature with the other one of its second number and the order less it.
+fn other_half(signature: &str) -> String {
+    let der = STANDARD.decode(signature).unwrap();
+    let (first, second) = der[2..].split_at(2 + usize::from(der[3]));
+    let digits = second[2..].strip_prefix(&[0]).unwrap_or(&second[2..]);
+    let mut number = [0; 32];
+    number[32 - digits.len()..].copy_from_slice(digits);
+    let mut is_borrowed = false;
+    for (octet, of_order) in number.iter_mut().zip(ORDER).rev() {
+        let (less, is_under) = of_order.overflowing_sub(*octet);
+        let (less, is_under_too) = less.overflowing_sub(u8::from(is_borrowed));
+        (*octet, is_borrowed) = (less, is_under || is_under_too);
+    }
+    let mut digits: Vec<u8> = number.into_iter().skip_while(|octet| *octet == 0).collect();
+    if digits[0] > 0x7f {
+        digits.insert(0, 0);
+    }
+    let length = |octets: usize| u8::try_from(octets).unwrap();
+    let second = [&[2, length(digits.len())], &digits[..]].concat();
+    let all = [first, &second].concat();
+    STANDARD.encode([&[0x30, length(all.len())], &all[..]].concat())
+}
+
+/// The service's own verifier (`starkbank-ecdsa` in its client for Node.js) asks of the second
+/// number only that it is from 1 to below the order, so a high one is as good. Whoever turns it
+/// has not another event, but the same one, whose id is known.
+#[tokio::test]
+async fn a_signature_is_good_with_a_high_second_number_as_with_a_low_one() {
+    let signer = Signer::generate();
+    let parser = signer.parser();
+    let body = r#"[{"event":"open","email":"a@x.test","timestamp":1763769540,"sg_event_id":"e"}]"#;
+    let good = signer.sign(&at(0), body);
+    let other = other_half(&good);
+    assert_ne!(good, other);
+    assert_eq!(other_half(&other), good);
+    let mut keys = Vec::new();
+    for signature in [&good, &other] {
+        let told = parser.parse(&request(signature, &at(0), body)).await;
+        keys.push(told.unwrap().events[0].dedup_key.clone());
+    }
+    assert_eq!(keys[0], keys[1]);
+}
+
 #[test]
 fn a_key_of_another_curve_or_kind_is_refused_at_start() {
     for key in [
