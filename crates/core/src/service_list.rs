@@ -29,8 +29,9 @@ pub trait ServiceList: Send + Sync {
     /// What the service said, classified as a send would be.
     async fn page(&self, cursor: Option<&str>) -> Result<ListPage, SendError>;
 
-    /// Adds addresses, at least one and at most [`ListManners::batch_max`]. What is on the list
-    /// stays on it, so the same call may be repeated.
+    /// Adds addresses, at least one and at most [`Taking::batch_max`], to a list that
+    /// [`takes`](ListManners::takes) some. What is on the list stays on it, so the same call may be
+    /// repeated.
     ///
     /// # Errors
     /// What the service said, classified as a send would be. Some may have been added.
@@ -40,10 +41,19 @@ pub trait ServiceList: Send + Sync {
 /// How a service's list may be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListManners {
-    /// Most addresses of one [`ServiceList::add`].
-    pub batch_max: usize,
+    /// What is on the list, one line for the operator.
+    pub tells: &'static str,
     /// What the service wants to pass between two calls.
     pub pause: Duration,
+    /// How it takes additions; if it takes none, why, for the operator.
+    pub takes: Result<Taking, &'static str>,
+}
+
+/// How a service's list takes additions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taking {
+    /// Most addresses of one [`ServiceList::add`].
+    pub batch_max: usize,
     /// Whether it can hold an address for campaigns alone. A list of the whole account stops
     /// transactional mail, too.
     pub spares_transactional: bool,
@@ -146,7 +156,7 @@ pub enum Reach {
     /// All mail.
     Everything,
     /// Campaigns that leave by these pools; never given to a list that does not
-    /// [`spare transactional mail`](ListManners::spares_transactional).
+    /// [`spare transactional mail`](Taking::spares_transactional).
     Campaigns(Vec<PoolName>),
 }
 

@@ -29,8 +29,11 @@ pub(crate) trait Listed: Send + Sync + 'static {
     /// See [`ServiceList::page`].
     async fn page(&self, line: Line<'_>, cursor: Option<&str>) -> Result<ListPage, SendError>;
 
-    /// See [`ServiceList::add`].
-    async fn add(&self, line: Line<'_>, additions: &[Addition]) -> Result<Added, SendError>;
+    /// See [`ServiceList::add`]. Left out for a list that takes no additions.
+    async fn add(&self, _line: Line<'_>, _additions: &[Addition]) -> Result<Added, SendError> {
+        let why = self.manners().takes.err().unwrap_or_default();
+        Err(SendError::new(Verdict::Transient, Reply::none(why)))
+    }
 }
 
 #[async_trait]
@@ -70,7 +73,7 @@ pub(crate) fn bounced(words: &str) -> ListMeaning {
 pub(crate) fn read<T: DeserializeOwned>(answer: &Answer, now: Timestamp) -> Result<T, SendError> {
     done(answer, now)?;
     if !answer.is_whole {
-        let text = "the answer was cut off, or is longer than 1 MiB";
+        let text = "the answer was cut off, or is too long";
         return Err(transient(answer, text));
     }
     answer
@@ -103,10 +106,47 @@ pub(crate) fn transient(answer: &Answer, text: &str) -> SendError {
     )
 }
 
+/// Which of a service's lists, and how far in it: `bounces:500`. The place is one of `lists`.
+///
+/// # Errors
+/// If the cursor is none.
+pub(crate) fn place_of<L>(
+    cursor: Option<&str>,
+    lists: &[(L, &str)],
+) -> Result<(usize, usize), SendError> {
+    let Some(cursor) = cursor else {
+        return Ok((0, 0));
+    };
+    let (name, offset) = cursor.split_once(':').ok_or_else(bad_cursor)?;
+    let place = lists.iter().position(|(_, own)| *own == name);
+    place.zip(offset.parse().ok()).ok_or_else(bad_cursor)
+}
+
+/// How far in a service's only list.
+///
+/// # Errors
+/// If the cursor is none.
+pub(crate) fn offset_of(cursor: Option<&str>) -> Result<usize, SendError> {
+    cursor.map_or(Ok(0), |cursor| cursor.parse().map_err(|_| bad_cursor()))
+}
+
 /// A cursor that we did not give out.
 pub(crate) fn bad_cursor() -> SendError {
     let reply = Reply::none("the list goes on at a place that is none of its own");
     SendError::new(Verdict::Transient, reply)
+}
+
+/// The addresses alone.
+pub(crate) fn addresses<'a>(additions: impl IntoIterator<Item = &'a Addition>) -> Vec<&'a str> {
+    let additions = additions.into_iter();
+    additions
+        .map(|addition| addition.address.as_str())
+        .collect()
+}
+
+/// What an addition's entry says of itself.
+pub(crate) fn description(addition: &Addition) -> String {
+    format!("malote: {}", addition.reason.as_str())
 }
 
 /// A JSON body.
@@ -160,6 +200,6 @@ mod tests {
             ..answer(200, "[1]")
         };
         let told = read::<Vec<u8>>(&cut, now).unwrap_err();
-        assert!(told.reply.text().contains("1 MiB"), "{}", told.reply);
+        assert!(told.reply.text().contains("too long"), "{}", told.reply);
     }
 }

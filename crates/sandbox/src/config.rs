@@ -115,6 +115,9 @@ pub struct Account {
     pub pools: Option<Vec<String>>,
     /// Whether the account may not mail everybody yet, as a new one.
     pub is_limited: bool,
+    /// Whether mail to an address on the service's own list goes nowhere, as at the service. Default
+    /// false: the address may be mailed again in the same run.
+    pub stops_suppressed: bool,
 }
 
 impl Default for Account {
@@ -126,6 +129,7 @@ impl Default for Account {
             senders: None,
             pools: None,
             is_limited: false,
+            stops_suppressed: false,
         }
     }
 }

@@ -13,6 +13,7 @@ use crate::config::Kind;
 use crate::loopback::{PostError, post};
 use crate::mailbox::Taken;
 use crate::sandbox::Sandbox;
+use crate::suppressed::Why;
 use crate::{
     brevo, elasticemail, mailgun, mailjet, mailtrap, postal, postmark, resend, sendgrid, ses,
     smtp2go, sparkpost,
@@ -32,6 +33,8 @@ pub enum EventKind {
     Complained,
     /// The recipient wants no more.
     Unsubscribed,
+    /// The service sent nothing: the address is on its own list.
+    Suppressed,
     /// SES: the answer to a new subscription.
     Subscription,
 }
@@ -70,6 +73,8 @@ pub(crate) struct Report {
     pub(crate) serial: u64,
     /// Whether to spoil the signature.
     pub(crate) forged: bool,
+    /// What put the address on the service's list, where that is why nothing was sent.
+    pub(crate) stopped_by: Why,
     reply: Option<String>,
 }
 
@@ -88,6 +93,7 @@ impl Report {
             at: (sandbox.config().clock)(),
             serial: sandbox.mailbox().next_serial(),
             forged: false,
+            stopped_by: Why::Bounced,
             reply: happening.reply.clone(),
         }
     }
@@ -98,7 +104,10 @@ impl Report {
             EventKind::Delivered => "250 2.0.0 OK",
             EventKind::Deferred => "451 4.7.1 try again later",
             EventKind::Bounced => "550 5.1.1 user unknown",
-            EventKind::Complained | EventKind::Unsubscribed | EventKind::Subscription => "",
+            EventKind::Complained
+            | EventKind::Unsubscribed
+            | EventKind::Suppressed
+            | EventKind::Subscription => "",
         };
         self.reply.as_deref().unwrap_or(usual)
     }
@@ -243,6 +252,7 @@ fn report(sandbox: &Sandbox, request: &EventRequest) -> Result<Report, EmitError
         at: (sandbox.config().clock)(),
         serial: sandbox.mailbox().next_serial(),
         forged: request.forged,
+        stopped_by: Why::Bounced,
         reply: request.reply.clone(),
         taken,
     })

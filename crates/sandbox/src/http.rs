@@ -19,6 +19,7 @@ use tower_service::Service;
 
 use crate::fault::{Fault, FaultKind};
 use crate::sandbox::Sandbox;
+use crate::suppressed::Suppressed;
 
 /// Connections beyond this many wait in the kernel's queue.
 const CONNECTIONS_MAX: usize = 4_096;
@@ -138,6 +139,34 @@ where
         response.headers_mut().insert(header::RETRY_AFTER, wait);
     }
     response
+}
+
+/// Answers one addition to what the service suppresses: the entries that the request asks for, or
+/// what is wrong with it. `told` is how the service says that they are there.
+pub(crate) async fn answer_addition<P, T, W>(
+    sandbox: &Sandbox,
+    entries: Result<Vec<Suppressed>, P>,
+    told: T,
+    words: W,
+) -> Response
+where
+    P: IntoResponse,
+    T: FnOnce(&[Suppressed]) -> Response,
+    W: FnOnce(FaultKind) -> Response,
+{
+    let entries = match entries {
+        Ok(entries) => entries,
+        Err(problem) => return problem.into_response(),
+    };
+    let accept = || {
+        let now = (sandbox.config().clock)();
+        let answer = told(&entries);
+        for entry in entries {
+            sandbox.suppressed().put(entry, now);
+        }
+        answer
+    };
+    answer_list(sandbox, accept, words).await
 }
 
 async fn played<A, W>(fault: Option<Fault>, accept: A, words: W) -> Response

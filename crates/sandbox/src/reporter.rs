@@ -109,9 +109,15 @@ fn plan(
         .into();
     for (index, recipient) in taken.recipients.iter().enumerate() {
         let mut chance = Chance::of(webhooks.seed, taken.seq, index as u64);
-        for fate in fates(&webhooks, &mut chance) {
+        let stopped_by = sandbox.stops(recipient, &parts_of(taken));
+        let fates = match stopped_by {
+            Some(_) => vec![Fate::stopped()],
+            None => fates(&webhooks, &mut chance),
+        };
+        for fate in fates {
             let mut report = Report::new(sandbox, fate.happening, taken.clone(), recipient.clone());
             report.forged = fate.is_forged;
+            report.stopped_by = stopped_by.unwrap_or(report.stopped_by);
             report.at = happens_at(report.at, fate.happening);
             for after in fate.after {
                 if waiting.len() >= WAITING_MAX {
@@ -130,6 +136,18 @@ fn plan(
     }
 }
 
+/// The parts of the service's list that a message is held against: SparkPost's types, Mailgun's
+/// "every tag", and what has no part.
+fn parts_of(taken: &Taken) -> [&str; 3] {
+    let mut options = taken.options.iter();
+    let is_transactional = options.any(|(name, value)| name == "transactional" && value == "true");
+    let kind = match is_transactional {
+        true => "transactional",
+        false => "non_transactional",
+    };
+    ["", "*", kind]
+}
+
 /// When it happens to a message that was taken at `taken_at`; how late it is told is another matter.
 fn happens_at(taken_at: Timestamp, happening: &Happening) -> Timestamp {
     let after = Duration::from_secs_f64(happening.after_s);
@@ -141,6 +159,24 @@ struct Fate<'a> {
     happening: &'a Happening,
     after: Vec<Duration>,
     is_forged: bool,
+}
+
+/// What happens to mail that the service itself stops.
+static STOPPED: Happening = Happening {
+    event: EventKind::Suppressed,
+    share: 1.0,
+    after_s: 0.0,
+    reply: None,
+};
+
+impl Fate<'_> {
+    fn stopped() -> Self {
+        Self {
+            happening: &STOPPED,
+            after: vec![Duration::ZERO],
+            is_forged: false,
+        }
+    }
 }
 
 fn fates<'a>(webhooks: &'a Webhooks, chance: &mut Chance) -> Vec<Fate<'a>> {

@@ -12,7 +12,7 @@ use crate::config::{Kind, SandboxConfig};
 use crate::event::Signer;
 use crate::fault::{Fault, Faults};
 use crate::mailbox::{Mailbox, Stats, Taken};
-use crate::suppressed::{Suppressed, SuppressedList};
+use crate::suppressed::{Suppressed, SuppressedList, Why};
 use crate::{
     brevo, control, elasticemail, http, mailgun, mailjet, mailtrap, postal, postmark, reporter,
     resend, sendgrid, ses, smtp, smtp2go, sparkpost,
@@ -262,6 +262,12 @@ impl Sandbox {
 
     pub(crate) fn suppressed(&self) -> &SuppressedList {
         &self.inner.suppressed
+    }
+
+    /// Why the service sends nothing to this address, if its list stops it in one of these parts.
+    pub(crate) fn stops(&self, address: &str, parts: &[&str]) -> Option<Why> {
+        let is_on = self.inner.config.account.stops_suppressed;
+        is_on.then(|| self.inner.suppressed.stops(address, parts))?
     }
 
     pub(crate) fn mood(&self) -> &Mood {

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::event::{EventKind, Report};
 
@@ -32,6 +33,35 @@ pub struct Suppressed {
     pub at: Option<Timestamp>,
 }
 
+impl Suppressed {
+    /// An entry of no part and without words, from when it is put there.
+    #[must_use]
+    pub const fn new(address: String, why: Why) -> Self {
+        Self {
+            address,
+            why,
+            reply: String::new(),
+            part: None,
+            at: None,
+        }
+    }
+
+    /// An id that is always the same, in the form of a UUID.
+    pub(crate) fn id(&self) -> String {
+        let key = format!("{:?} {:?} {}", self.why, self.part, self.address);
+        let digest = Sha256::digest(key.to_ascii_lowercase());
+        let hex: String = digest[..16].iter().map(|b| format!("{b:02x}")).collect();
+        let (a, b, c, d, e) = (
+            &hex[..8],
+            &hex[8..12],
+            &hex[12..16],
+            &hex[16..20],
+            &hex[20..],
+        );
+        format!("{a}-{b}-{c}-{d}-{e}")
+    }
+}
+
 /// Why a service suppresses an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -51,6 +81,16 @@ pub enum Why {
     /// The service itself said so (SparkPost).
     Compliance,
 }
+
+/// Those that stop mail; SendGrid's blocks are only told.
+const STOPPING: [Why; 6] = [
+    Why::Bounced,
+    Why::Invalid,
+    Why::Complained,
+    Why::Unsubscribed,
+    Why::Manual,
+    Why::Compliance,
+];
 
 /// Reason, part and address in lower case: the order in which lists are told.
 type Place = (Why, String, String);
@@ -84,7 +124,10 @@ impl SuppressedList {
             EventKind::Bounced => Why::Bounced,
             EventKind::Complained => Why::Complained,
             EventKind::Unsubscribed => Why::Unsubscribed,
-            EventKind::Delivered | EventKind::Deferred | EventKind::Subscription => return,
+            EventKind::Delivered
+            | EventKind::Deferred
+            | EventKind::Suppressed
+            | EventKind::Subscription => return,
         };
         let entry = Suppressed {
             address: report.recipient.clone(),
@@ -94,6 +137,18 @@ impl SuppressedList {
             at: Some(report.at),
         };
         self.put(entry, report.at);
+    }
+
+    /// Why mail to this address is stopped by one of these parts, if it is.
+    pub(crate) fn stops(&self, address: &str, parts: &[&str]) -> Option<Why> {
+        let address = address.to_ascii_lowercase();
+        let entries = self.lock();
+        let is_there = |why: &Why, part: &str| {
+            let place = (*why, part.to_owned(), address.clone());
+            entries.contains_key(&place)
+        };
+        let mut whys = STOPPING.into_iter();
+        whys.find(|why| parts.iter().any(|part| is_there(why, part)))
     }
 
     /// Those that are wanted, from the `skip`th on, at most `limit`; and whether there are more.
@@ -111,6 +166,23 @@ impl SuppressedList {
         (page, has_more)
     }
 
+    /// Those that are wanted behind the one of this id, at most `limit`; and whether there are more.
+    /// Behind an unknown one there is nothing.
+    pub(crate) fn page_after(
+        &self,
+        is_wanted: impl Fn(&Suppressed) -> bool,
+        id: Option<&str>,
+        limit: usize,
+    ) -> (Vec<Suppressed>, bool) {
+        let (wanted, _) = self.page(is_wanted, 0, ENTRIES_MAX);
+        let mut wanted = wanted.into_iter();
+        if let Some(id) = id {
+            wanted.find(|entry| entry.id() == id);
+        }
+        let page: Vec<Suppressed> = wanted.by_ref().take(limit).collect();
+        (page, wanted.next().is_some())
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, Suppressed>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -121,13 +193,7 @@ mod tests {
     use super::*;
 
     fn entry(address: &str, why: Why) -> Suppressed {
-        Suppressed {
-            address: address.to_owned(),
-            why,
-            reply: String::new(),
-            part: None,
-            at: None,
-        }
+        Suppressed::new(address.to_owned(), why)
     }
 
     #[test]
@@ -144,5 +210,9 @@ mod tests {
         let (rest, has_more) = list.page(bounced, 3, 3);
         assert!(!has_more && rest.len() == 2);
         assert_eq!(rest[0].at, Some(now));
+        let last = first.last().map(Suppressed::id);
+        let (behind, has_more) = list.page_after(bounced, last.as_deref(), 3);
+        assert!(behind == rest && !has_more);
+        assert!(list.page_after(bounced, Some("elsewhere"), 3).0.is_empty());
     }
 }

@@ -40,6 +40,7 @@ pub(super) async fn of_service(service: &Service, run: &Run) -> Result<String> {
     let mut page = format!("# {}\n\n{}", service.title, note("corpus.rs"));
     add_lines(&mut page, service)?;
     add_carried(&mut page, service, &[&told, &plain])?;
+    add_list(&mut page, service, &[&told, &plain])?;
     page += "## What arrives\n\nEach message of [the corpus](../../tests/corpus) to a simulator of \
              the service, with a relay behind it that gets what is refused. Every recipient got \
              one copy, and a hidden one stood nowhere.\n\n";
@@ -223,6 +224,27 @@ fn add_carried(page: &mut String, service: &Service, told: &[&Value]) -> Result<
         writeln!(page, "| {} |", row.join(" | "))?;
     }
     writeln!(page)?;
+    Ok(())
+}
+
+/// What the service itself suppresses, as `malote suppressions` may ask for it.
+fn add_list(page: &mut String, service: &Service, told: &[&Value]) -> Result<()> {
+    writeln!(page, "## Its own suppression list\n")?;
+    let list = match service.api {
+        Some(_) => &carried(told, "api")?["list"],
+        None => &Value::Null,
+    };
+    let Some(tells) = list["tells"].as_str() else {
+        let text = "None that could be asked: `malote suppressions pull` and `push` refuse it.";
+        writeln!(page, "{text}\n")?;
+        return Ok(());
+    };
+    writeln!(page, "- pulled: {tells}")?;
+    match (list["becomes"].as_str(), list["takes_none"].as_str()) {
+        (Some(becomes), _) => writeln!(page, "- pushed: an address becomes {becomes}\n")?,
+        (None, Some(why)) => writeln!(page, "- pushed: nothing. {why}\n")?,
+        (None, None) => bail!("nothing is told of what is pushed"),
+    }
     Ok(())
 }
 

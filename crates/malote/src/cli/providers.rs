@@ -1,8 +1,8 @@
 //! `malote providers`: how the targets do, and what a service's answers mean.
 
 use malote_core::name::ProviderName;
-use malote_core::provider::Capabilities;
-use malote_providers::{Documented, documented, documented_names};
+use malote_core::service_list::ListManners;
+use malote_providers::{Adapter, Documented, documented, documented_names};
 use serde::Serialize;
 
 use super::exit::{Failure, Outcome};
@@ -101,16 +101,42 @@ struct ProviderBody {
     /// Whether MAIL FROM stays as the client gave it.
     envelope_sender: bool,
     smtputf8: bool,
+    /// The service's own suppression list, if it can be asked.
+    list: Option<ListBody>,
+}
+
+/// What `malote suppressions pull` and `push` do with a service's own list.
+#[derive(Serialize)]
+struct ListBody {
+    /// What is on it.
+    tells: &'static str,
+    /// What an address becomes that is pushed; else `takes_none` says why none is.
+    becomes: Option<&'static str>,
+    takes_none: Option<&'static str>,
+}
+
+impl ListBody {
+    fn new(manners: &ListManners) -> Self {
+        let takes = manners.takes;
+        Self {
+            tells: manners.tells,
+            becomes: takes.ok().map(|takes| takes.becomes),
+            takes_none: takes.err(),
+        }
+    }
 }
 
 impl ProviderBody {
-    fn new(provider: String, carries: &Capabilities) -> Self {
+    fn new(provider: String, adapter: &Adapter) -> Self {
+        let carries = adapter.provider.capabilities();
+        let list = adapter.list.as_ref();
         Self {
             provider,
             message_bytes_max: carries.message_bytes_max,
             recipients_max: carries.recipients_max,
             envelope_sender: carries.envelope_sender,
             smtputf8: carries.smtputf8,
+            list: list.map(|list| ListBody::new(&list.manners())),
         }
     }
 }
@@ -141,7 +167,7 @@ fn providers_of(config: &Config, kind: &str) -> Vec<ProviderBody> {
     let all = config.providers.iter();
     let of_kind = all.filter(|(_, provider)| provider.adapter.provider.kind() == kind);
     let body = |(name, provider): (&ProviderName, &ConfiguredProvider)| {
-        ProviderBody::new(name.to_string(), provider.adapter.provider.capabilities())
+        ProviderBody::new(name.to_string(), &provider.adapter)
     };
     of_kind.map(body).collect()
 }
@@ -186,5 +212,19 @@ fn print(body: &KindBody<'_>) -> Outcome {
             if provider.smtputf8 { "yes" } else { "no" },
         ]);
     }
-    Ok(table.print()?)
+    table.print()?;
+    for provider in &body.providers {
+        let name = &provider.provider;
+        out::text(&match &provider.list {
+            None => format!("{name}: its service's own suppression list cannot be asked"),
+            Some(list) => {
+                let pushed = match (list.becomes, list.takes_none) {
+                    (Some(becomes), _) => format!("an address pushed becomes {becomes}"),
+                    (None, why) => format!("nothing is pushed: {}", why.unwrap_or_default()),
+                };
+                format!("{name}: its service suppresses {}; {pushed}", list.tells)
+            }
+        })?;
+    }
+    Ok(())
 }

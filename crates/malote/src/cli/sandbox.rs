@@ -69,6 +69,9 @@ struct AccountArgs {
     /// The account is new and may not mail everybody yet.
     #[arg(long)]
     limited: bool,
+    /// Mail to an address on the service's own list goes nowhere, and the service tells so.
+    #[arg(long)]
+    stop_suppressed: bool,
     /// ses: the region that requests must be signed for.
     #[arg(long)]
     region: Option<String>,
@@ -231,6 +234,7 @@ fn config(args: AccountArgs) -> SandboxConfig {
     account.senders = listed(args.senders);
     account.pools = listed(args.pools);
     account.is_limited = args.limited;
+    account.stops_suppressed = args.stop_suppressed;
     config.smtp.login = args.user.zip(args.password);
     config
 }

@@ -111,9 +111,9 @@ fn list_of(config: &Config, name: &ProviderName) -> Outcome<Arc<dyn ServiceList>
     provider.adapter.list.clone().ok_or_else(|| {
         let kind = provider.adapter.provider.kind();
         Failure::Usage(format!(
-            "{name} (kind {kind}) has no suppression list that malote can ask: ses, mailgun, \
-             sendgrid, postmark and sparkpost have one; with transport = \"smtp\" and an endpoint \
-             of its own the API's address is not known, so set transport = \"api\""
+            "{name} (kind {kind}) has no suppression list that malote can ask: postal, smtp and \
+             capture have no call for one; with transport = \"smtp\" the API's address or key may \
+             not be known, so give the service a provider with transport = \"api\""
         ))
     })
 }

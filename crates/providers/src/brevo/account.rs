@@ -54,7 +54,7 @@ struct Sender {
 /// # Errors
 /// What a send would have been told; what would have left it in doubt is only a service out of
 /// order.
-fn read<T: serde::de::DeserializeOwned>(
+pub(super) fn read<T: serde::de::DeserializeOwned>(
     answer: &Answer,
     now: jiff::Timestamp,
 ) -> Result<T, SendError> {

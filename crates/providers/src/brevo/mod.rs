@@ -7,6 +7,7 @@ mod errors;
 mod events;
 mod request;
 mod send;
+mod suppressions;
 #[cfg(test)]
 mod tests;
 mod webhook;
@@ -33,5 +34,5 @@ pub(crate) fn build(
 ) -> Option<Adapter> {
     let settings = table.check(&format!("providers.{name}"), faults);
     let service = send::Brevo::new(settings?);
-    api::adapter(name, service, config, clock, faults)
+    api::adapter_with_list(name, service, config, clock, faults)
 }

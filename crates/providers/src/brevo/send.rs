@@ -43,7 +43,7 @@ impl Brevo {
         }
     }
 
-    fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Call {
+    pub(super) fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Call {
         let mut headers = HeaderMap::new();
         if let Some(value) = sensitive(self.settings.api_key.expose()) {
             headers.insert(HeaderName::from_static("api-key"), value);

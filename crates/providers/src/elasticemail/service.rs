@@ -79,7 +79,7 @@ impl ElasticEmail {
         }
     }
 
-    fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Call {
+    pub(super) fn call(&self, method: Method, path: &str, body: Option<Vec<u8>>) -> Call {
         let mut headers = HeaderMap::new();
         if let Some(key) = sensitive(self.settings.api_key.expose()) {
             headers.insert(HeaderName::from_static("x-elasticemail-apikey"), key);
@@ -124,7 +124,7 @@ fn down(answer: &Answer, now: Timestamp) -> Verdict {
     }
 }
 
-fn failed(answer: &Answer, verdict: Verdict) -> SendError {
+pub(super) fn failed(answer: &Answer, verdict: Verdict) -> SendError {
     let document: Option<Document> = answer.json();
     let text = document.and_then(Document::into_error);
     let text = text.unwrap_or_else(|| answer.text());

@@ -8,7 +8,7 @@ use http::Method;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
 use malote_core::provider::SendError;
 use malote_core::service_list::{
-    Added, Addition, LeftOut, ListEntry, ListManners, ListMeaning, ListPage, ServiceList,
+    Added, Addition, LeftOut, ListEntry, ListManners, ListMeaning, ListPage, ServiceList, Taking,
 };
 use malote_core::suppression::SuppressionReason;
 use malote_core::web::http_date;
@@ -100,10 +100,13 @@ struct Done {
 impl ServiceList for Mailgun {
     fn manners(&self) -> ListManners {
         ListManners {
-            batch_max: BATCH_MAX,
+            tells: "bounces, complaints, unsubscribes of the domain",
             pause: Duration::ZERO,
-            spares_transactional: false,
-            becomes: "a bounce, a complaint or an unsubscribe of the domain, by its reason",
+            takes: Ok(Taking {
+                batch_max: BATCH_MAX,
+                spares_transactional: false,
+                becomes: "a bounce, a complaint or an unsubscribe of the domain, by its reason",
+            }),
         }
     }
 

@@ -15,8 +15,8 @@ pub(crate) const ROWS_MAX: usize = 1000;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Rows<T> {
-    data: Vec<T>,
+pub(super) struct Rows<T> {
+    pub(super) data: Vec<T>,
 }
 
 #[derive(Deserialize)]

@@ -7,6 +7,7 @@ mod config;
 mod errors;
 mod events;
 mod request;
+mod suppressions;
 #[cfg(test)]
 mod tests;
 mod webhook;
@@ -29,7 +30,7 @@ pub(crate) use config::MailjetConfig;
 pub(crate) use errors::DOCUMENTED;
 pub(crate) use webhook::parser as webhook_parser;
 
-use crate::api::{Line, Service, adapter, json_call};
+use crate::api::{Line, Service, adapter_with_list, json_call};
 use crate::http::{Answer, Call, sensitive};
 use crate::{Adapter, ProviderConfig};
 
@@ -51,7 +52,7 @@ pub(crate) fn build(
         settings,
         capabilities: capabilities(),
     };
-    adapter(name, service, config, clock, faults)
+    adapter_with_list(name, service, config, clock, faults)
 }
 
 /// What Mailjet can carry.

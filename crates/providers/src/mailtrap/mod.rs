@@ -6,6 +6,7 @@ mod errors;
 mod events;
 mod request;
 mod service;
+mod suppressions;
 #[cfg(test)]
 mod tests;
 mod webhook;
@@ -20,7 +21,7 @@ pub(crate) use config::MailtrapConfig;
 pub(crate) use errors::DOCUMENTED;
 pub(crate) use webhook::parser as webhook_parser;
 
-use crate::api::adapter;
+use crate::api::adapter_with_list;
 use crate::{Adapter, ProviderConfig};
 
 /// Builds the adapter of `[providers.NAME.mailtrap]`.
@@ -33,5 +34,5 @@ pub(crate) fn build(
 ) -> Option<Adapter> {
     let settings = table.check(name, faults)?;
     let service = service::Mailtrap::new(settings);
-    adapter(name, service, config, clock, faults)
+    adapter_with_list(name, service, config, clock, faults)
 }

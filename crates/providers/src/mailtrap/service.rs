@@ -20,7 +20,7 @@ use crate::parts::{listed_order, take_apart};
 
 /// An account at Mailtrap.
 pub(super) struct Mailtrap {
-    settings: Settings,
+    pub(super) settings: Settings,
     capabilities: Capabilities,
 }
 
@@ -89,7 +89,7 @@ impl Mailtrap {
         }
     }
 
-    fn call(&self, endpoint: &Url, path: &str, body: Option<Vec<u8>>) -> Call {
+    pub(super) fn call(&self, endpoint: &Url, path: &str, body: Option<Vec<u8>>) -> Call {
         let mut headers = HeaderMap::new();
         let token = format!("Bearer {}", self.settings.api_token.expose());
         if let Some(token) = sensitive(&token) {

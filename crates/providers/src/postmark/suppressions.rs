@@ -11,7 +11,7 @@ use jiff::{Span, Timestamp};
 use malote_core::name::{PoolName, TargetName};
 use malote_core::provider::{SendError, bounded};
 use malote_core::service_list::{
-    Added, Addition, LeftOut, ListEntry, ListManners, ListMeaning, ListPage, Reach,
+    Added, Addition, LeftOut, ListEntry, ListManners, ListMeaning, ListPage, Reach, Taking,
 };
 use malote_core::suppression::SuppressionReason;
 use serde::Deserialize;
@@ -75,11 +75,14 @@ struct Place {
 impl Listed for Postmark {
     fn manners(&self) -> ListManners {
         ListManners {
-            batch_max: BATCH_MAX,
+            tells: "of each message stream that pools name, and `outbound`",
             pause: Duration::ZERO,
-            spares_transactional: true,
-            becomes: "a ManualSuppression, whatever the reason: in every message stream if it is \
-                      global, else in those of the stream's pools",
+            takes: Ok(Taking {
+                batch_max: BATCH_MAX,
+                spares_transactional: true,
+                becomes: "a ManualSuppression, whatever the reason: in every message stream if it is \
+                          global, else in those of the stream's pools",
+            }),
         }
     }
 

@@ -7,6 +7,7 @@ mod errors;
 mod events;
 mod message;
 mod send;
+mod suppressions;
 #[cfg(test)]
 mod tests;
 mod webhook;
@@ -32,5 +33,5 @@ pub(crate) fn build(
     faults: &mut Vec<ConfigFault>,
 ) -> Option<Adapter> {
     let settings = table.check(&format!("providers.{name}.resend"), faults)?;
-    api::adapter(name, send::Resend::new(settings), config, clock, faults)
+    api::adapter_with_list(name, send::Resend::new(settings), config, clock, faults)
 }

@@ -7,14 +7,16 @@ use async_trait::async_trait;
 use http::Method;
 use jiff::Timestamp;
 use malote_core::provider::SendError;
-use malote_core::service_list::{Added, Addition, ListEntry, ListManners, ListMeaning, ListPage};
+use malote_core::service_list::{
+    Added, Addition, ListEntry, ListManners, ListMeaning, ListPage, Taking,
+};
 use malote_core::suppression::SuppressionReason;
 use serde::Deserialize;
 use serde_json::json;
 
 use super::send::Sendgrid;
 use crate::api::Line;
-use crate::lists::{self, Listed, bad_cursor, bounced};
+use crate::lists::{self, Listed, bounced, place_of};
 
 /// Entries of a page: the service's default, and the most that it gives.
 const PAGE: usize = 500;
@@ -54,19 +56,22 @@ struct Entry {
 impl Listed for Sendgrid {
     fn manners(&self) -> ListManners {
         ListManners {
-            batch_max: BATCH_MAX,
+            tells: "bounces, spam reports, invalid emails, global unsubscribes; blocks are left out",
             pause: Duration::ZERO,
-            spares_transactional: false,
-            becomes: "a global unsubscribe, whatever the reason: the other lists take no entries",
+            takes: Ok(Taking {
+                batch_max: BATCH_MAX,
+                spares_transactional: false,
+                becomes: "a global unsubscribe, whatever the reason: the other lists take no entries",
+            }),
         }
     }
 
     async fn page(&self, line: Line<'_>, cursor: Option<&str>) -> Result<ListPage, SendError> {
-        let (place, offset) = place_of(cursor)?;
+        let (place, offset) = place_of(cursor, &LISTS)?;
         let (list, name) = LISTS[place];
         let path = format!("/v3/suppression/{name}");
         let query = format!("limit={PAGE}&offset={offset}");
-        let answer = line.ask(self.get(&path, Some(&query))).await?;
+        let answer = line.ask_page(self.get(&path, Some(&query))).await?;
         let entries: Vec<Entry> = lists::read(&answer, line.now)?;
         let next = match entries.len() {
             0..PAGE => (place + 1 < LISTS.len()).then(|| format!("{}:0", LISTS[place + 1].1)),
@@ -79,24 +84,12 @@ impl Listed for Sendgrid {
     }
 
     async fn add(&self, line: Line<'_>, additions: &[Addition]) -> Result<Added, SendError> {
-        let addresses = additions.iter().map(|addition| addition.address.as_str());
-        let body = lists::body(&json!({ "recipient_emails": addresses.collect::<Vec<_>>() }));
+        let body = lists::body(&json!({ "recipient_emails": lists::addresses(additions) }));
         let call = self.call(Method::POST, "/v3/asm/suppressions/global", Some(body));
         let answer = line.ask(call).await?;
         lists::done(&answer, line.now)?;
         Ok(Added::default())
     }
-}
-
-/// Which list and how far in it: `bounces:500`.
-fn place_of(cursor: Option<&str>) -> Result<(usize, usize), SendError> {
-    let Some(cursor) = cursor else {
-        return Ok((0, 0));
-    };
-    let (name, offset) = cursor.split_once(':').ok_or_else(bad_cursor)?;
-    let place = LISTS.iter().position(|(_, own)| *own == name);
-    let offset = offset.parse().ok();
-    place.zip(offset).ok_or_else(bad_cursor)
 }
 
 fn of(list: List, entry: Entry) -> ListEntry {
@@ -132,10 +125,13 @@ mod tests {
 
     #[test]
     fn only_places_of_the_service_s_lists_are_gone_to() {
-        assert_eq!(place_of(None).unwrap(), (0, 0));
-        assert_eq!(place_of(Some("unsubscribes:1000")).unwrap(), (3, 1000));
+        assert_eq!(place_of(None, &LISTS).unwrap(), (0, 0));
+        assert_eq!(
+            place_of(Some("unsubscribes:1000"), &LISTS).unwrap(),
+            (3, 1000)
+        );
         for wrong in ["", "bounces", "blocks:0", "bounces:-1", "bounces:x"] {
-            assert!(place_of(Some(wrong)).is_err(), "{wrong}");
+            assert!(place_of(Some(wrong), &LISTS).is_err(), "{wrong}");
         }
     }
 

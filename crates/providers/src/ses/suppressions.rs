@@ -8,7 +8,7 @@ use http::Method;
 use jiff::Timestamp;
 use malote_core::provider::{SendError, Verdict};
 use malote_core::service_list::{
-    Added, Addition, LeftOut, ListEntry, ListManners, ListMeaning, ListPage, ServiceList,
+    Added, Addition, LeftOut, ListEntry, ListManners, ListMeaning, ListPage, ServiceList, Taking,
 };
 use malote_core::suppression::SuppressionReason;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -21,7 +21,7 @@ use crate::http::Answer;
 use crate::lists;
 
 const PATH: &str = "/v2/email/suppression/addresses";
-/// Entries of a page, the most that the service gives.
+/// Entries of a page that are asked for. The reference names no bound: a token leads on.
 const PAGE: usize = 1_000;
 /// What is not sending may be asked once a second (developer guide, "Service quotas").
 const PAUSE: Duration = Duration::from_secs(1);
@@ -57,10 +57,13 @@ struct Summary {
 impl ServiceList for Ses {
     fn manners(&self) -> ListManners {
         ListManners {
-            batch_max: 1,
+            tells: "bounces and complaints of the account in its region",
             pause: PAUSE,
-            spares_transactional: false,
-            becomes: "a bounce, or a complaint where it is not one; an address a second",
+            takes: Ok(Taking {
+                batch_max: 1,
+                spares_transactional: false,
+                becomes: "a bounce, or a complaint where it is not one; an address a second",
+            }),
         }
     }
 

@@ -86,6 +86,11 @@ impl Document {
         Some(short.unwrap_or(code).to_owned())
     }
 
+    /// Whether it is about what was asked, not about who asks.
+    pub(super) fn is_bad_payload(&self) -> bool {
+        self.code().as_deref() == Some("NON_VALIDATING_IN_PAYLOAD")
+    }
+
     /// Whether the key is one, but not for this call.
     pub(super) fn is_permission_denied(&self) -> bool {
         self.code().as_deref() == Some("ENDPOINT_PERMISSION_DENIED")

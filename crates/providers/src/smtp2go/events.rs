@@ -2,8 +2,6 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
 use malote_core::address::EmailAddress;
 use malote_core::event::{Blame, EventKind, ProviderEvent};
 use malote_core::id::DeliveryId;
@@ -14,8 +12,8 @@ use serde_json::Value;
 use super::request::ID_FIELD;
 use crate::correlation;
 use crate::webhook::reading::{
-    address, dedup_key, each, form, gone, iso, json, not_gone, other, plain_id, said, seconds,
-    shown, text,
+    address, dedup_key, each, form, gone, json, not_gone, other, plain_id, said, seconds, shown,
+    text, utc,
 };
 
 /// Reads the JSON or the form of a request that has proven its origin: which of them it is, is
@@ -70,15 +68,7 @@ fn delivery(entry: &Value, recipient: Option<&EmailAddress>) -> Option<DeliveryI
 
 /// In UTC, with or without a zone.
 fn time(value: &Value) -> Option<Timestamp> {
-    let civil = text(value).trim();
-    if civil.len() > 64 {
-        return None;
-    }
-    iso(value).or_else(|| seconds(value)).or_else(|| {
-        let civil: DateTime = civil.parse().ok()?;
-        let zoned = civil.to_zoned(TimeZone::UTC).ok()?;
-        Some(zoned.timestamp())
-    })
+    seconds(value).or_else(|| utc(text(value)))
 }
 
 fn kind(word: &str, entry: &Value) -> (EventKind, Option<Blame>) {

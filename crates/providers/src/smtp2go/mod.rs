@@ -8,6 +8,7 @@ mod errors;
 mod events;
 mod request;
 mod service;
+mod suppressions;
 #[cfg(test)]
 mod tests;
 mod webhook;
@@ -22,7 +23,7 @@ pub(crate) use config::Smtp2goConfig;
 pub(crate) use errors::DOCUMENTED;
 pub(crate) use webhook::parser as webhook_parser;
 
-use crate::api::adapter;
+use crate::api::adapter_with_list;
 use crate::settings::Transport;
 use crate::{Adapter, ProviderConfig};
 
@@ -39,7 +40,7 @@ pub(crate) fn build(
         Transport::Api => {
             let settings = table.check(name, faults)?;
             let service = service::Smtp2go::new(settings);
-            adapter(name, service, config, clock, faults)
+            adapter_with_list(name, service, config, clock, faults)
         }
     }
 }

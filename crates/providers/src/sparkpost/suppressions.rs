@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use http::Method;
 use malote_core::provider::SendError;
 use malote_core::service_list::{
-    Added, Addition, LeftOut, ListEntry, ListManners, ListMeaning, ListPage, Reach,
+    Added, Addition, LeftOut, ListEntry, ListManners, ListMeaning, ListPage, Reach, Taking,
 };
 use malote_core::suppression::SuppressionReason;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -64,11 +64,14 @@ struct Entry {
 impl Listed for Sparkpost {
     fn manners(&self) -> ListManners {
         ListManners {
-            batch_max: BATCH_MAX,
+            tells: "transactional and non_transactional entries",
             pause: Duration::ZERO,
-            spares_transactional: true,
-            becomes: "an entry of source \"Manually Added\": of both types if it is global, else \
-                      non_transactional",
+            takes: Ok(Taking {
+                batch_max: BATCH_MAX,
+                spares_transactional: true,
+                becomes: "an entry of source \"Manually Added\": of both types if it is global, else \
+                          non_transactional",
+            }),
         }
     }
 
@@ -84,7 +87,7 @@ impl Listed for Sparkpost {
         let mut call = self.call(Method::GET, PATH, None);
         let query = format!("cursor={cursor}&per_page={PAGE}");
         call.url.set_query(Some(&query));
-        let answer = line.ask(call).await?;
+        let answer = line.ask_page(call).await?;
         let page: Page = lists::read(&answer, line.now)?;
         let own = self.subaccount();
         let entries = page.results.into_iter().map(|entry| of(entry, own));
@@ -111,7 +114,7 @@ const fn types_of(reach: &Reach) -> &'static [&'static str] {
 }
 
 fn entries_of(addition: &Addition) -> Vec<Value> {
-    let description = format!("malote: {}", addition.reason.as_str());
+    let description = lists::description(addition);
     let entry = |kind: &&str| {
         json!({
             "recipient": addition.address.as_str(),

@@ -2,6 +2,8 @@
 //! fault a refusal is when a service and a remote server both say something.
 
 use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use malote_core::address::EmailAddress;
 use malote_core::event::{Blame, EventKind, ProviderEvent, raw_event};
 use malote_core::provider::{REPLY_TEXT_BYTES_MAX, bounded};
@@ -123,6 +125,19 @@ pub(crate) fn seconds(value: &Value) -> Option<Timestamp> {
 pub(crate) fn iso(value: &Value) -> Option<Timestamp> {
     let text = value.as_str().filter(|text| text.len() <= 64)?;
     text.trim().parse().ok()
+}
+
+/// A time as RFC 3339 writes it, or without a zone, which then is UTC.
+pub(crate) fn utc(text: &str) -> Option<Timestamp> {
+    let text = text.trim();
+    if text.len() > 64 {
+        return None;
+    }
+    text.parse().ok().or_else(|| {
+        let civil: DateTime = text.parse().ok()?;
+        let zoned = civil.to_zoned(TimeZone::UTC).ok()?;
+        Some(zoned.timestamp())
+    })
 }
 
 /// A service's own word for what happened.

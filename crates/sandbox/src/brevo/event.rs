@@ -11,6 +11,7 @@ pub(crate) fn webhook(sandbox: &Sandbox, report: &Report) -> Result<Webhook, Emi
         EventKind::Delivered => "delivered",
         EventKind::Deferred => "deferred",
         EventKind::Bounced => "hard_bounce",
+        EventKind::Suppressed => "blocked",
         EventKind::Complained => "complaint",
         EventKind::Unsubscribed => "unsubscribed",
         EventKind::Subscription => return Err(EmitError::NotReported),

@@ -3,6 +3,7 @@
 mod event;
 mod lookup;
 mod request;
+mod suppressions;
 
 use std::net::SocketAddr;
 
@@ -84,6 +85,7 @@ pub(crate) fn router(sandbox: Sandbox) -> Router {
         .route("/v3/senders", get(lookup::senders))
         .route("/v3/senders/domains", get(lookup::domains))
         .route("/v3/senders/domains/{domain}", get(lookup::domain))
+        .route("/v3/smtp/blockedContacts", get(suppressions::list))
         .fallback(|| async { Problem::new(404, "document_not_found", "Resource not found") })
         .method_not_allowed_fallback(|| async {
             Problem::new(405, "method_not_allowed", "Method not allowed")

@@ -10,6 +10,7 @@ pub(crate) fn webhook(report: &Report) -> Webhook {
         // The service tells its own sorting and not what the far server said.
         EventKind::Bounced if report.reply().contains(" 5.7.") => ("Error", "BlackListed"),
         EventKind::Bounced => ("Error", "NoMailbox"),
+        EventKind::Suppressed => ("Suppressed", ""),
         EventKind::Complained => ("AbuseReport", ""),
         EventKind::Unsubscribed => ("Unsubscribed", ""),
     };

@@ -2,6 +2,7 @@
 
 mod check;
 mod event;
+mod suppressions;
 
 use std::net::SocketAddr;
 
@@ -63,6 +64,10 @@ pub(crate) fn router(sandbox: Sandbox) -> Router {
         .route("/v4/emails", post(bulk))
         .route("/v4/domains", get(domains))
         .route("/v4/domains/{domain}", get(domain))
+        .route(
+            "/v4/suppressions/{list}",
+            get(suppressions::list).post(suppressions::add),
+        )
         .fallback(|| async { Problem(StatusCode::NOT_FOUND, "Not Found".to_owned()) })
         .with_state(sandbox)
 }

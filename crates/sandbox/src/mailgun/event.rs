@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::event::{EventKind, Report, Webhook, hex_hmac};
 use crate::sandbox::Sandbox;
+use crate::suppressed::Why;
 
 /// Mailgun documentation, "Webhooks" and "Securing webhooks".
 pub(crate) fn webhook(sandbox: &Sandbox, report: &Report) -> Webhook {
@@ -18,7 +19,7 @@ pub(crate) fn webhook(sandbox: &Sandbox, report: &Report) -> Webhook {
     let (event, severity) = match report.event {
         EventKind::Delivered | EventKind::Subscription => ("delivered", None),
         EventKind::Deferred => ("failed", Some("temporary")),
-        EventKind::Bounced => ("failed", Some("permanent")),
+        EventKind::Bounced | EventKind::Suppressed => ("failed", Some("permanent")),
         EventKind::Complained => ("complained", None),
         EventKind::Unsubscribed => ("unsubscribed", None),
     };
@@ -53,9 +54,35 @@ pub(crate) fn webhook(sandbox: &Sandbox, report: &Report) -> Webhook {
         data["severity"] = severity.into();
         data["reason"] = "generic".into();
     }
+    if report.event == EventKind::Suppressed {
+        let (reason, code, message) = suppressed(report.stopped_by);
+        data["reason"] = reason.into();
+        data["delivery-status"] = json!({ "code": code, "message": message, "attempt-no": 1 });
+    }
     let body = json!({
         "signature": { "timestamp": timestamp, "token": token, "signature": signature },
         "event-data": data,
     });
     Webhook::json(&body)
+}
+
+/// What is said of an address that the domain's lists hold ("Tracking Failures").
+const fn suppressed(why: Why) -> (&'static str, u16, &'static str) {
+    match why {
+        Why::Complained => (
+            "suppress-complaint",
+            607,
+            "Not delivering to a user who marked your messages as spam",
+        ),
+        Why::Unsubscribed | Why::Manual => (
+            "suppress-unsubscribe",
+            606,
+            "Not delivering to unsubscribed address",
+        ),
+        Why::Bounced | Why::Blocked | Why::Invalid | Why::Compliance => (
+            "suppress-bounce",
+            605,
+            "Not delivering to previously bounced address",
+        ),
+    }
 }

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Problem, authorize, find, is_address, words};
-use crate::http::{answer_list, json as json_answer};
+use crate::http::{answer_addition, answer_list, json as json_answer};
 use crate::sandbox::Sandbox;
 use crate::suppressed::{Suppressed, Why};
 
@@ -134,20 +134,14 @@ pub(super) async fn add(
         Ok(None) => return WRONG_PATH.into_response(),
         Err(problem) => return problem.into_response(),
     };
-    let entries = match read(why, &headers, body).await {
-        Ok(entries) => entries,
-        Err(problem) => return problem.into_response(),
-    };
-    let now = (sandbox.config().clock)();
-    let accept = || {
+    let entries = read(why, &headers, body).await;
+    let told = |entries: &[Suppressed]| {
         let count = entries.len();
-        for entry in entries {
-            sandbox.suppressed().put(entry, now);
-        }
         let text = format!("{count} addresses have been added to the {list} table");
         json_answer(StatusCode::OK, &json!({ "message": text }))
     };
-    answer_list(&sandbox, accept, |kind| {
+    let now = (sandbox.config().clock)();
+    answer_addition(&sandbox, entries, told, |kind| {
         words(kind, &domain, now).into_response()
     })
     .await

@@ -15,6 +15,10 @@ pub(crate) fn webhook(sandbox: &Sandbox, report: &Report) -> Result<Webhook, Emi
         }
         EventKind::Deferred => ("bounce", bounce(report, false, "domain", "greylisted")),
         EventKind::Bounced => ("bounce", bounce(report, true, "recipient", "user unknown")),
+        EventKind::Suppressed => {
+            let own = json!({ "error_related_to": "mailjet", "error": "preblocked" });
+            ("blocked", own)
+        }
         EventKind::Complained => ("spam", json!({ "source": "JMRPP" })),
         EventKind::Unsubscribed => {
             let agent = "Mozilla/5.0";

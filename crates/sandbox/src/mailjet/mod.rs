@@ -3,6 +3,7 @@
 mod check;
 mod event;
 mod problem;
+mod suppressions;
 
 use std::net::SocketAddr;
 
@@ -43,6 +44,7 @@ pub(crate) fn router(sandbox: Sandbox) -> Router {
         .route("/v3.1/send", post(send))
         .route("/v3/REST/apikey", get(api_keys))
         .route("/v3/REST/sender", get(senders))
+        .route("/v3/REST/contact", get(suppressions::list))
         .fallback(|| async { rest_error(StatusCode::NOT_FOUND, "Object not found") })
         .with_state(sandbox)
 }
@@ -231,6 +233,11 @@ fn look_up(sandbox: &Sandbox, headers: &HeaderMap, all: Vec<Value>, listing: &Li
     if let Some(fault) = sandbox.faults().for_check() {
         return words(fault.kind, 1);
     }
+    rows(all, listing)
+}
+
+/// The part of a list that is asked for, as an answer.
+fn rows(all: Vec<Value>, listing: &Listing) -> Response {
     let total = all.len();
     let limit = listing.limit.unwrap_or(LISTED_DEFAULT).min(LISTED_MAX);
     let page: Vec<Value> = all.into_iter().skip(listing.offset).take(limit).collect();

@@ -15,6 +15,7 @@ pub(crate) fn webhook(sandbox: &Sandbox, report: &Report) -> Webhook {
         EventKind::Delivered | EventKind::Subscription => "delivery",
         EventKind::Deferred => "soft bounce",
         EventKind::Bounced => "bounce",
+        EventKind::Suppressed => "reject",
         EventKind::Complained => "spam",
         EventKind::Unsubscribed => "unsubscribe",
     };
@@ -45,6 +46,9 @@ pub(crate) fn webhook(sandbox: &Sandbox, report: &Report) -> Webhook {
         event["response"] = reply.into();
         event["response_code"] = code.into();
         event["bounce_category"] = category.into();
+    }
+    if report.event == EventKind::Suppressed {
+        event["reason"] = "recipient is on the suppression list".into();
     }
     let body = json!({ "events": [event] }).to_string();
     let mut signature = hex_hmac(&sandbox.config().account.webhook_secret, &body);

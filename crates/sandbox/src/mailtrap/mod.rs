@@ -3,6 +3,7 @@
 mod batch;
 mod check;
 mod event;
+mod suppressions;
 
 use std::net::SocketAddr;
 
@@ -57,6 +58,7 @@ pub(crate) fn router(sandbox: Sandbox) -> Router {
         .route("/api/batch", post(batch::send))
         .route("/api/accounts", get(accounts))
         .route("/api/domains", get(domains))
+        .route("/api/suppressions", get(suppressions::list))
         .fallback(|| async { json_answer(StatusCode::NOT_FOUND, &json!({ "error": "Not Found" })) })
         .with_state(sandbox)
 }
@@ -162,10 +164,14 @@ async fn domains(State(sandbox): State<Sandbox>, headers: HeaderMap) -> Response
 }
 
 /// The account API has errors of its own shape.
+fn unknown_token() -> Response {
+    let error = json!({ "error": "Incorrect API token" });
+    json_answer(StatusCode::UNAUTHORIZED, &error)
+}
+
 fn look_up(sandbox: &Sandbox, headers: &HeaderMap, found: &Value) -> Response {
     if !is_known(sandbox, headers) {
-        let error = json!({ "error": "Incorrect API token" });
-        return json_answer(StatusCode::UNAUTHORIZED, &error);
+        return unknown_token();
     }
     sandbox.mailbox().note_check();
     match sandbox.faults().for_check() {

@@ -74,6 +74,10 @@ fn told(report: &Report) -> Option<(&'static str, Value)> {
             let status = delivery(report, "HardFail", &details, report.reply());
             ("MessageDeliveryFailed", status)
         }
+        EventKind::Suppressed => {
+            let details = format!("Recipient ({recipient}) is on the suppression list");
+            ("MessageHeld", delivery(report, "Held", &details, ""))
+        }
         EventKind::Complained | EventKind::Unsubscribed => return None,
     })
 }

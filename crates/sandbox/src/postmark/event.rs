@@ -52,7 +52,8 @@ pub(crate) fn webhook(sandbox: &Sandbox, report: &Report) -> Result<Webhook, Emi
             "SuppressSending": true,
             "SuppressionReason": "ManualSuppression",
         }),
-        EventKind::Subscription => return Err(EmitError::NotReported),
+        // It refuses such mail at once.
+        EventKind::Suppressed | EventKind::Subscription => return Err(EmitError::NotReported),
     };
     let taken = &report.taken;
     body["MessageID"] = taken.id.as_str().into();

@@ -147,13 +147,27 @@ async fn send(State(sandbox): State<Sandbox>, request: Request) -> Response {
     let fault = sandbox
         .faults()
         .for_send(recipients.iter().map(String::as_str));
-    let (fault, inactive) = halved(fault, &recipients);
+    let (fault, mut inactive) = halved(fault, &recipients);
+    inactive.extend(stopped(&sandbox, &email));
+    if inactive.len() == recipients.len() {
+        sandbox.mailbox().note_send();
+        return words(FaultKind::Partial, &recipients).into_response();
+    }
     let accept = || {
         let receipt = accepted(&sandbox, email, body, peer, &inactive);
         json_answer(StatusCode::OK, &receipt)
     };
     let say = |kind| words(kind, &recipients).into_response();
     answer(&sandbox, fault, accept, say).await
+}
+
+/// The recipients whom the message's stream has on its list.
+fn stopped(sandbox: &Sandbox, email: &Email) -> Vec<String> {
+    let stream = email.stream.as_str();
+    let unnamed = if stream == DEFAULT_STREAM { "" } else { stream };
+    let recipients = email.recipients.iter();
+    let is_stopped = |recipient: &&String| sandbox.stops(recipient, &[stream, unnamed]).is_some();
+    recipients.filter(is_stopped).cloned().collect()
 }
 
 /// A half-refused send is one that is taken: 200, with the inactive ones named in the text.

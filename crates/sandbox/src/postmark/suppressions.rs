@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{DEFAULT_STREAM, Problem, authorize, has_stream, speaks_json, words};
 use crate::address::is_address;
-use crate::http::{answer_list, json as json_answer};
+use crate::http::{answer_addition, answer_list, json as json_answer};
 use crate::sandbox::Sandbox;
 use crate::suppressed::{Suppressed, Why};
 
@@ -99,32 +99,26 @@ pub(super) async fn add(
         Ok(addresses) => addresses,
         Err(problem) => return problem.into_response(),
     };
-    let accept = || {
-        let now = (sandbox.config().clock)();
-        let outcomes: Vec<Value> = addresses
-            .into_iter()
-            .map(|address| {
-                if !is_address(&address) {
-                    let text = "An invalid email address was provided.";
-                    return json!({ "EmailAddress": address, "Status": "Failed", "Message": text });
-                }
-                let told = json!({
-                    "EmailAddress": address, "Status": "Suppressed", "Message": null,
-                });
-                let entry = Suppressed {
-                    address,
-                    why: Why::Manual,
-                    reply: String::new(),
-                    part: Some(stream.clone()),
-                    at: None,
-                };
-                sandbox.suppressed().put(entry, now);
-                told
-            })
-            .collect();
-        json_answer(StatusCode::OK, &json!({ "Suppressions": outcomes }))
+    let outcomes: Vec<Value> = addresses.iter().map(|address| outcome(address)).collect();
+    let good = addresses.into_iter().filter(|address| is_address(address));
+    let entries = good.map(|address| Suppressed {
+        part: Some(stream.clone()),
+        ..Suppressed::new(address, Why::Manual)
+    });
+    let told = |_: &[Suppressed]| json_answer(StatusCode::OK, &json!({ "Suppressions": outcomes }));
+    let entries = Ok::<_, Problem>(entries.collect());
+    answer_addition(&sandbox, entries, told, |kind| {
+        words(kind, &[]).into_response()
+    })
+    .await
+}
+
+fn outcome(address: &str) -> Value {
+    let (status, message) = match is_address(address) {
+        true => ("Suppressed", None),
+        false => ("Failed", Some("An invalid email address was provided.")),
     };
-    answer_list(&sandbox, accept, |kind| words(kind, &[]).into_response()).await
+    json!({ "EmailAddress": address, "Status": status, "Message": message })
 }
 
 async fn read(body: Body) -> Result<Vec<String>, Problem> {

@@ -44,6 +44,7 @@ fn body(report: &Report) -> Option<Value> {
         EventKind::Delivered | EventKind::Subscription => "email.delivered",
         EventKind::Deferred => "email.delivery_delayed",
         EventKind::Bounced => "email.bounced",
+        EventKind::Suppressed => "email.suppressed",
         EventKind::Complained => "email.complained",
         EventKind::Unsubscribed => return None,
     };
@@ -65,6 +66,12 @@ fn body(report: &Report) -> Option<Value> {
             "subType": "General",
             "message": "The recipient's email provider sent a hard bounce message.",
             "diagnosticCode": [format!("smtp; {}", report.reply())],
+        });
+    }
+    if report.event == EventKind::Suppressed {
+        data["suppressed"] = json!({
+            "type": "OnAccountSuppressionList",
+            "message": "Resend did not send to this address: it is on the suppression list.",
         });
     }
     Some(json!({ "type": kind, "created_at": report.at.to_string(), "data": data }))

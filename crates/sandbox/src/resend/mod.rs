@@ -3,6 +3,7 @@
 mod check;
 mod event;
 mod idempotency;
+mod suppressions;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -111,6 +112,8 @@ pub(crate) fn router(sandbox: Sandbox) -> Router {
         .route("/emails/batch", post(send_batch))
         .route("/domains", get(domains))
         .route("/domains/{id}", get(domain))
+        .route("/suppressions", get(suppressions::list))
+        .route("/suppressions/batch/add", post(suppressions::add))
         .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(|| async {
             let message = "Method is not allowed for the requested path.";

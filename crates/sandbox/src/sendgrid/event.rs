@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::event::{EmitError, EventKind, Report, Webhook};
 use crate::mailbox::Taken;
 use crate::sandbox::Sandbox;
+use crate::suppressed::Why;
 
 /// "Event Webhook Reference", and "Event Webhook Security Features": the signature is ECDSA on
 /// P-256 with SHA-256 over the timestamp's digits and the body, DER, in Base64.
@@ -77,8 +78,21 @@ fn of_kind(report: &Report) -> Value {
             "ip": "192.0.2.1",
             "tls": 1,
         }),
+        EventKind::Suppressed => {
+            json!({ "event": "dropped", "reason": dropped(report.stopped_by), "status": "5.0.0" })
+        }
         EventKind::Complained => json!({ "event": "spamreport" }),
         EventKind::Unsubscribed => json!({ "event": "unsubscribe" }),
+    }
+}
+
+/// "Dropped": the address is on one of the lists.
+const fn dropped(why: Why) -> &'static str {
+    match why {
+        Why::Complained => "Spam Reporting Address",
+        Why::Unsubscribed | Why::Manual => "Unsubscribed Address",
+        Why::Invalid => "Invalid",
+        Why::Bounced | Why::Blocked | Why::Compliance => "Bounced Address",
     }
 }
 

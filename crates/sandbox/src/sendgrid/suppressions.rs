@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{Problem, authorize, words};
 use crate::address::is_address;
-use crate::http::{answer_list, json as json_answer};
+use crate::http::{answer_addition, answer_list, json as json_answer};
 use crate::sandbox::Sandbox;
 use crate::suppressed::{Suppressed, Why};
 
@@ -80,34 +80,21 @@ pub(super) async fn add(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let known = authorize(&sandbox, &headers);
-    let addresses = match known {
+    let entries = match authorize(&sandbox, &headers) {
         Ok(()) => read(body).await,
         Err(problem) => Err(problem),
     };
-    let addresses = match addresses {
-        Ok(addresses) => addresses,
-        Err(problem) => return problem.into_response(),
+    let told = |entries: &[Suppressed]| {
+        let addresses: Vec<&str> = entries.iter().map(|entry| entry.address.as_str()).collect();
+        json_answer(
+            StatusCode::CREATED,
+            &json!({ "recipient_emails": addresses }),
+        )
     };
-    let accept = || {
-        let now = (sandbox.config().clock)();
-        for address in &addresses {
-            let entry = Suppressed {
-                address: address.clone(),
-                why: Why::Unsubscribed,
-                reply: String::new(),
-                part: None,
-                at: None,
-            };
-            sandbox.suppressed().put(entry, now);
-        }
-        let told = json!({ "recipient_emails": addresses });
-        json_answer(StatusCode::CREATED, &told)
-    };
-    answer_list(&sandbox, accept, |kind| words(kind).into_response()).await
+    answer_addition(&sandbox, entries, told, |kind| words(kind).into_response()).await
 }
 
-async fn read(body: Body) -> Result<Vec<String>, Problem> {
+async fn read(body: Body) -> Result<Vec<Suppressed>, Problem> {
     let body = to_bytes(body, BODY_BYTES_MAX).await;
     let body = body.map_err(|_| Problem::new(413, "content too large"))?;
     let document: Value =
@@ -118,11 +105,11 @@ async fn read(body: Body) -> Result<Vec<String>, Problem> {
     let Some(list) = list else {
         return Err(Problem::of_field(field, "recipient_emails is required"));
     };
-    let address = |value: &Value| {
+    let entry = |value: &Value| {
         let address = value.as_str().filter(|text| is_address(text));
         address
-            .map(str::to_owned)
+            .map(|address| Suppressed::new(address.to_owned(), Why::Unsubscribed))
             .ok_or_else(|| Problem::of_field(field, "Does not contain a valid address."))
     };
-    list.iter().map(address).collect()
+    list.iter().map(entry).collect()
 }

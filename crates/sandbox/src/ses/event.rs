@@ -11,6 +11,10 @@ use crate::sandbox::Sandbox;
 /// The id in the URL of the signing certificate: 32 hexadecimal digits, as in the service's.
 const CERTIFICATE_ID: &str = "5a9d80b0c0ffee0000000000005a9d80";
 
+/// What stands in place of a server's reply where none was asked.
+const ON_LIST: &str = "Amazon SES did not send the message to this address because it is on the \
+    suppression list for your account.";
+
 /// SES developer guide, "Contents of event data that Amazon SES publishes to Amazon SNS".
 pub(crate) fn webhook(sandbox: &Sandbox, report: &Report) -> Result<Webhook, EmitError> {
     let (at, serial) = (report.at, report.serial);
@@ -79,7 +83,7 @@ fn string_to_sign(envelope: &Value) -> String {
 }
 
 fn notification(report: &Report) -> Value {
-    let (taken, recipient, at) = (&report.taken, &report.recipient, report.at);
+    let taken = &report.taken;
     let headers: Vec<Value> = taken
         .headers()
         .into_iter()
@@ -99,9 +103,16 @@ fn notification(report: &Report) -> Value {
         "headers": headers,
         "tags": tags,
     });
+    let (kind, key, detail) = of_kind(report);
+    json!({ "eventType": kind, "mail": mail, key: detail })
+}
+
+/// The event's type, its own member, and what stands there.
+fn of_kind(report: &Report) -> (&'static str, &'static str, Value) {
+    let (recipient, at) = (&report.recipient, report.at);
     let (reply, time) = (report.reply(), at.to_string());
     let feedback_id = format!("0100{:012x}-feedback", at.as_millisecond());
-    let (kind, key, detail) = match report.event {
+    match report.event {
         EventKind::Delivered | EventKind::Subscription => (
             "Delivery",
             "delivery",
@@ -127,6 +138,17 @@ fn notification(report: &Report) -> Value {
                 "feedbackId": feedback_id,
             }),
         ),
+        EventKind::Suppressed => (
+            "Bounce",
+            "bounce",
+            json!({
+                "bounceType": "Permanent",
+                "bounceSubType": "OnAccountSuppressionList",
+                "bouncedRecipients": [{ "emailAddress": recipient, "action": "failed", "status": "5.1.1", "diagnosticCode": ON_LIST }],
+                "timestamp": time,
+                "feedbackId": feedback_id,
+            }),
+        ),
         EventKind::Complained => (
             "Complaint",
             "complaint",
@@ -147,8 +169,7 @@ fn notification(report: &Report) -> Value {
                 "newTopicPreferences": { "unsubscribeAll": true, "topicSubscriptionStatus": [] },
             }),
         ),
-    };
-    json!({ "eventType": kind, "mail": mail, key: detail })
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::api::{Problem, read, words};
 use crate::address::is_address;
-use crate::http::{answer_list, json as json_answer};
+use crate::http::{answer_addition, answer_list, json as json_answer};
 use crate::sandbox::Sandbox;
 use crate::suppressed::{Suppressed, Why};
 
@@ -96,19 +96,13 @@ struct Put {
 /// `PUT /v2/email/suppression/addresses`.
 pub(super) async fn put(State(sandbox): State<Sandbox>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let entry = match read(&sandbox, &head, body).await {
-        Ok(body) => checked(&body),
+    let entries = match read(&sandbox, &head, body).await {
+        Ok(body) => checked(&body).map(|entry| vec![entry]),
         Err(problem) => Err(problem),
     };
-    let entry = match entry {
-        Ok(entry) => entry,
-        Err(problem) => return problem.into_response(),
-    };
-    let accept = || {
-        sandbox.suppressed().put(entry, (sandbox.config().clock)());
-        json_answer(StatusCode::OK, &json!({}))
-    };
-    answer_list(&sandbox, accept, |kind| words(kind).into_response()).await
+    let entries = entries.map_err(|problem| problem.into_response());
+    let told = |_: &[Suppressed]| json_answer(StatusCode::OK, &json!({}));
+    answer_addition(&sandbox, entries, told, |kind| words(kind).into_response()).await
 }
 
 fn checked(body: &[u8]) -> Result<Suppressed, Problem> {
@@ -125,11 +119,5 @@ fn checked(body: &[u8]) -> Result<Suppressed, Problem> {
     if !is_address(&put.email_address) {
         return Err(Problem::bad_request("EmailAddress is invalid."));
     }
-    Ok(Suppressed {
-        address: put.email_address,
-        why,
-        reply: String::new(),
-        part: None,
-        at: None,
-    })
+    Ok(Suppressed::new(put.email_address, why))
 }

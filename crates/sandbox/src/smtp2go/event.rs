@@ -14,6 +14,7 @@ pub(crate) fn webhook(sandbox: &Sandbox, report: &Report) -> Webhook {
         // The service has no event for what it tries again, but calls it a soft bounce.
         EventKind::Deferred => ("bounce", Some("soft")),
         EventKind::Bounced => ("bounce", Some("hard")),
+        EventKind::Suppressed => ("reject", None),
         EventKind::Complained => ("spam", None),
         EventKind::Unsubscribed => ("unsubscribe", None),
     };
@@ -40,6 +41,9 @@ pub(crate) fn webhook(sandbox: &Sandbox, report: &Report) -> Webhook {
     if let Some(bounce) = bounce {
         body["bounce"] = bounce.into();
         body["host"] = "mx.example.net [192.0.2.25]".into();
+    }
+    if report.event == EventKind::Suppressed {
+        body["message"] = "recipient address is on the suppression list".into();
     }
     for (name, value) in custom_headers(taken) {
         body[name] = value.into();

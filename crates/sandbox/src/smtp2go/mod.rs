@@ -5,6 +5,7 @@ mod batch;
 mod event;
 mod payload;
 mod problem;
+mod suppressions;
 
 use std::net::SocketAddr;
 
@@ -43,6 +44,8 @@ pub(crate) fn router(sandbox: Sandbox) -> Router {
         .route("/v3/domain/view", post(domains))
         .route("/v3/single_sender_emails/view", post(single_senders))
         .route("/v3/stats/email_cycle", post(cycle))
+        .route("/v3/suppression/view", post(suppressions::view))
+        .route("/v3/suppression/add", post(suppressions::add))
         .with_state(sandbox)
 }
 

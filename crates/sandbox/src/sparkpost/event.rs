@@ -26,12 +26,16 @@ pub(crate) fn webhook(sandbox: &Sandbox, report: &Report) -> Webhook {
         .header("X-MessageSystems-Batch-ID", &batch)
 }
 
+/// What stands in place of a server's reply where none was asked.
+const ON_LIST: &str = "554 5.7.1 recipient address suppressed due to customer policy";
+
 /// The event in its class; nothing at all when the service tries a new webhook.
 fn msys(report: &Report) -> Value {
     let (class, kind) = match report.event {
         EventKind::Delivered => ("message_event", "delivery"),
         EventKind::Deferred => ("message_event", "delay"),
         EventKind::Bounced => ("message_event", "bounce"),
+        EventKind::Suppressed => ("message_event", "policy_rejection"),
         EventKind::Complained => ("message_event", "spam_complaint"),
         EventKind::Unsubscribed => ("unsubscribe_event", "list_unsubscribe"),
         EventKind::Subscription => return json!({}),
@@ -62,6 +66,12 @@ fn msys(report: &Report) -> Value {
         event["reason"] = reply.into();
         event["bounce_class"] = bounce_class(report.event, reply).into();
         event["num_retries"] = "1".into();
+    }
+    if report.event == EventKind::Suppressed {
+        event["error_code"] = "554".into();
+        event["raw_reason"] = ON_LIST.into();
+        event["reason"] = ON_LIST.into();
+        event["bounce_class"] = "25".into();
     }
     if report.event == EventKind::Complained {
         event["fbtype"] = "abuse".into();

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{Problem, authorize, words};
 use crate::address::is_address;
-use crate::http::{answer_list, json as json_answer};
+use crate::http::{answer_addition, answer_list, json as json_answer};
 use crate::sandbox::Sandbox;
 use crate::suppressed::{Suppressed, Why};
 
@@ -92,24 +92,15 @@ pub(super) async fn add(
     headers: HeaderMap,
     body: Body,
 ) -> Response {
-    let known = authorize(&sandbox, &headers);
-    let entries = match known {
+    let entries = match authorize(&sandbox, &headers) {
         Ok(()) => read(body).await,
         Err(problem) => Err(problem),
     };
-    let entries = match entries {
-        Ok(entries) => entries,
-        Err(problem) => return problem.into_response(),
-    };
-    let accept = || {
-        let now = (sandbox.config().clock)();
-        for entry in entries {
-            sandbox.suppressed().put(entry, now);
-        }
+    let told = |_: &[Suppressed]| {
         let text = "Suppression List successfully updated";
         json_answer(StatusCode::OK, &json!({ "results": { "message": text } }))
     };
-    answer_list(&sandbox, accept, |kind| words(kind).into_response()).await
+    answer_addition(&sandbox, entries, told, |kind| words(kind).into_response()).await
 }
 
 async fn read(body: Body) -> Result<Vec<Suppressed>, Problem> {

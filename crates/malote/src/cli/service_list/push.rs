@@ -7,7 +7,7 @@ use std::hash::BuildHasher;
 use malote_core::address::EmailAddress;
 use malote_core::name::{PoolName, StreamName};
 use malote_core::provider::Verdict;
-use malote_core::service_list::{Addition, Reach};
+use malote_core::service_list::{Addition, Reach, Taking};
 use malote_core::stream::Class;
 use malote_core::suppression::{SuppressionPlace, SuppressionQuery, source_of};
 use malote_store::Shared;
@@ -34,7 +34,11 @@ const NO_PART: &str = "the stream's pools have no part of the service's list of 
 /// Runs `malote suppressions push`.
 pub(crate) async fn push(args: ServiceListArgs) -> Outcome {
     let opened = open(&args, Access::Read).await?;
-    let pools = pools_of(&opened, args.stream.as_ref())?;
+    let takes = opened.list.manners().takes;
+    let takes = takes.map_err(|why| {
+        Failure::Usage(format!("nothing can be pushed to {}: {why}", opened.name))
+    })?;
+    let pools = pools_of(&opened, takes, args.stream.as_ref())?;
     let mut pushing = Pushing {
         there: There::default(),
         account: Account::of(&opened, &args),
@@ -43,6 +47,7 @@ pub(crate) async fn push(args: ServiceListArgs) -> Outcome {
         batch: Vec::new(),
         first: Vec::new(),
         opened: &opened,
+        takes,
         pools,
     };
     let ended = pushing.run().await;
@@ -54,7 +59,7 @@ pub(crate) async fn push(args: ServiceListArgs) -> Outcome {
             suppressions::print(&first)?;
             out::text("")?;
         }
-        let becomes = opened.list.manners().becomes;
+        let becomes = takes.becomes;
         out::text(&format!("at the service an address becomes {becomes}"))?;
         account.print(if args.dry_run { &HEAD_DRY } else { &HEAD })?;
     }
@@ -70,13 +75,13 @@ pub(crate) async fn push(args: ServiceListArgs) -> Outcome {
 ///
 /// # Errors
 /// Exit code 2 if a list of the whole account would stop transactional mail with it.
-fn pools_of(opened: &Opened, stream: Option<&StreamName>) -> Outcome<Vec<PoolName>> {
+fn pools_of(opened: &Opened, takes: Taking, stream: Option<&StreamName>) -> Outcome<Vec<PoolName>> {
     let Some(stream) = stream else {
         return Ok(Vec::new());
     };
     let (name, router) = (&opened.name, &opened.config.router);
     let pools = router.pools_at(stream, name).cloned().collect();
-    if opened.list.manners().spares_transactional {
+    if takes.spares_transactional {
         return Ok(pools);
     }
     for (other, own) in &opened.config.streams {
@@ -125,6 +130,7 @@ impl There {
 
 struct Pushing<'a> {
     opened: &'a Opened,
+    takes: Taking,
     there: There,
     stream: Option<StreamName>,
     pools: Vec<PoolName>,
@@ -226,7 +232,7 @@ impl Pushing<'_> {
             return Ok(());
         }
         self.batch.push(addition);
-        if self.batch.len() >= self.opened.list.manners().batch_max {
+        if self.batch.len() >= self.takes.batch_max {
             self.flush().await?;
         }
         Ok(())
