@@ -28,6 +28,7 @@ mod doctor;
 mod drain;
 mod erasure;
 mod event_feed;
+mod every_service;
 mod failover;
 mod http_submission;
 mod ip_block;
