@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use malote_sandbox::Kind;
 use malote_tests::{
-    Config, Dns, Gateway, Outcome, Service, TlsFront, free_port, provider_tables, run,
+    Config, Dns, Gateway, Outcome, SHOP_KEY, Service, TlsFront, answered, free_port,
+    provider_tables, run, webhook_table,
 };
 use rcgen::{KeyPair, PKCS_ED25519};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// How long one run may take on a busy machine.
 const RUN_MAX: Duration = Duration::from_secs(60);
@@ -253,6 +254,46 @@ async fn an_account_that_may_not_mail_everybody_is_a_fault_and_its_webhook_is_as
     ensure!(wrong.status == Some(2), "{wrong:?}");
     ensure!(wrong.stderr.contains("there are relay, ses"), "{wrong:?}");
     ensure!(ses.sandbox.stats().messages == 0, "mail was sent");
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_last_event_is_known_after_a_kill_and_without_a_gateway() -> Result<()> {
+    let dns = Dns::start(&good_zone()).await?;
+    let relay = Service::start(Kind::Smtp).await?;
+    let brevo = Service::start(Kind::Brevo).await?;
+    let folder = tempfile::tempdir()?;
+    let tables = format!(
+        "{}{}[routes.main]\nstrategy = \"failover\"\ntargets = [{{ provider = \"brevo\" }}]\n",
+        provider_tables(Kind::Brevo, "brevo", brevo.address),
+        webhook_table("brevo", &brevo, folder.path())?,
+    );
+    let mut gateway = gateway(&dns, &relay, &tables).await?;
+    let seen = async |gateway: &Gateway| {
+        let report = doctor(gateway, &["--provider", "brevo", "--json"]).await?;
+        let report: Value = serde_json::from_str(&report.stdout)?;
+        let levels = levels(&report, "providers", "last event");
+        anyhow::Ok(levels.iter().map(|&level| level.to_owned()).collect())
+    };
+    let before: Vec<String> = seen(&gateway).await?;
+    ensure!(before == ["unknown"], "{before:?}");
+    let recipient = "ana@one.example";
+    gateway.submit(&crate::order(recipient)).await?;
+    let sent = gateway.reached(recipient, SHOP_KEY, &["sent"], crate::SENT_MAX);
+    sent.await?;
+    let hook = format!("http://{}/v1/webhooks/brevo", gateway.doors().http);
+    let emit = format!("http://{}/_sandbox/event", brevo.address);
+    let event = json!({ "event": "delivered", "url": hook });
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let told = answered(client.post(emit).json(&event).send().await?, 200).await?;
+    ensure!(told["status"] == 200, "{told}");
+    let ok = vec!["ok".to_owned()];
+    ensure!(seen(&gateway).await? == ok, "at once");
+    gateway.kill()?;
+    gateway.boot().await?;
+    ensure!(seen(&gateway).await? == ok, "after a kill");
+    gateway.stop().await?;
+    ensure!(seen(&gateway).await? == ok, "without a gateway");
     Ok(())
 }
 
