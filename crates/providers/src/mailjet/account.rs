@@ -2,13 +2,16 @@
 //! addresses it may send.
 
 use jiff::Timestamp;
-use malote_core::provider::{About, Account, Finding, SendError};
+use malote_core::provider::{
+    About, Account, Finding, SendError, SenderRecord, SenderRecordKind, SenderRecordPurpose,
+};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::classify::unwell;
 use crate::http::Answer;
+use crate::records::record;
 
 /// Most rows that the service gives in one answer (REST API, "Filtering").
 pub(crate) const ROWS_MAX: usize = 1000;
@@ -36,6 +39,30 @@ struct Key {
     /// A boolean; the guides show it as text.
     #[serde(default)]
     is_active: Value,
+}
+
+/// What a domain must show in the DNS (REST API, `dns`).
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct DomainRecords {
+    domain: String,
+    #[serde(rename = "DKIMRecordName", default)]
+    dkim_name: String,
+    #[serde(rename = "DKIMRecordValue", default)]
+    dkim_value: String,
+}
+
+/// The keys of these sender domains, as far as the account has them and the key may ask.
+pub(crate) fn keys(answer: &Answer, senders: &[String]) -> Vec<SenderRecord> {
+    let known: Vec<DomainRecords> = rows(answer).unwrap_or_default();
+    let of = |sender: &String| {
+        let mut known = known.iter();
+        let own = known.find(|own| own.domain.eq_ignore_ascii_case(sender))?;
+        let (kind, purpose) = (SenderRecordKind::Txt, SenderRecordPurpose::Dkim);
+        let is_told = !own.dkim_name.is_empty() && !own.dkim_value.is_empty();
+        is_told.then(|| record(sender, &own.dkim_name, kind, &own.dkim_value, purpose))
+    };
+    senders.iter().filter_map(of).collect()
 }
 
 fn rows<T: DeserializeOwned>(answer: &Answer) -> Option<Vec<T>> {
@@ -107,4 +134,32 @@ pub(crate) fn missing_senders(
         text: format!("no address of {domain} is an active sender: add *@{domain} and validate it"),
     };
     Ok(missing.map(finding).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_domain_s_key_is_told_with_its_name_and_others_are_left_out() {
+        let answer = Answer {
+            status: 200,
+            body: r#"{"Count":2,"Data":[
+                {"Domain":"x.test","DKIMRecordName":"mailjet._domainkey.x.test.",
+                    "DKIMRecordValue":"k=rsa; p=AQ"},
+                {"Domain":"y.test","DKIMRecordName":"","DKIMRecordValue":""}],"Total":2}"#
+                .into(),
+            is_whole: true,
+            ..Answer::default()
+        };
+        let senders = ["X.test", "y.test", "z.test"].map(str::to_owned);
+        let [key] = &keys(&answer, &senders)[..] else {
+            panic!("one key");
+        };
+        assert_eq!(key.name, "mailjet._domainkey.x.test");
+        assert_eq!(
+            (key.sender.as_str(), key.value.as_str()),
+            ("x.test", "k=rsa; p=AQ")
+        );
+    }
 }

@@ -23,7 +23,9 @@ use jiff::Timestamp;
 use malote_core::clock::Clock;
 use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
-use malote_core::provider::{Account, Capabilities, Finding, Outgoing, SendError, SendReport};
+use malote_core::provider::{
+    Account, Capabilities, Finding, Outgoing, SendError, SendReport, SenderRecord,
+};
 use malote_core::tracking::TrackingSwitches;
 
 pub(crate) use config::MailjetConfig;
@@ -124,5 +126,14 @@ impl Service for Mailjet {
         let answer = line.ask(question).await?;
         findings.extend(account::missing_senders(&answer, senders, line.now)?);
         Ok(findings)
+    }
+
+    async fn sender_records(
+        &self,
+        line: Line<'_>,
+        senders: &[String],
+    ) -> Result<Vec<SenderRecord>, SendError> {
+        let question = self.question("/v3/REST/dns", account::ROWS_MAX);
+        Ok(account::keys(&line.ask(question).await?, senders))
     }
 }

@@ -5,7 +5,8 @@ use http::Method;
 use http::header::{AUTHORIZATION, HeaderMap};
 use jiff::Timestamp;
 use malote_core::provider::{
-    About, Account, Capabilities, Finding, Outgoing, Reply, SendError, SendReport, Verdict, bounded,
+    About, Account, Capabilities, Finding, Outgoing, Reply, SendError, SendReport, SenderRecord,
+    SenderRecordPurpose, Verdict, bounded,
 };
 use malote_core::tracking::TrackingSwitches;
 use reqwest::Url;
@@ -17,6 +18,7 @@ use super::request::{MESSAGE_BYTES_MAX, RECIPIENTS_MAX, body};
 use crate::api::{Line, Service, json_call};
 use crate::http::{Answer, Call, sensitive};
 use crate::parts::{listed_order, take_apart};
+use crate::records::{kind_of, purpose_of, record};
 
 /// An account at Mailtrap.
 pub(super) struct Mailtrap {
@@ -35,9 +37,36 @@ struct Domain {
     domain_name: Option<String>,
     compliance_status: Option<String>,
     dns_verified: Option<bool>,
+    #[serde(default)]
+    dns_records: Vec<DnsRecord>,
+}
+
+/// A record that the service wants to find, its name whole in `domain`.
+#[derive(Debug, Deserialize)]
+struct DnsRecord {
+    domain: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    value: Option<String>,
 }
 
 impl Domain {
+    fn is_called(&self, name: &str) -> bool {
+        let own = self.domain_name.as_deref();
+        own.is_some_and(|own| own.eq_ignore_ascii_case(name))
+    }
+
+    /// The keys: what else there is proves the domain or is the same for everybody.
+    fn keys(&self, sender: &str) -> impl Iterator<Item = SenderRecord> {
+        self.dns_records.iter().filter_map(move |told| {
+            let (name, value) = (told.domain.as_deref()?, told.value.as_deref()?);
+            let kind = kind_of(told.kind.as_deref()?)?;
+            let purpose = purpose_of(name, kind)?;
+            let is_key = purpose == SenderRecordPurpose::Dkim;
+            is_key.then(|| record(sender, name, kind, value, purpose))
+        })
+    }
+
     /// What mail from this domain would fail on.
     fn finding(&self, sender: &str) -> Option<Finding> {
         let about_sender = || About::Sender(bounded(sender, 255));
@@ -167,10 +196,7 @@ impl Service for Mailtrap {
             return Ok(Vec::new());
         };
         let findings = senders.iter().filter_map(|sender| {
-            let known = data.iter().find(|domain| {
-                let name = domain.domain_name.as_deref();
-                name.is_some_and(|name| name.eq_ignore_ascii_case(sender))
-            });
+            let known = data.iter().find(|domain| domain.is_called(sender));
             match known {
                 Some(domain) => domain.finding(sender),
                 None => Some(Finding {
@@ -180,5 +206,46 @@ impl Service for Mailtrap {
             }
         });
         Ok(findings.collect())
+    }
+
+    async fn sender_records(
+        &self,
+        line: Line<'_>,
+        senders: &[String],
+    ) -> Result<Vec<SenderRecord>, SendError> {
+        let answer = self.ask(line, "/api/domains").await?;
+        let Some(Domains { data }) = answer.and_then(|answer| answer.json()) else {
+            return Ok(Vec::new());
+        };
+        let of = |sender: &String| -> Vec<SenderRecord> {
+            let own = data.iter().find(|domain| domain.is_called(sender));
+            own.into_iter().flat_map(|own| own.keys(sender)).collect()
+        };
+        Ok(senders.iter().flat_map(of).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_domain_s_records_the_keys_are_told() {
+        let domain: Domain = serde_json::from_str(
+            r#"{"domain_name":"x.test","dns_verified":false,"dns_records":[
+                {"key":"verification","domain":"ve6wza2rbpe60x7z.x.test","type":"CNAME",
+                    "value":"smtp.mailtrap.live","name":"ve6wza2rbpe60x7z"},
+                {"key":"dkim1","domain":"rwmt1._domainkey.x.test","type":"CNAME",
+                    "value":"rwmt1.dkim.smtp.mailtrap.live","name":"rwmt1._domainkey"},
+                {"key":"dmarc","domain":"_dmarc.x.test","type":"TXT","value":"v=DMARC1; p=none"},
+                {"key":"new"}]}"#,
+        )
+        .unwrap();
+        let keys: Vec<_> = domain.keys("x.test").collect();
+        let [key] = &keys[..] else {
+            panic!("{keys:?}");
+        };
+        assert_eq!(key.name, "rwmt1._domainkey.x.test");
+        assert_eq!(key.value, "rwmt1.dkim.smtp.mailtrap.live");
     }
 }
