@@ -320,11 +320,33 @@ impl Account {
             if slice.units < need {
                 let soon = later(wish.now, QUOTA_RETRY);
                 let soonest = later(wish.now, Duration::from_secs(1));
-                return Ok(Some(grant.free_at.unwrap_or(soon).max(soonest)));
+                // The store takes every window for one that moves with time.
+                let moving = grant.free_at.filter(|_| self.has_moving_window());
+                let anew = self.begins_anew(wish.now);
+                let free_at = moving.into_iter().chain(anew).min();
+                return Ok(Some(free_at.unwrap_or(soon).max(soonest)));
             }
         }
         slice.units -= need;
         Ok(None)
+    }
+
+    fn has_moving_window(&self) -> bool {
+        let has_rolling_day = self.limits.per_day.is_some() && self.limits.day == DayRule::Rolling;
+        self.limits.per_hour.is_some() || has_rolling_day
+    }
+
+    /// When the first of the windows that follow a calendar begins anew; `None` if none does.
+    fn begins_anew(&self, now: Timestamp) -> Option<Timestamp> {
+        let zone = match &self.limits.day {
+            DayRule::Rolling => None,
+            DayRule::Utc => Some(TimeZone::UTC),
+            DayRule::Zone(zone) => Some(zone.clone()),
+        };
+        let of_day = zone.filter(|_| self.limits.per_day.is_some());
+        let of_warmup = self.warmup.as_ref().map(|_| TimeZone::UTC);
+        let zones = of_day.into_iter().chain(of_warmup);
+        zones.filter_map(|zone| day_end(&zone, now)).min()
     }
 
     /// Takes back what a call that is not made had spent.
@@ -423,6 +445,11 @@ fn day_start(zone: &TimeZone, now: Timestamp) -> Timestamp {
     now.to_zoned(zone.clone())
         .start_of_day()
         .map_or(now, |start| start.timestamp())
+}
+
+fn day_end(zone: &TimeZone, now: Timestamp) -> Option<Timestamp> {
+    let tomorrow = now.to_zoned(zone.clone()).tomorrow().ok()?;
+    Some(tomorrow.start_of_day().ok()?.timestamp())
 }
 
 #[expect(

@@ -34,6 +34,37 @@ fn a_day_is_rolling_or_begins_at_midnight_somewhere() {
     assert_eq!(since("America/Sao_Paulo"), "2026-11-21T03:00:00Z");
 }
 
+#[tokio::test]
+async fn a_spent_day_is_free_again_at_its_midnight() {
+    for (day, free_at) in [
+        ("rolling", "2026-11-23T02:00:00Z"),
+        ("utc", "2026-11-23T00:00:00Z"),
+        ("America/Sao_Paulo", "2026-11-22T03:00:00Z"),
+    ] {
+        let (shared, _dir) = alone();
+        let limits = Limits {
+            per_day: Some(1),
+            day: DayRule::try_from(day.to_owned()).unwrap(),
+            ..Limits::default()
+        };
+        let account = Account::new(&shared, "a".into(), &limits, false);
+        let target = TargetName {
+            provider: "ses".parse().unwrap(),
+            pool: "tx".parse().unwrap(),
+        };
+        let wish = Wish {
+            target: &target,
+            class: Class::Transactional,
+            recipients: 1,
+            patience: Duration::ZERO,
+            now: "2026-11-22T01:30:00Z".parse().unwrap(),
+        };
+        assert_eq!(account.spend(&*shared, &wish).await, Ok(None));
+        let spent = account.spend(&*shared, &wish).await.unwrap();
+        assert_eq!(spent.unwrap().to_string(), free_at, "{day}");
+    }
+}
+
 #[test]
 fn campaign_streams_see_caps_without_the_reserve() {
     let limits = Limits {
