@@ -24,6 +24,7 @@ mod spool;
 mod states;
 mod store;
 mod suppression;
+mod time;
 mod tls;
 
 #[cfg(test)]

@@ -44,7 +44,13 @@ impl Nodes for PostgresShared {
     }
 
     async fn beat(&self, report: &NodeReport) -> Result<Option<Wished>, StoreError> {
-        beat(self.writing()?, self.instance(), report, self.now()).await
+        beat(
+            self.writing()?,
+            self.instance(),
+            report,
+            self.machine_time(),
+        )
+        .await
     }
 
     async fn leave(&self) -> Result<(), StoreError> {
@@ -113,7 +119,7 @@ async fn beat(
     database: &Database,
     instance: &[u8; 16],
     report: &NodeReport,
-    node_clock: Timestamp,
+    machine_time: Timestamp,
 ) -> Result<Option<Wished>, StoreError> {
     let rows = database
         .rows(
@@ -132,7 +138,7 @@ async fn beat(
                 (&text(&report.version), Type::TEXT),
                 (&text(&report.configuration), Type::TEXT),
                 (&report.state.as_str(), Type::TEXT),
-                (&micros(node_clock), Type::INT8),
+                (&micros(machine_time), Type::INT8),
                 (&KEPT, Type::INT8),
             ],
         )

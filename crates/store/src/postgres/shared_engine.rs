@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use crate::postgres::config::PostgresSettings;
 use crate::postgres::database::{Database, Opening, PostgresParts};
 use crate::postgres::filter::{Known, Refresher};
-use crate::postgres::{breakers, quota, states, suppression};
+use crate::postgres::{breakers, quota, states, suppression, time};
 use crate::words;
 use crate::{
     BreakerRecord, Erasing, Nodes, QuotaGrant, QuotaRequest, Shared, StoreError, Suppression,
@@ -49,10 +49,10 @@ impl PostgresShared {
         clock: Arc<dyn Clock>,
         registry: &Registry,
     ) -> Result<Self, StoreError> {
-        Self::connect(settings, (Opening::Migrate, clock), registry)
-            .await?
-            .keep_learning()
-            .await
+        let shared =
+            Self::connect(settings, (Opening::Migrate, Arc::clone(&clock)), registry).await?;
+        time::go_by(&shared.inner.database, &*clock).await?;
+        shared.keep_learning().await
     }
 
     /// What nodes share, in a database that is open for more.
@@ -132,8 +132,13 @@ impl PostgresShared {
         &self.inner.instance
     }
 
-    pub(super) fn now(&self) -> Timestamp {
-        self.inner.clock.now()
+    /// What the machine's clock shows, whatever clock is gone by.
+    pub(super) fn machine_time(&self) -> Timestamp {
+        let clock = &self.inner.clock;
+        clock
+            .now()
+            .checked_add(clock.machine_ahead())
+            .unwrap_or(Timestamp::MAX)
     }
 
     pub(super) fn reading(&self) -> &Database {

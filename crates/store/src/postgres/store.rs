@@ -9,6 +9,7 @@ use crate::postgres::config::PostgresSettings;
 use crate::postgres::database::{Database, Opening, PostgresParts};
 use crate::postgres::shared_engine::PostgresShared;
 use crate::postgres::spool::PostgresSpool;
+use crate::postgres::time;
 use crate::{OnFatal, StoreError};
 
 /// A database that keeps everything, so that any node may die. Clones share everything.
@@ -51,6 +52,7 @@ impl PostgresStore {
         // An opening that is tried again counts anew.
         let database = Database::open(settings, parts, Opening::Migrate, &Registry::new()).await?;
         let database = Arc::new(database);
+        time::go_by(&database, &*clock).await?;
         let shared =
             PostgresShared::over(Arc::clone(&database), Arc::clone(&clock), Opening::Migrate);
         let store = Self {

@@ -347,3 +347,26 @@ async fn a_node_hears_what_is_asked_of_it_by_its_name() {
     assert_eq!(again.wish, NodeWish::Drain);
     assert_ne!(again.by, first.by);
 }
+
+#[tokio::test]
+async fn a_node_goes_by_the_database_s_clock_and_tells_how_far_its_own_is_ahead() {
+    let (_shared, database) = fresh().await;
+    let clock = std::sync::Arc::new(SystemClock::start());
+    let settings = database.settings();
+    let registry = Registry::new();
+    let node = PostgresShared::open(&settings, clock.clone(), &registry);
+    let node = node.await.unwrap();
+    // The database's clock stands still, the node's goes on from there.
+    let since = clock.now().duration_since(at(0)).as_secs();
+    assert!((0..60).contains(&since), "{since}");
+    let report = NodeReport {
+        name: "a".into(),
+        version: "1".into(),
+        configuration: "c".into(),
+        state: NodeState::Serving,
+    };
+    node.beat(&report).await.unwrap();
+    let told_ms = node.list().await.unwrap()[0].clock_ahead_ms;
+    let apart_ms = i128::from(told_ms) - clock.machine_ahead().as_millis();
+    assert!((0..60_000).contains(&apart_ms), "{told_ms}: {apart_ms}");
+}
