@@ -5,6 +5,7 @@ mod crash;
 mod erased;
 mod history;
 mod nodes;
+mod pooled;
 
 use std::sync::Arc;
 

@@ -61,6 +61,25 @@ async fn a_server_without_fsync_is_refused() {
 }
 
 #[tokio::test]
+async fn a_database_or_server_that_could_forget_is_refused_with_the_setting() {
+    let database = Cluster::of_all().database().await;
+    let name = database.name();
+    database
+        .run(&format!(
+            "ALTER DATABASE {name} SET synchronous_commit = off"
+        ))
+        .await;
+    let said = refusal(&database.settings()).await;
+    assert!(said.contains("synchronous_commit is off"), "{said}");
+    for setting in ["full_page_writes", "synchronous_commit"] {
+        let cluster = Cluster::start(&[&format!("{setting}=off")]);
+        let database = cluster.database().await;
+        let said = refusal(&database.settings()).await;
+        assert!(said.contains(&format!("{setting} is off")), "{said}");
+    }
+}
+
+#[tokio::test]
 async fn a_role_needs_no_more_than_the_tables_once_they_are_there() {
     let database = Cluster::of_all().database().await;
     drop(try_open(&database.settings()).await.unwrap());
