@@ -1,9 +1,9 @@
 //! Three gateways on one queue in PostgreSQL: any may die, freeze or lose the database, and nothing
 //! that was acknowledged is lost.
 
-mod counts;
-mod frozen;
+mod clocks;
 mod kills;
+mod limits;
 mod load;
 mod outages;
 mod rolling;
@@ -12,10 +12,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use malote_sandbox::Kind;
-use malote_tests::{Backends, Config, Gateway, Postgres, Service, Wire};
+use malote_tests::{Backends, Config, Gateway, Mood, Postgres, Service, Wire};
 
 use crate::campaigns_by;
 
+/// Gateways of a cluster.
+const NODES: usize = 3;
 /// Calls to the relay at once of each node, hence unknown outcomes of one death at most.
 const CONCURRENCY: usize = 8;
 /// Connections of each node to the database.
@@ -27,8 +29,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(60);
 /// The variable that asks for the long runs.
 const LONG_VARIABLE: &str = "MALOTE_LONG_TESTS";
 
-/// So long, or shorter when nobody asked for the long runs.
-fn long(long: Duration, short: Duration) -> Duration {
+/// So long, or so many; less when nobody asked for the long runs.
+fn long<T>(long: T, short: T) -> T {
     if std::env::var_os(LONG_VARIABLE).is_some() {
         long
     } else {
@@ -56,7 +58,7 @@ impl Cluster {
     ) -> Result<Self> {
         let relay = Service::start(Kind::Smtp).await?;
         let (mut nodes, mut wires) = (Vec::new(), Vec::new());
-        for number in 0..3 {
+        for number in 0..NODES {
             let wire = Wire::to(postgres.address()).await?;
             let mut config = Config::contract(Backends {
                 ses: relay.address,
@@ -102,6 +104,13 @@ impl Cluster {
             }
         }
         Ok(())
+    }
+
+    /// Changes the wires of all nodes.
+    fn set_wires(&self, mood: Mood) {
+        for wire in &self.wires {
+            wire.set(mood);
+        }
     }
 
     /// The doors that take mail.

@@ -1,26 +1,12 @@
 //! `[store.postgres]` dumped, dropped and restored by PostgreSQL's own tools.
 
-use std::process::Command;
-use std::time::Duration;
-
 use anyhow::{Context, Result, ensure};
-use malote_tests::{Postgres, SHOP_KEY, World, eventually, run};
+use malote_tests::{Postgres, SHOP_KEY, World, eventually, postgres_tool};
 
 use crate::migrate::{keep_in, malote, read_on, wait_behind_a_pause};
 use crate::{SENT_MAX, order, send_order};
 
-const COMMAND_MAX: Duration = Duration::from_secs(60);
 const WITH_CONFIG: [&str; 2] = ["--config", "malote.toml"];
-
-/// A tool of the newest PostgreSQL that is there, as the server of the test is.
-pub(crate) async fn tool(program: &str, arguments: &[&str]) -> Result<String> {
-    let versions = std::fs::read_dir("/usr/lib/postgresql")?;
-    let versions =
-        versions.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
-    let newest = versions.max().context("PostgreSQL is not installed")?;
-    let mut command = Command::new(format!("/usr/lib/postgresql/{newest}/bin/{program}"));
-    run(command.args(arguments), COMMAND_MAX).await?.success()
-}
 
 #[tokio::test]
 async fn a_restored_database_holds_its_mail_until_it_is_released_and_readers_miss_nothing()
@@ -35,7 +21,7 @@ async fn a_restored_database_holds_its_mail_until_it_is_released_and_readers_mis
     let recipients = wait_behind_a_pause(&world.gateway, "waits", 10).await?;
     let dump = world.gateway.folder().join("dump");
     let dump = dump.to_str().context("no path")?;
-    tool(
+    postgres_tool(
         "pg_dump",
         &["--format=custom", "--schema=malote", "--file", dump, &url],
     )
@@ -45,7 +31,7 @@ async fn a_restored_database_holds_its_mail_until_it_is_released_and_readers_mis
     world.gateway.submit(&order("lost@one.example")).await?;
     let (_, place) = read_on(&world.gateway, None).await?;
     world.gateway.stop().await?;
-    tool(
+    postgres_tool(
         "psql",
         &["--quiet", "--command=DROP SCHEMA malote CASCADE", &url],
     )
@@ -57,7 +43,7 @@ async fn a_restored_database_holds_its_mail_until_it_is_released_and_readers_mis
         &url,
         dump,
     ];
-    tool("pg_restore", &restore).await?;
+    postgres_tool("pg_restore", &restore).await?;
     let restored = ["store", "restored", "--config", "malote.toml"];
     let said = eventually("the old connections have gone", SENT_MAX, async || {
         let said = malote(&world.gateway, &restored).await?;

@@ -21,6 +21,8 @@ mod command_line;
 mod conformance;
 mod corpus;
 mod dashboards;
+mod database_pooled;
+mod database_refused;
 mod database_restore;
 mod demo_full;
 mod dkim;

@@ -13,10 +13,15 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
+use super::DRAIN_MAX;
 use crate::order;
 
 /// How long one answer may take; beyond that a client goes to another node.
 const ANSWER_MAX: Duration = Duration::from_secs(20);
+/// Messages after which a cluster counts as working again.
+const GOES_ON: usize = 30;
+/// Octets of a body for which no table has room by chance.
+const LARGE_BYTES: usize = 1 << 20;
 /// How long a client that was refused waits.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -63,9 +68,15 @@ impl Load {
         lock(&self.told.acknowledged).len()
     }
 
-    /// How often a client was told to come back, or not answered.
-    pub(super) fn refused(&self) -> usize {
-        self.told.refused.load(Ordering::Relaxed)
+    /// Waits until more mail is taken in than before.
+    pub(super) async fn goes_on(&self) -> Result<()> {
+        let (before, begun) = (self.count(), Instant::now());
+        eventually("mail is taken in again", DRAIN_MAX, async || {
+            Ok((self.count() > before + GOES_ON).then_some(()))
+        })
+        .await?;
+        println!("mail was taken in again after {:?}", begun.elapsed());
+        Ok(())
     }
 
     /// Ends the clients; what they were told.
@@ -75,7 +86,7 @@ impl Load {
         Account {
             acknowledged: lock(&self.told.acknowledged).clone(),
             strange: lock(&self.told.strange).clone(),
-            refused: self.refused(),
+            refused: self.told.refused.load(Ordering::Relaxed),
             longest: Duration::from_millis(self.told.longest_ms.load(Ordering::Relaxed) as u64),
         }
     }
@@ -186,7 +197,7 @@ impl Account {
             orders_twice: twice("@order.example"),
         };
         println!(
-            "{name}: {} acknowledged, {} refused, {} reached, {} lost, {balance:?}",
+            "{name}: {} acknowledged, {} refused, {} at the sink, none queued, {} lost, {balance:?}",
             self.acknowledged.len(),
             self.refused,
             arrived.len(),
@@ -267,6 +278,14 @@ pub(super) async fn in_state(node: &Gateway, state: &str) -> Result<BTreeSet<Str
 pub(super) async fn post(node: &Gateway, key: &str, recipient: &str) -> Result<StatusCode> {
     let request = node.request(Method::POST, "/v1/messages", key);
     Ok(request.json(&order(recipient)).send().await?.status())
+}
+
+/// As [`post`], a large one of the shop.
+pub(super) async fn post_large(node: &Gateway, recipient: &str) -> Result<StatusCode> {
+    let mut message = order(recipient);
+    message["text"] = "Thank you.\n".repeat(LARGE_BYTES / 11).into();
+    let request = node.request(Method::POST, "/v1/messages", SHOP_KEY);
+    Ok(request.json(&message).send().await?.status())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
