@@ -10,7 +10,7 @@ mod rolling;
 
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use malote_sandbox::Kind;
 use malote_tests::{Backends, Config, Gateway, Mood, Postgres, Service, Wire};
 
@@ -57,7 +57,7 @@ impl Cluster {
         change: impl Fn(usize, &mut Config) -> Result<()>,
     ) -> Result<Self> {
         let relay = Service::start(Kind::Smtp).await?;
-        let (mut nodes, mut wires) = (Vec::new(), Vec::new());
+        let (mut configs, mut wires) = (Vec::new(), Vec::new());
         for number in 0..NODES {
             let wire = Wire::to(postgres.address()).await?;
             let mut config = Config::contract(Backends {
@@ -76,11 +76,18 @@ impl Cluster {
                 "[providers.relay.limits]\nconcurrency = {CONCURRENCY}\n"
             ));
             change(number, &mut config)?;
-            nodes.push(Gateway::start(config).await?);
+            configs.push(config);
             wires.push(wire);
         }
+        let configs: Result<[Config; NODES], _> = configs.try_into();
+        let [one, two, three] = configs.map_err(|_| anyhow!("there are three nodes"))?;
+        let (one, two, three) = tokio::try_join!(
+            Gateway::start(one),
+            Gateway::start(two),
+            Gateway::start(three)
+        )?;
         Ok(Self {
-            nodes,
+            nodes: vec![one, two, three],
             wires,
             relay,
             postgres,

@@ -79,7 +79,7 @@ async fn is_away(cluster: &mut Cluster) -> Result<()> {
         Ok((ready.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(()))
     })
     .await?;
-    takes_nothing(node, long(Duration::from_secs(30), Duration::from_secs(3))).await?;
+    takes_nothing(node, long(Duration::from_secs(30), Duration::from_secs(2))).await?;
     cluster.postgres.start_again()
 }
 
@@ -91,7 +91,7 @@ async fn has_no_connection_left(cluster: &Cluster) -> Result<()> {
     println!("{} connections are taken by others", taken.len());
     takes_nothing(
         cluster.node(1)?,
-        long(Duration::from_secs(20), Duration::from_secs(3)),
+        long(Duration::from_secs(20), Duration::from_secs(2)),
     )
     .await
 }
