@@ -2,7 +2,7 @@
 //! another transaction was in the way.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod, Runtime, Transaction};
@@ -70,6 +70,8 @@ pub(crate) struct Database {
     pub(crate) key: AddressKey,
     metrics: Metrics,
     is_away: AtomicBool,
+    /// Most connections in use at once since the last [`Database::trim`].
+    busiest: AtomicUsize,
 }
 
 impl Database {
@@ -108,6 +110,7 @@ impl Database {
             key: settings.key.clone(),
             metrics: Metrics::new()?,
             is_away: AtomicBool::new(false),
+            busiest: AtomicUsize::new(0),
         };
         let made = async {
             let mut client = database.pool.get().await?;
@@ -241,6 +244,20 @@ impl Database {
         self.is_away.load(Ordering::Relaxed)
     }
 
+    /// Lets go of connections that were not needed since the last call: on a server that allows
+    /// too few, another node may have none.
+    pub(crate) fn trim(&self) {
+        let needed = self.busiest.swap(0, Ordering::Relaxed).max(1);
+        let mut surplus = self.pool.status().size.saturating_sub(needed);
+        let trimmed = self.pool.retain(|_, _| {
+            let is_kept = surplus == 0;
+            surplus = surplus.saturating_sub(1);
+            is_kept
+        });
+        drop(trimmed);
+        self.count_connections();
+    }
+
     /// Takes nothing more in.
     pub(crate) fn close(&self) {
         self.pool.close();
@@ -293,6 +310,7 @@ impl Database {
         let status = self.pool.status();
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         let in_use = status.size.saturating_sub(status.available);
+        self.busiest.fetch_max(in_use, Ordering::Relaxed);
         self.metrics.connections.set(number(status.size));
         self.metrics.in_use.set(number(in_use));
     }

@@ -29,6 +29,8 @@ const TRUST_MAX: Duration = Duration::from_secs(1);
 const PAGE: i64 = 50_000;
 /// How often what has expired is removed.
 const FORGET_EVERY: Duration = Duration::from_secs(3_600);
+/// How often connections go back to the server that were not needed meanwhile.
+const TRIM_EVERY: Duration = Duration::from_secs(10);
 /// Rows removed in one go.
 const FORGET_STEP: i64 = 10_000;
 
@@ -109,7 +111,12 @@ impl Refresher {
     pub(super) async fn run(mut self) {
         let mut is_away = false;
         let mut forgot_at: Option<Instant> = None;
+        let mut trimmed_at = Instant::now();
         loop {
+            if trimmed_at.elapsed() >= TRIM_EVERY {
+                trimmed_at = Instant::now();
+                self.database.trim();
+            }
             match self.refresh().await {
                 Ok(()) if is_away => {
                     is_away = false;

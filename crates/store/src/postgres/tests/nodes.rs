@@ -8,6 +8,7 @@ use prometheus::Registry;
 use tokio::time::{Instant, sleep};
 
 use crate::conformance::mail::at;
+use crate::postgres::metrics::Operation;
 use crate::postgres::tests::cluster::{Cluster, TestDatabase};
 use crate::postgres::tests::fresh;
 use crate::{
@@ -369,4 +370,29 @@ async fn a_node_goes_by_the_database_s_clock_and_tells_how_far_its_own_is_ahead(
     let told_ms = node.list().await.unwrap()[0].clock_ahead_ms;
     let apart_ms = i128::from(told_ms) - clock.machine_ahead().as_millis();
     assert!((0..60_000).contains(&apart_ms), "{told_ms}: {apart_ms}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_nobody_needs_go_back_to_the_server() {
+    let database = Cluster::of_all().database().await;
+    let shared = node(&database).await;
+    let mut takers = tokio::task::JoinSet::new();
+    for _ in 0..64 {
+        let shared = shared.clone();
+        takers.spawn(async move { shared.quota_used("ses", at(0)).await.unwrap() });
+    }
+    takers.join_all().await;
+    let connections = async || -> i64 {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()";
+        let rows = shared.reading().rows(Operation::Read, sql, &[]).await;
+        rows.unwrap()[0].get(0)
+    };
+    assert!(connections().await > 2);
+    let begun = Instant::now();
+    // One asks here, one for what is suppressed.
+    while connections().await > 2 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "they stay");
+        shared.reading().trim();
+        sleep(Duration::from_millis(20)).await;
+    }
 }
