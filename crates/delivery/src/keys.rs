@@ -278,3 +278,21 @@ fn repeat_of(
         is_replay: true,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_s_key_is_under_way_once_until_it_is_let_go() {
+        let keys = KeysInFlight::default();
+        let [shop, crm] = ["shop", "crm"].map(|name| name.parse().unwrap());
+        let first = keys.enter(&shop, "k");
+        assert!(first.is_some());
+        assert!(keys.enter(&shop, "k").is_none());
+        assert!(keys.enter(&shop, "l").is_some());
+        assert!(keys.enter(&crm, "k").is_some());
+        drop(first);
+        assert!(keys.enter(&shop, "k").is_some());
+    }
+}
