@@ -57,11 +57,18 @@ pub(super) const SHARED: Part = Part {
 
 pub(super) const SPOOL: Part = Part {
     name: "spool",
-    steps: &[Step {
-        name: "first tables",
-        sql: include_str!("spool/schema_1.sql"),
-        needs: 1,
-    }],
+    steps: &[
+        Step {
+            name: "first tables",
+            sql: include_str!("spool/schema_1.sql"),
+            needs: 1,
+        },
+        Step {
+            name: "statements whose plans are kept",
+            sql: include_str!("spool/planned_2.sql"),
+            needs: 1,
+        },
+    ],
 };
 
 /// "MALO", twice: nodes that start at once bring the tables up one after another. A lock of the

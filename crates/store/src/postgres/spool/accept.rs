@@ -89,11 +89,17 @@ pub(crate) async fn accept(
         .map(|(one, _)| *one)
         .collect();
     let mut counts = Counts::default();
-    insert_messages(tx, &kept, &mut counts).await?;
-    insert_bodies(tx, &kept).await?;
-    insert_tags(tx, &kept).await?;
-    insert_deliveries(tx, &kept, &mut counts).await?;
-    counts.write(tx).await?;
+    let new = New::of(&kept, &mut counts);
+    // None of them waits for another's answer: they take one round trip, and the first error is the
+    // one that counts.
+    tokio::try_join!(
+        biased;
+        insert_messages(tx, &kept),
+        insert_tags(tx, &kept),
+        insert_deliveries(tx, &new.deliveries),
+        timeline::write_events(tx, &new.lines),
+        counts.write(tx),
+    )?;
     let mut outcomes = repeats
         .into_iter()
         .map(|repeat| repeat.map_or(AcceptOutcome::Kept, AcceptOutcome::Repeat));
@@ -234,33 +240,16 @@ fn unsettled(one: &Prepared) -> i32 {
     i32::try_from(unsettled).unwrap_or(i32::MAX)
 }
 
-async fn insert_messages(
-    tx: &Tx<'_>,
-    kept: &[&Prepared],
-    counts: &mut Counts,
-) -> Result<(), Fault> {
+/// Messages and the bodies that stand in a row.
+async fn insert_messages(tx: &Tx<'_>, kept: &[&Prepared]) -> Result<(), Fault> {
     if kept.is_empty() {
         return Ok(());
     }
-    for one in kept.iter().filter(|one| unsettled(one) > 0) {
-        counts.add_body(signed(one.message.body.len() as u64));
-    }
     let settled_at =
         |one: &Prepared| (unsettled(one) == 0).then(|| micros(one.message.record.accepted_at));
-    args::run(
+    args::call(
         tx,
-        "INSERT INTO malote.messages (id, credential, channel, stream, class, stream_reason,
-            mail_from, from_address, message_id_header, campaign, tracking_hash, one_click, extra,
-            size_bytes, accepted_at, expires_at, check_at, deliveries, unsettled, settled_at,
-            body_place, body_sum)
-         SELECT id, credential, channel, stream, class, stream_reason, mail_from, from_address,
-            message_id_header, campaign, tracking_hash, one_click, extra, size_bytes, accepted_at,
-            expires_at, expires_at, deliveries, unsettled, settled_at, body_place, body_sum
-         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,
-            $18, $19, $20, $21) AS u(id, credential, channel, stream, class, stream_reason,
-            mail_from, from_address, message_id_header, campaign, tracking_hash, one_click, extra,
-            size_bytes, accepted_at, expires_at, deliveries, unsettled, settled_at, body_place,
-            body_sum)",
+        "take_messages_1",
         &[
             &column(kept, Prepared::id),
             &column(kept, |one| one.message.record.credential.as_str()),
@@ -294,27 +283,9 @@ async fn insert_messages(
             &column(kept, settled_at),
             &column(kept, |one| one.place.number()),
             &column(kept, |one| one.sum),
-        ],
-    )
-    .await?;
-    Ok(())
-}
-
-async fn insert_bodies(tx: &Tx<'_>, kept: &[&Prepared]) -> Result<(), Fault> {
-    let inline: Vec<&Prepared> = kept
-        .iter()
-        .filter(|one| one.place == Place::Table)
-        .copied()
-        .collect();
-    if inline.is_empty() {
-        return Ok(());
-    }
-    args::run(
-        tx,
-        "INSERT INTO malote.bodies (message, body) SELECT * FROM unnest($1, $2)",
-        &[
-            &column(&inline, Prepared::id),
-            &column(&inline, |one| &one.message.body[..]),
+            &column(kept, |one| {
+                Some(&one.message.body[..]).filter(|_| one.place == Place::Table)
+            }),
         ],
     )
     .await?;
@@ -342,98 +313,95 @@ async fn insert_tags(tx: &Tx<'_>, kept: &[&Prepared]) -> Result<(), Fault> {
     Ok(())
 }
 
-/// A delivery on its way in.
+/// What is written beside the messages themselves.
 struct New<'a> {
+    deliveries: Vec<NewRow<'a>>,
+    lines: Vec<(Id, i32, i32, timeline::Line)>,
+}
+
+/// A delivery on its way in.
+struct NewRow<'a> {
     message: Id,
     idx: i32,
     hash: i64,
     delivery: &'a NewDelivery,
 }
 
-impl New<'_> {
+impl<'a> New<'a> {
+    fn of(kept: &[&'a Prepared], counts: &mut Counts) -> Self {
+        let (mut deliveries, mut lines) = (Vec::new(), Vec::new());
+        for one in kept {
+            if unsettled(one) > 0 {
+                counts.add_body(signed(one.message.body.len() as u64));
+            }
+            let hashed = one.message.deliveries.iter().zip(&one.recipient_hashes);
+            for (idx, (delivery, hash)) in (0..).zip(hashed) {
+                counts.add(delivery.lane.0, delivery.state, 1);
+                for (seq, event) in (1..).zip(&delivery.events) {
+                    lines.push((one.id(), idx, seq, timeline::Line::from(event)));
+                }
+                deliveries.push(NewRow {
+                    message: one.id(),
+                    idx,
+                    hash: *hash,
+                    delivery,
+                });
+            }
+        }
+        Self { deliveries, lines }
+    }
+}
+
+impl NewRow<'_> {
     fn last_seq(&self) -> i32 {
         i32::try_from(self.delivery.events.len()).unwrap_or(i32::MAX)
     }
+
+    fn state(&self) -> i16 {
+        number(self.delivery.state)
+    }
+
+    fn is_job(&self) -> bool {
+        is_job(self.delivery.state)
+    }
+
+    fn due_at(&self) -> Option<i64> {
+        is_waiting(self.delivery.state).then(|| micros(self.delivery.due_at))
+    }
 }
 
-async fn insert_deliveries(
-    tx: &Tx<'_>,
-    kept: &[&Prepared],
-    counts: &mut Counts,
-) -> Result<(), Fault> {
-    let (mut all, mut lines) = (Vec::new(), Vec::new());
-    for one in kept {
-        let hashed = one.message.deliveries.iter().zip(&one.recipient_hashes);
-        for (idx, (delivery, hash)) in (0..).zip(hashed) {
-            counts.add(delivery.lane.0, delivery.state, 1);
-            for (seq, event) in (1..).zip(&delivery.events) {
-                lines.push((one.id(), idx, seq, timeline::Line::from(event)));
-            }
-            all.push(New {
-                message: one.id(),
-                idx,
-                hash: *hash,
-                delivery,
-            });
-        }
-    }
+/// Deliveries, and the jobs of those for which something is to be done.
+async fn insert_deliveries(tx: &Tx<'_>, all: &[NewRow<'_>]) -> Result<(), Fault> {
     if all.is_empty() {
         return Ok(());
     }
-    args::run(
+    args::call(
         tx,
-        "INSERT INTO malote.deliveries (message, idx, lane, state, last_seq, recipient,
-            recipient_hash, notify, orcpt, route_reason, mailbox_provider)
-         SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        "take_deliveries_1",
         &[
-            &of(&all, |one| one.message),
-            &of(&all, |one| one.idx),
-            &of(&all, |one| one.delivery.lane.0),
-            &of(&all, |one| {
-                Some(number(one.delivery.state)).filter(|_| !is_job(one.delivery.state))
-            }),
-            &of(&all, New::last_seq),
-            &of(&all, |one| clean(&one.delivery.recipient)),
-            &of(&all, |one| one.hash),
-            &of(&all, |one| one.delivery.notify.map(notify_bits)),
-            &of(&all, |one| one.delivery.orcpt.as_deref().map(clean)),
-            &of(&all, |one| clean(&one.delivery.route_reason)),
-            &of(&all, |one| {
+            &of(all, |one| one.message),
+            &of(all, |one| one.idx),
+            &of(all, |one| one.delivery.lane.0),
+            &of(all, |one| (!one.is_job()).then(|| one.state())),
+            &of(all, NewRow::last_seq),
+            &of(all, |one| clean(&one.delivery.recipient)),
+            &of(all, |one| one.hash),
+            &of(all, |one| one.delivery.notify.map(notify_bits)),
+            &of(all, |one| one.delivery.orcpt.as_deref().map(clean)),
+            &of(all, |one| clean(&one.delivery.route_reason)),
+            &of(all, |one| {
                 let name = one.delivery.mailbox_provider.as_ref();
                 name.map(|name| name.as_str())
             }),
-        ],
-    )
-    .await?;
-    all.retain(|one| is_job(one.delivery.state));
-    insert_jobs(tx, &all).await?;
-    timeline::write_events(tx, &lines).await
-}
-
-async fn insert_jobs(tx: &Tx<'_>, jobs: &[New<'_>]) -> Result<(), Fault> {
-    if jobs.is_empty() {
-        return Ok(());
-    }
-    let due_at =
-        |delivery: &NewDelivery| is_waiting(delivery.state).then(|| micros(delivery.due_at));
-    args::run(
-        tx,
-        "INSERT INTO malote.jobs (message, idx, lane, state, due_at, last_seq)
-         SELECT * FROM unnest($1, $2, $3, $4, $5, $6)",
-        &[
-            &of(jobs, |one| one.message),
-            &of(jobs, |one| one.idx),
-            &of(jobs, |one| one.delivery.lane.0),
-            &of(jobs, |one| number(one.delivery.state)),
-            &of(jobs, |one| due_at(one.delivery)),
-            &of(jobs, New::last_seq),
+            &of(all, |one| one.is_job().then(|| one.state())),
+            &of(all, NewRow::due_at),
         ],
     )
     .await?;
     Ok(())
 }
 
-fn of<'a, 'b, T>(all: &'b [New<'a>], of: impl Fn(&'b New<'a>) -> T) -> Vec<T> {
+fn of<'a, 'b, T>(all: &'b [NewRow<'a>], of: impl Fn(&'b NewRow<'a>) -> T) -> Vec<T> {
     all.iter().map(of).collect()
 }
 

@@ -138,6 +138,17 @@ pub(crate) async fn run<C: GenericClient>(
     Ok(conn.execute_typed(sql, &typed(args)).await?)
 }
 
+/// The rows of a function of the schema, whose plans the server keeps: `planned_2.sql`.
+pub(crate) async fn call<C: GenericClient>(
+    conn: &C,
+    function: &str,
+    args: &[&(dyn Arg + '_)],
+) -> Result<Vec<Row>, Fault> {
+    let places: Vec<String> = (1..=args.len()).map(|n| format!("${n}")).collect();
+    let sql = format!("SELECT * FROM malote.{function}({})", places.join(", "));
+    rows(conn, &sql, args).await
+}
+
 /// Conditions of a statement that are put together, with their values.
 pub(crate) struct Conditions<'a> {
     /// The values so far.

@@ -119,19 +119,28 @@ pub(crate) async fn load(
     conn: &Client,
     messages: &[MessageRow],
 ) -> Result<HashMap<Id, Loaded>, Fault> {
+    let ids = messages.iter().map(|row| row.id).collect();
+    let inline = inline(conn, &ids).await?;
+    complete(conn, messages, inline).await
+}
+
+/// Bodies that are one row.
+pub(crate) async fn inline(conn: &Client, ids: &Vec<Id>) -> Result<HashMap<Id, Bytes>, Fault> {
     let mut inline = HashMap::new();
-    let ids: Vec<Id> = messages
-        .iter()
-        .filter(|row| row.body_place == Place::Table.number())
-        .map(|row| row.id)
-        .collect();
-    if !ids.is_empty() {
-        let sql = "SELECT message, body FROM malote.bodies WHERE message = ANY($1)";
-        for row in args::rows(conn, sql, &[&ids]).await? {
-            let body: &[u8] = row.try_get(1)?;
-            inline.insert(row.try_get::<_, Id>(0)?, Bytes::copy_from_slice(body));
-        }
+    let sql = "SELECT message, body FROM malote.bodies WHERE message = ANY($1)";
+    for row in args::rows(conn, sql, &[ids]).await? {
+        let body: &[u8] = row.try_get(1)?;
+        inline.insert(row.try_get::<_, Id>(0)?, Bytes::copy_from_slice(body));
     }
+    Ok(inline)
+}
+
+/// Checks bodies that are one row, and reads the others.
+pub(crate) async fn complete(
+    conn: &Client,
+    messages: &[MessageRow],
+    mut inline: HashMap<Id, Bytes>,
+) -> Result<HashMap<Id, Loaded>, Fault> {
     let mut loaded = HashMap::new();
     for row in messages {
         let body = match Place::of(row.body_place) {

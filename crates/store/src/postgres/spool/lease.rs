@@ -35,6 +35,8 @@ pub(crate) struct Wish {
     pub(crate) lane: i64,
     pub(crate) count_max: u32,
     pub(crate) now: Timestamp,
+    /// What is due, as it was looked up before.
+    pub(crate) due: Due,
     /// Whether the backlog begins this time.
     pub(crate) begins: Begins,
 }
@@ -65,14 +67,8 @@ impl Due {
 
 /// Looks without locking anything: an idle lane costs one look at an index.
 pub(crate) async fn due<C: GenericClient>(conn: &C, lane: i64) -> Result<Due, Fault> {
-    let earliest = |state: i16| {
-        format!(
-            "(SELECT min(due_at) FROM malote.jobs
-                WHERE state IN (0, 1, 5) AND lane = $1 AND state = {state})"
-        )
-    };
-    let sql = format!("SELECT {}, {}, {}", earliest(0), earliest(1), earliest(5));
-    let Some(row) = args::row(conn, &sql, &[&lane]).await? else {
+    let found = args::call(conn, "due_1", &[&lane]).await?;
+    let Some(row) = found.first() else {
         return Ok(Due::default());
     };
     Ok(Due {
@@ -86,10 +82,21 @@ pub(crate) async fn due<C: GenericClient>(conn: &C, lane: i64) -> Result<Due, Fa
 /// since each attempt is made durable after it: it needs no sync of its own.
 pub(crate) async fn lease(tx: &Tx<'_>, wish: Wish) -> Result<Vec<Taken>, Fault> {
     let count_max = wish.count_max.min(COUNT_MAX);
-    args::run(tx, "SET LOCAL synchronous_commit = off", &[]).await?;
-    release_scheduled(tx, wish.lane, count_max, wish.now).await?;
-    let fresh = candidates(tx, &wish, State::Queued, count_max).await?;
-    let backlog = candidates(tx, &wish, State::Deferred, count_max).await?;
+    let is_due = |at: Option<i64>| at.is_some_and(|at| at <= micros(wish.now));
+    let is_scheduled = is_due(wish.due.scheduled);
+    if is_scheduled {
+        release_scheduled(tx, wish.lane, count_max, wish.now).await?;
+    }
+    let of = async |state, is_due: bool| match is_due {
+        true => candidates(tx, &wish, state, count_max).await,
+        false => Ok(Vec::new()),
+    };
+    let (_, fresh, backlog) = tokio::try_join!(
+        biased;
+        args::run(tx, "SET LOCAL synchronous_commit = off", &[]),
+        of(State::Queued, is_scheduled || is_due(wish.due.queued)),
+        of(State::Deferred, is_due(wish.due.deferred)),
+    )?;
     let in_order = match wish.begins {
         Begins::Fresh => in_turn(&fresh, &backlog),
         Begins::Backlog => in_turn(&backlog, &fresh),
@@ -108,12 +115,9 @@ async fn candidates(
     state: State,
     count_max: u32,
 ) -> Result<Vec<(Id, i64)>, Fault> {
-    let found = args::rows(
+    let found = args::call(
         tx,
-        "SELECT j.message, m.size_bytes
-         FROM malote.jobs j JOIN malote.messages m ON m.id = j.message
-         WHERE j.state IN (0, 1, 5) AND j.lane = $1 AND j.state = $2 AND j.due_at <= $3
-         ORDER BY j.due_at LIMIT $4 FOR NO KEY UPDATE OF m SKIP LOCKED",
+        "candidates_1",
         &[
             &wish.lane,
             &number(state),
@@ -139,14 +143,8 @@ async fn siblings(
     if messages.is_empty() {
         return Ok(siblings);
     }
-    let found = args::rows(
-        tx,
-        "SELECT message, idx, state FROM malote.jobs
-         WHERE message = ANY($1) AND lane = $2 AND state IN (1, 5) AND due_at <= $3
-         ORDER BY message, idx FOR UPDATE SKIP LOCKED",
-        &[&messages, &wish.lane, &micros(wish.now)],
-    )
-    .await?;
+    let due = [&messages as &dyn args::Arg, &wish.lane, &micros(wish.now)];
+    let found = args::call(tx, "siblings_1", &due).await?;
     for row in found {
         let state = columns::state(row.try_get::<_, i16>(2)?.into())?;
         let of_message = siblings.entry(row.try_get(0)?).or_default();
@@ -204,14 +202,9 @@ async fn mark(tx: &Tx<'_>, taken: &[Taken], wish: &Wish) -> Result<(), Fault> {
     if messages.is_empty() {
         return Ok(());
     }
-    args::run(
-        tx,
-        "UPDATE malote.jobs j SET prior_state = j.state, state = 2, session = $3
-         FROM unnest($1, $2) AS u(message, idx) WHERE j.message = u.message AND j.idx = u.idx",
-        &[&messages, &indexes, &wish.session],
-    )
-    .await?;
-    counts.write(tx).await
+    let given: [&dyn args::Arg; 3] = [&messages, &indexes, &wish.session];
+    tokio::try_join!(biased; args::call(tx, "mark_1", &given), counts.write(tx))?;
+    Ok(())
 }
 
 /// Queues what was scheduled in a lane and is due.
@@ -239,9 +232,8 @@ pub(crate) async fn release_scheduled(
 
 /// Gives leased deliveries back as they were; those that were settled meanwhile stay so.
 pub(crate) async fn give_back(tx: &Tx<'_>, session: i64, ids: &[(Id, i32)]) -> Result<(), Fault> {
-    let also = "AND j.state = 2";
     let mut changes = Vec::new();
-    for mut job in rows::lock_jobs(tx, ids, also).await? {
+    for mut job in rows::lock_under_way(tx, ids).await? {
         if job.session != Some(session) {
             continue;
         }
@@ -307,15 +299,12 @@ pub(crate) async fn load(conn: &Client, taken: &[Taken]) -> Result<Loaded, Fault
         unreadable: Vec::new(),
     };
     let ids: Vec<Id> = taken.iter().map(|one| one.message).collect();
-    let mut messages = BTreeMap::new();
-    let sql = format!(
-        "SELECT {} FROM malote.messages m WHERE m.id = ANY($1)",
-        rows::MESSAGE
-    );
-    for row in args::rows(conn, &sql, &[&ids]).await? {
-        messages.insert(row.try_get::<_, Id>(0)?, refused(rows::message(&row))?);
-    }
-    let mut deliveries = leased(conn, taken).await?;
+    let (mut messages, mut deliveries, inline) = tokio::try_join!(
+        biased;
+        leased_messages(conn, &ids),
+        leased(conn, taken),
+        bodies::inline(conn, &ids),
+    )?;
     let readable: Vec<_> = messages
         .iter()
         .filter(|(_, row)| row.is_ok())
@@ -327,7 +316,7 @@ pub(crate) async fn load(conn: &Client, taken: &[Taken]) -> Result<Loaded, Fault
             good.push(row);
         }
     }
-    let mut bodies = bodies::load(conn, &good).await?;
+    let mut bodies = bodies::complete(conn, &good, inline).await?;
     let mut good: BTreeMap<Id, _> = good.into_iter().map(|row| (row.id, row)).collect();
     for one in taken {
         let of_message = one.deliveries.iter().map(|(idx, _)| (one.message, *idx));
@@ -380,6 +369,20 @@ fn refused<T>(read: Result<T, Fault>) -> Result<Result<T, String>, Fault> {
     }
 }
 
+type Messages = BTreeMap<Id, Result<rows::MessageRow, String>>;
+
+async fn leased_messages(conn: &Client, ids: &Vec<Id>) -> Result<Messages, Fault> {
+    let sql = format!(
+        "SELECT {} FROM malote.messages m WHERE m.id = ANY($1)",
+        rows::MESSAGE
+    );
+    let mut messages = BTreeMap::new();
+    for row in args::rows(conn, &sql, &[ids]).await? {
+        messages.insert(row.try_get(0)?, refused(rows::message(&row))?);
+    }
+    Ok(messages)
+}
+
 type Deliveries = BTreeMap<(Id, i32), Result<crate::Leased, String>>;
 
 async fn leased(conn: &Client, taken: &[Taken]) -> Result<Deliveries, Fault> {
@@ -391,14 +394,8 @@ async fn leased(conn: &Client, taken: &[Taken]) -> Result<Deliveries, Fault> {
             states.insert((one.message, *idx), *state);
         }
     }
-    let sql = format!(
-        "SELECT {} FROM unnest($1, $2) AS u(message, idx)
-         JOIN malote.delivery_now d ON d.message = u.message AND d.idx = u.idx
-         JOIN malote.messages m ON m.id = d.message",
-        rows::LEASED
-    );
     let mut found = BTreeMap::new();
-    for row in args::rows(conn, &sql, &[&messages, &indexes]).await? {
+    for row in args::call(conn, "deliveries_1", &[&messages, &indexes]).await? {
         let id = (row.try_get::<_, Id>(0)?, row.try_get::<_, i32>(1)?);
         let before = states.get(&id).copied().unwrap_or(State::Queued);
         found.insert(id, refused(rows::leased(&row, before))?);

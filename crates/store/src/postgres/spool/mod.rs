@@ -64,10 +64,11 @@ pub(crate) fn day_of(message: [u8; 16]) -> i32 {
 /// The transaction that a change is written in.
 pub(crate) type Tx<'a> = tokio_postgres::Transaction<'a>;
 
-/// Transactions that bring mail in, at once.
-const ACCEPTS_AT_ONCE: usize = 4;
+/// Transactions that bring mail in, at once: one gathers callers while another commits. With more of
+/// them each covers fewer callers, and the server works more for the same mail.
+const ACCEPTS_AT_ONCE: usize = 2;
 /// Transactions that settle mail, and that journal starts of attempts, at once.
-const SETTLES_AT_ONCE: usize = 2;
+const SETTLES_AT_ONCE: usize = 1;
 /// Octets that may wait for the transactions of one kind; beyond, callers hear that it is busy.
 const QUEUE_BYTES_MAX: usize = 64 << 20;
 

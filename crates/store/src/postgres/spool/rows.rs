@@ -158,30 +158,34 @@ pub(crate) fn job(row: &Row) -> Result<Job, Fault> {
     })
 }
 
-/// Locks deliveries that are jobs, and reads them.
-pub(crate) async fn lock_jobs(
-    tx: &Tx<'_>,
-    ids: &[(Id, i32)],
-    also: &str,
-) -> Result<Vec<Job>, Fault> {
+/// Locks those of these deliveries that are under way, and reads them.
+pub(crate) async fn lock_under_way(tx: &Tx<'_>, ids: &[(Id, i32)]) -> Result<Vec<Job>, Fault> {
+    let (messages, indexes) = in_order(ids);
+    let found = args::call(tx, "under_way_1", &[&messages, &indexes]).await?;
+    found.iter().map(job).collect()
+}
+
+/// Each once and in one order, so that no two transactions wait for each other.
+fn in_order(ids: &[(Id, i32)]) -> (Vec<Id>, Vec<i32>) {
     let mut ids = ids.to_vec();
     ids.sort_unstable();
     ids.dedup();
-    let (messages, indexes): (Vec<Id>, Vec<i32>) = ids.into_iter().unzip();
+    ids.into_iter().unzip()
+}
+
+async fn lock_job(tx: &Tx<'_>, (message, idx): (Id, i32)) -> Result<Option<Job>, Fault> {
     let sql = format!(
-        "SELECT {JOB} FROM unnest($1, $2) AS u(message, idx)
-         JOIN malote.jobs j ON j.message = u.message AND j.idx = u.idx
-         {also} ORDER BY j.message, j.idx FOR UPDATE OF j"
+        "SELECT {JOB} FROM malote.jobs j WHERE j.message = $1 AND j.idx = $2 FOR UPDATE OF j"
     );
-    let found = args::rows(tx, &sql, &[&messages, &indexes]).await?;
-    found.iter().map(job).collect()
+    let found = args::row(tx, &sql, &[&message, &idx]).await?;
+    found.as_ref().map(job).transpose()
 }
 
 /// Locks one delivery, whether anything is still to be done for it or not.
 pub(crate) async fn lock_one(tx: &Tx<'_>, id: (Id, i32)) -> Result<Option<Job>, Fault> {
     // It may leave one table for the other while the lock is waited for.
     for _ in 0..3 {
-        if let Some(job) = lock_jobs(tx, &[id], "").await?.pop() {
+        if let Some(job) = lock_job(tx, id).await? {
             return Ok(Some(job));
         }
         let settled = args::row(

@@ -187,7 +187,7 @@ pub(crate) async fn take_strays(
     ids: &[(Id, i32)],
     (session, now): (i64, Timestamp),
 ) -> Result<TakenOver, Fault> {
-    let jobs = rows::lock_jobs(tx, ids, "AND j.state = 2").await?;
+    let jobs = rows::lock_under_way(tx, ids).await?;
     let own = |job: &Job| job.session == Some(session);
     take(tx, jobs.into_iter().filter(own).collect(), (session, now)).await
 }

@@ -1,6 +1,7 @@
 //! Settle: outcomes, states, attempts and events of many deliveries in one transaction.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -52,7 +53,7 @@ pub(crate) async fn settle(tx: &Tx<'_>, callers: &[Settling]) -> Result<Vec<()>,
     }
     let ids: Vec<_> = wished.keys().copied().collect();
     let (mut changes, mut outcomes) = (Vec::new(), Vec::new());
-    for job in rows::lock_jobs(tx, &ids, "AND j.state = 2").await? {
+    for job in rows::lock_under_way(tx, &ids).await? {
         let id = (job.message, job.idx);
         let holder = wished.get(&id).and_then(|wished| {
             let mut wished = wished.iter();
@@ -66,8 +67,7 @@ pub(crate) async fn settle(tx: &Tx<'_>, callers: &[Settling]) -> Result<Vec<()>,
         }
         changes.push(change(job, one, caller.now));
     }
-    timeline::apply(tx, changes).await?;
-    write_outcomes(tx, &outcomes).await?;
+    tokio::try_join!(biased; timeline::apply(tx, changes), write_outcomes(tx, &outcomes))?;
     Ok(vec![(); callers.len()])
 }
 
@@ -111,15 +111,9 @@ async fn write_outcomes(tx: &Tx<'_>, outcomes: &[Outcome<'_>]) -> Result<(), Fau
     fn column<'a, T>(outcomes: &'a [Outcome<'a>], of: impl Fn(&'a Outcome<'a>) -> T) -> Vec<T> {
         outcomes.iter().map(of).collect()
     }
-    args::run(
+    args::call(
         tx,
-        "INSERT INTO malote.attempts (message, idx, number, provider, pool, started_at, reason,
-            ended_at, outcome, reply_code, reply_enhanced, reply_text, provider_message_id)
-         SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
-         ON CONFLICT (message, idx, number) DO UPDATE SET ended_at = excluded.ended_at,
-            outcome = excluded.outcome, reply_code = excluded.reply_code,
-            reply_enhanced = excluded.reply_enhanced, reply_text = excluded.reply_text,
-            provider_message_id = excluded.provider_message_id",
+        "outcomes_1",
         &[
             &column(outcomes, |one| one.0.0),
             &column(outcomes, |one| one.0.1),
@@ -156,37 +150,24 @@ pub(crate) async fn start_attempts(tx: &Tx<'_>, callers: &[Starting]) -> Result<
         .iter()
         .flat_map(|caller| caller.batch.iter().map(|start| (caller.session, start)))
         .collect();
-    let ids: Vec<_> = all
-        .iter()
-        .map(|(_, start)| rows::key(start.delivery))
-        .collect();
-    let leased = rows::lock_jobs(tx, &ids, "AND j.state = 2").await?;
-    let leased: BTreeMap<(Id, i32), Job> = leased
-        .into_iter()
-        .map(|job| ((job.message, job.idx), job))
-        .collect();
     let (mut messages, mut indexes, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
-    for ((session, start), id) in all.iter().zip(&ids) {
-        let holder = leased.get(id).and_then(|job| job.session);
-        if holder != Some(*session) {
-            let text = format!("{} is not leased", start.delivery);
-            return Err(Fault::Refused(StoreError::Engine(text)));
-        }
-        messages.push(id.0);
-        indexes.push(id.1);
+    for (_, start) in &all {
+        let (message, idx) = rows::key(start.delivery);
+        messages.push(message);
+        indexes.push(idx);
         numbers.push(int4(start.number));
     }
-    let column = |of: fn(&AttemptStart) -> &str| -> Vec<std::borrow::Cow<'_, str>> {
+    let column = |of: fn(&AttemptStart) -> &str| -> Vec<Cow<'_, str>> {
         all.iter().map(|(_, start)| clean(of(start))).collect()
     };
-    args::run(
+    let started = args::call(
         tx,
-        "INSERT INTO malote.attempts (message, idx, number, provider, pool, started_at, reason)
-         SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)",
+        "start_1",
         &[
             &messages,
             &indexes,
             &numbers,
+            &all.iter().map(|(session, _)| *session).collect::<Vec<_>>(),
             &column(|start| start.target.provider.as_str()),
             &column(|start| start.target.pool.as_str()),
             &all.iter()
@@ -196,13 +177,12 @@ pub(crate) async fn start_attempts(tx: &Tx<'_>, callers: &[Starting]) -> Result<
         ],
     )
     .await?;
-    args::run(
-        tx,
-        "UPDATE malote.jobs j SET calls = greatest(j.calls, u.number)
-         FROM unnest($1, $2, $3) AS u(message, idx, number)
-         WHERE j.message = u.message AND j.idx = u.idx",
-        &[&messages, &indexes, &numbers],
-    )
-    .await?;
+    let own: i64 = started.first().map_or(Ok(0), |row| row.try_get(0))?;
+    let deliveries: BTreeSet<_> = messages.iter().zip(&indexes).collect();
+    if usize::try_from(own).ok() != Some(deliveries.len()) {
+        let first = all.first().map(|(_, start)| start.delivery.to_string());
+        let text = format!("{} is not leased", first.unwrap_or_default());
+        return Err(Fault::Refused(StoreError::Engine(text)));
+    }
     Ok(vec![(); callers.len()])
 }

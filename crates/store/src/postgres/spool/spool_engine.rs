@@ -126,6 +126,7 @@ impl Spool for PostgresSpool {
             lane: lane.0,
             count_max,
             now,
+            due,
             begins: if number.is_multiple_of(2) {
                 Begins::Fresh
             } else {

@@ -148,23 +148,19 @@ pub(crate) async fn apply(tx: &Tx<'_>, changes: Vec<Change>) -> Result<(), Fault
         sets[set].push(after);
     }
     let [done, mut reopened, finished, moved] = sets;
-    update_jobs(tx, &moved).await?;
-    if !finished.is_empty() {
-        let (messages, indexes) = ids(&finished);
-        args::run(
-            tx,
-            "DELETE FROM malote.jobs j USING unnest($1, $2) AS u(message, idx)
-             WHERE j.message = u.message AND j.idx = u.idx",
-            &[&messages, &indexes],
-        )
-        .await?;
-    }
     let done: Vec<Job> = done.into_iter().chain(finished).collect();
-    update_deliveries(tx, &done).await?;
-    reopen(tx, &mut reopened).await?;
-    settle_messages(tx, settled, &mut counts).await?;
-    write_events(tx, &lines).await?;
-    counts.write(tx).await
+    // None of them waits for another's answer: they take one round trip, and the first error is the
+    // one that counts.
+    tokio::try_join!(
+        biased;
+        update_jobs(tx, &moved),
+        finish(tx, &done),
+        reopen(tx, &mut reopened),
+        settle_messages(tx, settled),
+        write_events(tx, &lines),
+        counts.write(tx),
+    )?;
+    Ok(())
 }
 
 fn ids(jobs: &[Job]) -> (Vec<Id>, Vec<i32>) {
@@ -211,18 +207,14 @@ async fn update_jobs(tx: &Tx<'_>, jobs: &[Job]) -> Result<(), Fault> {
 }
 
 /// Notes how deliveries ended for which nothing is to be done any more.
-async fn update_deliveries(tx: &Tx<'_>, jobs: &[Job]) -> Result<(), Fault> {
+async fn finish(tx: &Tx<'_>, jobs: &[Job]) -> Result<(), Fault> {
     if jobs.is_empty() {
         return Ok(());
     }
     let (messages, indexes) = ids(jobs);
-    args::run(
+    args::call(
         tx,
-        "UPDATE malote.deliveries d SET lane = u.lane, state = u.state, attempts = u.attempts,
-            calls = u.calls, crashes = u.crashes, last_seq = u.last_seq, progress = u.progress
-         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS u(message, idx, lane, state, attempts,
-            calls, crashes, last_seq, progress)
-         WHERE d.message = u.message AND d.idx = u.idx",
+        "finish_1",
         &[
             &messages,
             &indexes,
@@ -267,39 +259,15 @@ async fn reopen(tx: &Tx<'_>, jobs: &mut [Job]) -> Result<(), Fault> {
 }
 
 /// Counts on their messages the deliveries that settled, or unsettled.
-async fn settle_messages(
-    tx: &Tx<'_>,
-    settled: BTreeMap<Id, (i32, i64)>,
-    counts: &mut Counts,
-) -> Result<(), Fault> {
+async fn settle_messages(tx: &Tx<'_>, settled: BTreeMap<Id, (i32, i64)>) -> Result<(), Fault> {
     let settled: Vec<_> = settled.into_iter().filter(|(_, (n, _))| *n != 0).collect();
     if settled.is_empty() {
         return Ok(());
     }
-    let column =
-        |of: fn(&(Id, (i32, i64))) -> i32| -> Vec<i32> { settled.iter().map(of).collect() };
-    let found = args::rows(
-        tx,
-        "UPDATE malote.messages m SET unsettled = m.unsettled + u.change,
-            settled_at = CASE WHEN m.unsettled + u.change = 0 THEN u.at END
-         FROM unnest($1, $2, $3) AS u(id, change, at) WHERE m.id = u.id
-         RETURNING m.unsettled, u.change, m.size_bytes",
-        &[
-            &settled.iter().map(|one| one.0).collect::<Vec<Id>>(),
-            &column(|one| one.1.0),
-            &settled.iter().map(|one| one.1.1).collect::<Vec<i64>>(),
-        ],
-    )
-    .await?;
-    for row in found {
-        let (unsettled, change, size): (i32, i32, i64) =
-            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
-        if unsettled == 0 {
-            counts.add_body(-size);
-        } else if unsettled == change {
-            counts.add_body(size);
-        }
-    }
+    let messages: Vec<Id> = settled.iter().map(|one| one.0).collect();
+    let changes: Vec<i32> = settled.iter().map(|one| one.1.0).collect();
+    let times: Vec<i64> = settled.iter().map(|one| one.1.1).collect();
+    args::call(tx, "settle_messages_1", &[&messages, &changes, &times]).await?;
     Ok(())
 }
 
@@ -314,14 +282,9 @@ pub(crate) async fn write_events(tx: &Tx<'_>, lines: &[(Id, i32, i32, Line)]) ->
     ) -> Vec<T> {
         lines.iter().map(of).collect()
     }
-    args::run(
+    args::call(
         tx,
-        "INSERT INTO malote.events (message, idx, seq, feed, at, durable_at, kind, blame, provider,
-            detail, raw)
-         SELECT message, idx, seq, nextval('malote.feed_places'), at, durable_at, kind, blame,
-            provider, detail, raw
-         FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS u(message, idx, seq, at,
-            durable_at, kind, blame, provider, detail, raw)",
+        "events_1",
         &[
             &all(lines, |line| line.0),
             &all(lines, |line| line.1),
