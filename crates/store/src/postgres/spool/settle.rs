@@ -146,10 +146,12 @@ pub(crate) struct Starting {
 
 /// Journals attempts that are about to start.
 pub(crate) async fn start_attempts(tx: &Tx<'_>, callers: &[Starting]) -> Result<Vec<()>, Fault> {
-    let all: Vec<(i64, &AttemptStart)> = callers
+    let mut all: Vec<(i64, &AttemptStart)> = callers
         .iter()
         .flat_map(|caller| caller.batch.iter().map(|start| (caller.session, start)))
         .collect();
+    // In one order, so that no two transactions wait for each other.
+    all.sort_unstable_by_key(|(_, start)| rows::key(start.delivery));
     let (mut messages, mut indexes, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
     for (_, start) in &all {
         let (message, idx) = rows::key(start.delivery);
@@ -180,8 +182,14 @@ pub(crate) async fn start_attempts(tx: &Tx<'_>, callers: &[Starting]) -> Result<
     let own: i64 = started.first().map_or(Ok(0), |row| row.try_get(0))?;
     let deliveries: BTreeSet<_> = messages.iter().zip(&indexes).collect();
     if usize::try_from(own).ok() != Some(deliveries.len()) {
-        let first = all.first().map(|(_, start)| start.delivery.to_string());
-        let text = format!("{} is not leased", first.unwrap_or_default());
+        // Of several callers each is tried again alone, and a call is of one message.
+        let message = all
+            .first()
+            .map(|(_, start)| start.delivery.message.to_string());
+        let text = format!(
+            "a delivery of {} is not leased",
+            message.unwrap_or_default()
+        );
         return Err(Fault::Refused(StoreError::Engine(text)));
     }
     Ok(vec![(); callers.len()])
