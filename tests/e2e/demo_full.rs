@@ -2,7 +2,8 @@
 //! Prometheus finds what the dashboard of feedback asks for.
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
@@ -17,7 +18,7 @@ const SAID_MAX: Duration = Duration::from_secs(120);
 const DATA_MAX: Duration = Duration::from_secs(60);
 /// How long it may take to end.
 const END_MAX: Duration = Duration::from_secs(40);
-const COMMAND_MAX: Duration = Duration::from_secs(30);
+pub(crate) const COMMAND_MAX: Duration = Duration::from_secs(30);
 /// Longer than the whole run, so that what came back is in it.
 const RATE_INTERVAL: &str = "5m";
 /// What is looked at, in this order; a finding that is gone is a fault of its own.
@@ -52,14 +53,16 @@ const EXPECTED: [&str; 27] = [
 ];
 
 /// The running program; it is asked to end, and else killed, when dropped.
-struct Demo {
+pub(crate) struct Demo {
     child: Child,
     folder: TempDir,
 }
 
 impl Demo {
-    fn start(arguments: &[&str], path: &OsStr) -> Result<Self> {
+    pub(crate) fn start(arguments: &[&str], path: &OsStr) -> Result<Self> {
         let folder = TempDir::with_prefix("malote-e2e-demo-")?;
+        // PostgreSQL may have to run as somebody else.
+        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
         let child = Command::new(program()?)
             .args(arguments)
             .env("PATH", path)
@@ -71,12 +74,12 @@ impl Demo {
         Ok(Self { child, folder })
     }
 
-    fn said(&self, stream: &str) -> String {
+    pub(crate) fn said(&self, stream: &str) -> String {
         std::fs::read_to_string(self.folder.path().join(stream)).unwrap_or_default()
     }
 
     /// Waits until it has said this, and answers all that it said.
-    async fn says(&mut self, words: &str) -> Result<String> {
+    pub(crate) async fn says(&mut self, words: &str) -> Result<String> {
         let seen = eventually(words, SAID_MAX, async || {
             let ended = self.child.try_wait()?;
             let said = self.said("stdout");
@@ -98,12 +101,12 @@ impl Demo {
         Ok(())
     }
 
-    async fn ended(&mut self) -> Result<ExitStatus> {
+    pub(crate) async fn ended(&mut self) -> Result<ExitStatus> {
         eventually("it ends", END_MAX, async || Ok(self.child.try_wait()?)).await
     }
 
     /// What it left in the folder for temporary files.
-    fn left(&self) -> Result<Vec<PathBuf>> {
+    pub(crate) fn left(&self) -> Result<Vec<PathBuf>> {
         let mut left = Vec::new();
         for entry in std::fs::read_dir(self.folder.path())? {
             left.push(entry?.path());

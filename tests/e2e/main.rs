@@ -24,6 +24,7 @@ mod dashboards;
 mod database_pooled;
 mod database_refused;
 mod database_restore;
+mod demo_cluster;
 mod demo_full;
 mod dkim;
 mod doctor;

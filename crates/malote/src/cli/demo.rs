@@ -1,11 +1,12 @@
-//! `malote demo`: the gateway among simulated services, short or full.
+//! `malote demo`: the gateway among simulated services, short or full, or three of them.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use malote_core::units::Span;
 
 use super::exit::Outcome;
-use crate::demo::{self, full};
+use crate::demo::{self, cluster, full};
 
 /// Without an option: two streams, and a provider that breaks in the middle; about half a minute.
 #[derive(Debug, clap::Args)]
@@ -17,6 +18,14 @@ pub(super) struct DemoArgs {
     /// --full: how long everything stays up at the end, to look at; at most 1h.
     #[arg(long, value_name = "DURATION", requires = "full", default_value = "0s", value_parser = hold)]
     hold: Duration,
+    /// Three gateways on one queue in PostgreSQL, one of them killed under load: nothing is lost.
+    /// PostgreSQL has to be installed; a server of the demo's own is started and removed. Ends with
+    /// 1 if mail was lost.
+    #[arg(long, conflicts_with = "full")]
+    cluster: bool,
+    /// --cluster: where initdb and pg_ctl are; else on the path, or where Debian puts them.
+    #[arg(long, value_name = "DIR", requires = "cluster")]
+    bin_dir: Option<PathBuf>,
 }
 
 fn hold(text: &str) -> Result<Duration, String> {
@@ -29,9 +38,10 @@ fn hold(text: &str) -> Result<Duration, String> {
 
 /// Runs `malote demo`.
 pub(super) async fn run(args: DemoArgs) -> Outcome {
-    match args.full {
-        true => full::run(args.hold).await?,
-        false => demo::run().await?,
+    match (args.full, args.cluster) {
+        (true, _) => full::run(args.hold).await?,
+        (false, true) => cluster::run(args.bin_dir).await?,
+        (false, false) => demo::run().await?,
     }
     Ok(())
 }

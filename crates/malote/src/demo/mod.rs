@@ -2,6 +2,7 @@
 //! provider breaks in the middle and comes back, and the terminal shows what moved where.
 
 mod cast;
+pub mod cluster;
 pub mod full;
 mod process;
 mod script;

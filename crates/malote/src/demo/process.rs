@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
 /// How long the gateway may take to be ready.
@@ -34,6 +35,15 @@ pub(super) fn new_folder() -> io::Result<PathBuf> {
 /// An address that nothing listens on, found by listening on it for a moment.
 pub(super) async fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind("127.0.0.1:0").await?.local_addr()
+}
+
+/// Waits until somebody wants the demo to end, by Ctrl-C or SIGTERM.
+pub(super) async fn asked_to_end() -> io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        asked = tokio::signal::ctrl_c() => asked,
+        _ = terminate.recv() => Ok(()),
+    }
 }
 
 impl Gateway {
@@ -85,6 +95,12 @@ impl Gateway {
         bail!("the gateway did not get ready:\n{log}")
     }
 
+    /// Ends it as a crash would.
+    pub(super) fn kill(&mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(drop)
+    }
+
     /// Ends it in order and removes what it left.
     pub(super) async fn leave(mut self) {
         self.stop().await;
@@ -95,6 +111,9 @@ impl Gateway {
 
     /// Sends SIGTERM, by the system's own `kill`, and waits for the end.
     async fn stop(&mut self) {
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
         let told = Command::new("kill")
             .arg(self.child.id().to_string())
             .status();

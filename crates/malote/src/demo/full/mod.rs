@@ -14,14 +14,13 @@ mod service;
 mod verdicts;
 mod wait;
 
-use std::io;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{sleep, timeout};
 
 use crate::cli;
+use crate::demo::process::asked_to_end;
 use company::Company;
 use findings::{Finding, Paint, table};
 
@@ -46,14 +45,6 @@ pub async fn run(hold: Duration) -> anyhow::Result<()> {
         "{faults} of the findings are faults: please report this output"
     );
     Ok(())
-}
-
-async fn asked_to_end() -> io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        asked = tokio::signal::ctrl_c() => asked,
-        _ = terminate.recv() => Ok(()),
-    }
 }
 
 async fn perform(company: &Company, hold: Duration) -> anyhow::Result<Vec<Finding>> {
