@@ -34,6 +34,10 @@ pub(crate) async fn run(store: &Store, given: &Given) -> Result<Value, Fault> {
         ended??;
     }
     let filled_s = begun.elapsed().as_secs_f64();
+    let waiting = waiting(&store).await?;
+    if usize::try_from(waiting)? < backlog {
+        return Err(format!("{waiting} wait, not {backlog}").into());
+    }
     let times = Times::default();
     for turn in 0..leases {
         one(
@@ -44,6 +48,12 @@ pub(crate) async fn run(store: &Store, given: &Given) -> Result<Value, Fault> {
         .await?;
     }
     Ok(json!({ "filled_s": filled_s, "lease": times.told() }))
+}
+
+/// Deliveries that wait, as the store itself counts them.
+async fn waiting(store: &Store) -> Result<u64, Fault> {
+    let lanes = store.spool.lanes(store.clock.now()).await?;
+    Ok(lanes.iter().map(|lane| lane.waiting).sum())
 }
 
 async fn one(
