@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use malote_tests::{Gateway, Mood, SHOP_KEY, SmtpClient, answered, eventually, run, text_message};
+use malote_tests::{
+    Gateway, Mood, SHOP_KEY, SmtpClient, answered, eventually, postgres_tool, run, text_message,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{Nodes, SEEN_MAX};
-use crate::database_restore::tool;
 use crate::{SENT_MAX, order};
 
 /// How long the wire keeps each piece: far longer than a node takes for a commit of its own.
@@ -58,7 +59,7 @@ async fn post_until_taken(node: &Gateway, key: &str, message: &Value) -> Result<
 /// What the database says of keys.
 async fn ask(nodes: &Nodes, sql: &str) -> Result<String> {
     let url = nodes.postgres.url();
-    tool(
+    postgres_tool(
         "psql",
         &["--tuples-only", "--no-align", "--command", sql, &url],
     )
