@@ -35,6 +35,7 @@ mod sparkpost;
 #[cfg(test)]
 mod tests;
 mod webhook;
+mod words;
 
 use std::sync::Arc;
 

@@ -6,6 +6,7 @@ use malote_core::provider::{Fault, Receipt, Reply, SendError, Verdict};
 use serde::Deserialize;
 
 use crate::http::{Answer, verdict_of_status};
+use crate::words::{says_any, spoken};
 
 /// What a call carried, as far as answers are about it.
 #[derive(Debug, Clone, Copy)]
@@ -83,9 +84,8 @@ fn is_id(text: &str) -> bool {
 
 /// Whether a refusal is about the key: wrong, expired or without the access level.
 pub(super) fn is_about_key(text: &str) -> bool {
-    let text = text.to_ascii_lowercase();
     says_any(
-        &text,
+        &spoken(text),
         &[
             "apikey",
             "api key",
@@ -100,7 +100,7 @@ pub(super) fn is_about_key(text: &str) -> bool {
 /// The table of words. The service publishes only `APIKey Expired`; the others are what such a
 /// sentence cannot do without. What none of them fits is the message's own fault.
 fn by_words(text: &str, sent: Sent) -> Verdict {
-    let lower = text.to_ascii_lowercase();
+    let lower = spoken(text);
     let says = |words: &[&str]| says_any(&lower, words);
     if is_about_key(&lower) {
         return Verdict::ProviderUnusable;
@@ -110,6 +110,9 @@ fn by_words(text: &str, sent: Sent) -> Verdict {
         return Verdict::ProviderUnusable;
     }
     let is_over = says(&["maximum", "limit", "exceed", "allowed"]);
+    if says(&["daily", "hour", "month"]) && is_over {
+        return Verdict::QuotaSpent { until: None };
+    }
     if says(&["too many recipients", "too large", "size"])
         || (says(&["recipients", "attachment"]) && is_over)
     {
@@ -150,8 +153,4 @@ fn one_recipient(text: &str, sent: Sent) -> Verdict {
         return Verdict::Suppressed;
     }
     Verdict::Rejected(Fault::Recipient)
-}
-
-fn says_any(text: &str, words: &[&str]) -> bool {
-    words.iter().any(|word| text.contains(word))
 }

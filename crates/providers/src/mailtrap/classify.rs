@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::http::{Answer, verdict_of_status};
+use crate::words::{says_any, spoken};
 
 /// The shapes of the sending API (`errors`: a list) and of the account API (`error`, or `errors`
 /// as one sentence).
@@ -83,7 +84,7 @@ fn verdict(
     recipients: usize,
     now: Timestamp,
 ) -> Verdict {
-    let lower = text.to_ascii_lowercase();
+    let lower = spoken(text);
     match answer.status {
         401 => Verdict::ProviderUnusable,
         429 if says_any(&lower, &["daily", "monthly", "plan", "billing", "quota"]) => {
@@ -144,8 +145,4 @@ const fn one_recipient(fault: Fault, recipients: usize) -> Verdict {
         0 | 1 => Verdict::Rejected(fault),
         _ => Verdict::Ungroup,
     }
-}
-
-fn says_any(text: &str, words: &[&str]) -> bool {
-    words.iter().any(|word| text.contains(word))
 }

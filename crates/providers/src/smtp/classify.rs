@@ -7,6 +7,7 @@ use malote_core::provider::{Fault, Verdict};
 
 use super::reply::{Enhanced, ServerReply};
 use crate::bounce::{self, Refusal};
+use crate::words::{says_any, spoken};
 
 /// What the server was answering.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -375,17 +376,15 @@ pub(crate) struct Words {
 
 impl Words {
     pub(crate) fn of(reply: &ServerReply) -> Self {
-        // Addresses are dropped: `<listed@x.test>` says nothing about a block list.
-        let words = reply.lines().flat_map(str::split_ascii_whitespace);
-        let words: Vec<&str> = words.filter(|word| !word.contains('@')).collect();
+        let lines: Vec<&str> = reply.lines().collect();
         Self {
-            text: words.join(" ").to_ascii_lowercase(),
+            text: spoken(&lines.join(" ")),
         }
     }
 
     /// Whether one of `phrases` (lower case) is in it.
     pub(crate) fn any(&self, phrases: &[&str]) -> bool {
-        phrases.iter().any(|phrase| self.text.contains(phrase))
+        says_any(&self.text, phrases)
     }
 }
 

@@ -130,8 +130,6 @@ impl Server {
         table.host = self.host;
         table.port = self.port;
         table.tls = Some(self.tls);
-        // An endpoint is given for tests and private links.
-        table.private_addresses = Some(true);
         // Whoever names another server in the service's place knows where it stands.
         table.private_addresses = Some(true);
     }

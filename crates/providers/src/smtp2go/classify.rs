@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::request::Form;
 use crate::http::{Answer, verdict_of_status};
+use crate::words::{says_any, spoken};
 
 /// Whoever is too fast is shut out for "no less than one minute" (rate limiting page).
 pub(super) const THROTTLED_WAIT: Duration = Duration::from_secs(60);
@@ -270,8 +271,8 @@ fn is_about_sender(lower: &str) -> bool {
 /// publishes no list of them: these are the words of its pages and of answers seen. What none of
 /// them fits may be different elsewhere.
 fn by_words(text: &str, outgoing: &Outgoing, recipients: &[OutgoingRecipient]) -> Verdict {
-    let lower = text.to_ascii_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| lower.contains(word));
+    let lower = spoken(text);
+    let says = |words: &[&str]| says_any(&lower, words);
     if says(&[
         "ratelimit",
         "rate limit",

@@ -114,6 +114,15 @@ fn words_are_read_in_the_order_of_what_they_stop() {
             "Too many concurrent connections",
             Verdict::Throttled { after: None },
         ),
+        (
+            "Daily recipients limit exceeded",
+            Verdict::QuotaSpent { until: None },
+        ),
+        // Whoever is mailed may be called anything.
+        (
+            "Recipient apikey@suspended.account.example is not valid",
+            Verdict::Rejected(Fault::Recipient),
+        ),
         ("Something new", Verdict::Rejected(Fault::Message)),
     ] {
         let body = serde_json::json!({ "Error": text }).to_string();

@@ -46,6 +46,19 @@ fn every_documented_answer_has_its_verdict() {
 }
 
 #[test]
+fn what_an_address_is_called_says_nothing_of_the_account() {
+    let to = "api-key@sandbox.quota.example";
+    let failure = format!("Verification failed for <{to}>\nUnrouteable address");
+    let data = serde_json::json!({"succeeded": 0, "failed": 1, "failures": [failure]});
+    let body = serde_json::json!({"request_id": "r-1", "data": data}).to_string();
+    assert_eq!(told(200, &body, &[to]), ["rejected_recipient"]);
+    let failure = "Verification failed for <no-reply@sandbox.shop.example>";
+    let data = serde_json::json!({"succeeded": 0, "failed": 1, "failures": [failure]});
+    let body = serde_json::json!({"request_id": "r-1", "data": data}).to_string();
+    assert_eq!(told(200, &body, &["a@dest.example"]), ["sender_unusable"]);
+}
+
+#[test]
 fn success_needs_an_id_and_a_whole_answer() {
     let good = r#"{"request_id":"r-1","data":{"succeeded":1,"failed":0,"email_id":"1u0SwL-B9"}}"#;
     let sent = outgoing(&["a@dest.example"]);
