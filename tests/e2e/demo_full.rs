@@ -178,7 +178,11 @@ async fn what_comes_back_is_heeded_told_and_shown() -> Result<()> {
     seen.with_context(|| format!("silent: {waiting:#?}"))?;
     let blocks = "malote_feedback_events_total{kind=\"bounced\", class=\"reputation\"} > 0";
     let by_provider = format!("sum by (provider) ({blocks})");
-    ensure!(prometheus.series(&by_provider).await? == Some(8));
+    eventually("a block at each service is counted", DATA_MAX, async || {
+        let series = prometheus.series(&by_provider).await?;
+        Ok((series == Some(8)).then_some(()))
+    })
+    .await?;
 
     let commands = said
         .lines()

@@ -12,7 +12,7 @@ use malote_ingress::ReloadingCertificate;
 use malote_ingress::http::WebhookParsers;
 use notify::{RecursiveMode, Watcher};
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -69,21 +69,42 @@ impl ReloadMetrics {
     }
 }
 
+/// What asks for a reload. It listens from its making on: a SIGHUP that comes before would end the
+/// process.
+pub(crate) struct Asked {
+    hangups: Signal,
+    changes: mpsc::Receiver<()>,
+    /// Dropped, it would stop watching.
+    _watcher: Option<notify::RecommendedWatcher>,
+}
+
+impl Asked {
+    /// Listens to SIGHUP and to changes of these files.
+    pub(crate) fn by(files: &[PathBuf]) -> std::io::Result<Self> {
+        let (changed, changes) = mpsc::channel(1);
+        Ok(Self {
+            hangups: signal(SignalKind::hangup())?,
+            changes,
+            _watcher: watch(files, changed),
+        })
+    }
+}
+
 impl Reloading {
     /// Reloads whenever asked to, until `shutdown`.
-    pub(crate) async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
-        let mut hangups = signal(SignalKind::hangup())?;
-        let (changed, mut changes) = mpsc::channel(1);
-        // Dropped, it would stop watching.
-        let _watcher = watch(&self.files, changed);
+    pub(crate) async fn run(
+        self,
+        mut asked: Asked,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<()> {
         loop {
             tokio::select! {
-                Some(()) = hangups.recv() => {}
-                Some(()) = changes.recv() => {}
+                Some(()) = asked.hangups.recv() => {}
+                Some(()) = asked.changes.recv() => {}
                 () = shutdown.cancelled() => return Ok(()),
             }
             tokio::time::sleep(SETTLE).await;
-            while changes.try_recv().is_ok() {}
+            while asked.changes.try_recv().is_ok() {}
             self.reload();
         }
     }

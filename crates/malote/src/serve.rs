@@ -26,7 +26,7 @@ use crate::listeners::Handed;
 use crate::logging::Logging;
 use crate::nodes::{DigestInForce, Membership, NodeMetrics};
 use crate::place::{SharedPlace, StorePlace, open_shared};
-use crate::reload::{ReloadMetrics, Reloading, parsers_in_force};
+use crate::reload::{Asked, ReloadMetrics, Reloading, parsers_in_force};
 use crate::wiring::in_force;
 
 /// Exit code of a configuration that cannot be used.
@@ -117,6 +117,8 @@ async fn serve(
     };
     let (doors_close, engine_stops) = (CancellationToken::new(), CancellationToken::new());
     let mut doors = JoinSet::new();
+    // Before anybody can see that it is up.
+    let asked = Asked::by(&files)?;
     if let Some(http) = http_config {
         let http = (http, admin.token.clone());
         gateway.open_http(http, &mut sockets, &mut doors, &doors_close)?;
@@ -130,8 +132,7 @@ async fn serve(
     let membership = gateway.membership(node)?.keep(engine_stops.clone());
     let mut engine_tasks = gateway.start_engine(&engine_stops);
     engine_tasks.spawn(membership);
-    let reloading = gateway.reloading(files)?;
-    doors.spawn(reloading.run(doors_close.clone()));
+    doors.spawn(gateway.reloading(files)?.run(asked, doors_close.clone()));
     tell_service_manager(&[sd_notify::NotifyState::Ready]);
     tracing::info!("serving");
 
