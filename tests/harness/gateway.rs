@@ -22,6 +22,8 @@ const START_MAX: Duration = Duration::from_secs(30);
 const STOP_MAX: Duration = Duration::from_secs(60);
 /// How long one answer of the API may take.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
+/// Shorter than the gateway keeps an idle connection: a request into one that is being closed fails.
+const CLIENT_IDLE_MAX: Duration = Duration::from_secs(3);
 /// Lines of the log shown when something goes wrong.
 const LOG_LINES_SHOWN: usize = 60;
 
@@ -84,7 +86,10 @@ impl Gateway {
         let CertifiedKey { cert, signing_key } = generate_simple_self_signed(names)?;
         std::fs::write(folder.path().join("cert.pem"), cert.pem())?;
         std::fs::write(folder.path().join("key.pem"), signing_key.serialize_pem())?;
-        let client = reqwest::Client::builder().timeout(ANSWER_MAX).build()?;
+        let client = reqwest::Client::builder()
+            .timeout(ANSWER_MAX)
+            .pool_idle_timeout(CLIENT_IDLE_MAX)
+            .build()?;
         let mut gateway = Self {
             child: None,
             folder,
