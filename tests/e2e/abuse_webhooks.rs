@@ -116,6 +116,15 @@ impl Rig {
         Ok(())
     }
 
+    /// How many known keys of Mailgun's came with another event.
+    async fn replays(&self) -> Result<usize> {
+        let request = self.world.gateway.admin(Method::GET, "/metrics");
+        let text = request.send().await?.error_for_status()?.text().await?;
+        let name = "malote_provider_events_repeated_total{provider=\"mailgun\",reason=\"replay\"} ";
+        let value = text.lines().find_map(|line| line.strip_prefix(name));
+        Ok(value.unwrap_or("0").parse()?)
+    }
+
     /// The state of the newest message to this recipient, and how many events it has of a kind.
     async fn told(&self, recipient: &str, key: &str, kind: &str) -> Result<(String, usize)> {
         let timeline = self.world.gateway.find(recipient, key).await?;
@@ -142,6 +151,7 @@ async fn no_forged_repeated_or_misleading_webhook_has_an_effect() -> Result<()> 
         ("SNS: repeated and late", sns::repeated(&rig).await),
         ("Mailgun: forged", mailgun::forged(&rig).await),
         ("Mailgun: repeated and late", mailgun::repeated(&rig).await),
+        ("Mailgun: replayed", mailgun::replayed(&rig).await),
         ("Mailgun: altered", mailgun::altered(&rig).await),
         ("Mailgun: unreadable", mailgun::unreadable(&rig).await),
         (

@@ -19,7 +19,7 @@ use follow::target_key;
 use kept::kept;
 use signal::signal_of;
 
-pub(crate) use told::{signal_of_event, target_of};
+pub(crate) use told::signal_of_event;
 
 mod follow;
 mod kept;

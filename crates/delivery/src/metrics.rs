@@ -25,6 +25,11 @@ pub const LAST_EVENT_METRIC: &str = "malote_provider_last_event_timestamp_second
 /// The kind of alert that a complaint about transactional mail is.
 pub(crate) const COMPLAINT: &str = "complaint";
 
+/// Why an event was not new: it was told before.
+pub(crate) const REPEAT: &str = "repeat";
+/// Why an event was not new: its key is that of another event.
+pub(crate) const REPLAY: &str = "replay";
+
 /// The engine's metrics.
 #[derive(Clone)]
 pub struct Metrics {
@@ -44,12 +49,14 @@ pub struct Metrics {
     pub told: IntCounterVec,
     /// Seconds from what happened, by the service's clock, to its place on the timeline, by provider.
     pub told_lag: HistogramVec,
-    /// Suppressions written, by reason; a repeated event writes its own again.
+    /// Suppressions written, by reason.
     pub suppressions: IntCounterVec,
     /// Refusals for content, size or form, by stream.
     pub content_refused: IntCounterVec,
     /// Providers' events that match nothing of ours, by provider.
     pub unmatched: IntCounterVec,
+    /// Providers' events whose key was known, by provider and whether the event was the same.
+    repeated: IntCounterVec,
     /// When the last events of a provider were applied, in seconds since 1970.
     pub last_event: IntGaugeVec,
     /// Mail that came back, by what its address was for and what became of it.
@@ -196,6 +203,11 @@ impl Metrics {
                 "Events of providers that match no delivery",
                 &["provider"],
             )?,
+            repeated: counter(
+                "malote_provider_events_repeated_total",
+                "Events of providers told again, or under the key of another event",
+                &["provider", "reason"],
+            )?,
             last_event: gauge(
                 LAST_EVENT_METRIC,
                 "When the last events of a provider came",
@@ -338,6 +350,10 @@ impl Metrics {
         }
         for provider in providers {
             self.unmatched.with_label_values(&[provider.as_str()]);
+            for reason in [REPEAT, REPLAY] {
+                self.repeated
+                    .with_label_values(&[provider.as_str(), reason]);
+            }
             for kind in Alert::ALL.iter().map(Alert::as_str).chain([COMPLAINT]) {
                 self.alerts.with_label_values(&[kind, provider.as_str()]);
             }
@@ -363,6 +379,12 @@ impl Metrics {
         let lag = now.duration_since(event.at).as_secs_f64().max(0.0);
         let lags = self.told_lag.with_label_values(&[provider.as_str()]);
         lags.observe(lag);
+    }
+
+    /// Counts an event whose key was known.
+    pub(crate) fn repeat(&self, provider: &ProviderName, reason: &str) {
+        let labels = [provider.as_str(), reason];
+        self.repeated.with_label_values(&labels).inc();
     }
 
     /// Counts suppressions that were written.

@@ -41,6 +41,9 @@ impl Engine {
         let Some(to) = failure.record.mail_from.clone() else {
             return Ok(());
         };
+        if !is_notice_wanted(policy, failure.record, failure.delivery) {
+            return Ok(());
+        }
         // What came back makes no mail to an address at which mail comes back.
         let comes_back = |path: &ReturnPath| path.domain == to.domain();
         if policy.return_path.as_ref().is_some_and(comes_back) {
@@ -50,12 +53,6 @@ impl Engine {
         let Some(credential) = credential else {
             return Ok(());
         };
-        let is_wanted = credential.on_final_failure == OnFinalFailure::Dsn
-            && failure.delivery.notify.is_none_or(|notify| notify.failure)
-            && failure.record.channel != Channel::Internal;
-        if !is_wanted {
-            return Ok(());
-        }
         let stream = stream_for_notices(policy, &credential.streams);
         let Some(stream) = stream.and_then(|name| policy.streams.get(&name)) else {
             return Ok(());
@@ -128,6 +125,15 @@ impl Engine {
             events: vec![event(now, EventKind::Accepted, None, "")],
         })
     }
+}
+
+/// Whether the sender of a message wants a notice where this delivery fails.
+pub(crate) fn is_notice_wanted(policy: &Policy, record: &MessageRecord, delivery: &Leased) -> bool {
+    let credential = policy.credentials.get(&record.credential);
+    credential.is_some_and(|own| own.on_final_failure == OnFinalFailure::Dsn)
+        && record.mail_from.is_some()
+        && delivery.notify.is_none_or(|notify| notify.failure)
+        && record.channel != Channel::Internal
 }
 
 fn notice_record(

@@ -12,7 +12,10 @@ use malote_core::subscription::{Subscription, Subscriptions, Wish};
 use malote_core::suppression::SOURCE_RECIPIENT;
 use malote_core::ticket::TicketUse;
 use malote_core::webhook::SinkUnavailable;
-use malote_store::{MessageRecord, StoreError, Suppression, SuppressionReason, SuppressionScope};
+use malote_store::{
+    Applied, MessageRecord, Return, StoreError, Suppression, SuppressionReason, SuppressionScope,
+    Telling,
+};
 
 use crate::engine::Engine;
 use crate::feedback::campaign_scopes;
@@ -113,7 +116,7 @@ impl Engine {
             }
             Wish::Resubscribe if standing.can_resume => {
                 self.tell(&place, (wish, means), now).await?;
-                self.lift(&place.recipient, &place.scopes).await?;
+                self.lift(place.returns(now)).await?;
             }
             Wish::Resubscribe => {}
         }
@@ -171,7 +174,11 @@ impl Engine {
             raw: Bytes::new(),
         };
         let label = event.kind.label().to_owned();
-        self.spool.apply_own_events(vec![event], now).await?;
+        let applied = self.spool.apply_own_events(vec![event], now).await?;
+        let is_new = |one: &Applied| one.telling == Telling::New;
+        if !applied.iter().flatten().any(is_new) {
+            return Ok(());
+        }
         self.ring_outlets();
         let mailbox = place.mailbox_provider.as_ref();
         let mailbox = mailbox.map_or("other", MailboxProvider::as_str);
@@ -197,20 +204,6 @@ impl Engine {
         self.silence(place.scopes.iter().map(entry).collect(), now)
             .await
     }
-
-    /// Lifts what an unsubscribe stopped in these scopes, and nothing else.
-    pub(crate) async fn lift(
-        &self,
-        recipient: &EmailAddress,
-        scopes: &[SuppressionScope],
-    ) -> Result<(), StoreError> {
-        for scope in scopes {
-            if self.shared.lift_unsubscribe(recipient, scope).await? {
-                self.quiet.remove(recipient, Some(scope));
-            }
-        }
-        Ok(())
-    }
 }
 
 /// A delivery whose recipient speaks to us.
@@ -228,6 +221,16 @@ struct Place {
 }
 
 impl Place {
+    fn returns(&self, now: Timestamp) -> Vec<Return> {
+        let one = |scope: &SuppressionScope| Return {
+            address: self.recipient.clone(),
+            scope: scope.clone(),
+            at: now,
+            source: SOURCE_RECIPIENT.to_owned(),
+        };
+        self.scopes.iter().map(one).collect()
+    }
+
     fn new(
         id: DeliveryId,
         record: MessageRecord,

@@ -4,6 +4,8 @@ use malote_core::event::{EventKind, State};
 use malote_core::name::ProviderName;
 use sha2::{Digest, Sha256};
 
+use crate::{FirstTold, Telling};
+
 /// Unreadable parts kept.
 pub(crate) const UNREADABLE_MAX: i64 = 10_000;
 /// Octets kept of one unreadable part.
@@ -22,6 +24,26 @@ pub(crate) fn dedup_key(provider: Option<&ProviderName>, key: &str) -> [u8; 16] 
     let mut short = [0; 16];
     short.copy_from_slice(&digest[..16]);
     short
+}
+
+/// What is kept under an event's key.
+pub(crate) struct Known<Delivery> {
+    /// The delivery and the event of which it was said; `None` if the key was kept by an earlier
+    /// version, which did not note them.
+    pub(crate) first: Option<(Delivery, EventKind, FirstTold)>,
+    /// Whether what follows from the event was done.
+    pub(crate) is_followed: bool,
+}
+
+impl<Delivery: PartialEq> Known<Delivery> {
+    /// What an event of this kind about this delivery is under the key.
+    pub(crate) fn telling(&self, delivery: &Delivery, kind: &EventKind) -> Telling {
+        match &self.first {
+            Some((own, was, _)) if own != delivery || was != kind => Telling::Replay,
+            Some((.., first)) if !self.is_followed => Telling::Unfollowed(first.clone()),
+            Some(_) | None => Telling::Repeat,
+        }
+    }
 }
 
 /// Where an event moves a delivery; `None` leaves it. A provider's late or repeated word never

@@ -1,7 +1,8 @@
 //! Everything that must survive a crash: two traits, each with engines that pass one suite.
 //!
-//! [`Spool`] keeps messages, deliveries, attempts, events and idempotency records, and as an
-//! [`Outbox`] what of the events has yet to be told; [`Shared`] keeps what several nodes must agree
+//! [`Spool`] keeps messages, deliveries, attempts, events and idempotency records, as an
+//! [`EventBook`] what is told of deliveries later, and as an [`Outbox`] what of the events has yet to
+//! be told; [`Shared`] keeps what several nodes must agree
 //! on: quotas, warm-up, breakers, suppressions and switches, and as a [`GuardBook`] what the
 //! reputation guard counts. They are two because they scale differently.
 
@@ -11,6 +12,7 @@ mod config;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod erasure;
+mod event_book;
 mod extra;
 mod forward;
 mod guard;
@@ -33,6 +35,7 @@ mod words;
 
 pub use config::SqliteConfig;
 pub use erasure::{Erased, Erasing, Erasure};
+pub use event_book::{Applied, EventBook, FirstTold, LastCall, Telling};
 pub use guard::{GuardBook, GuardCount, GuardKey, GuardRecord, GuardState, GuardSum, GuardTally};
 pub use key_book::{CompletedKey, KeyBook, KeyClaim, KeyRecord, KeyWish, OwnedKey};
 pub use migrate::{Doing, Migration, Moved, Progress, Stage, Tally, Tell};
@@ -49,13 +52,13 @@ pub use postgres::{
     PostgresStore, PostgresTls,
 };
 pub use record::{
-    AcceptOutcome, Applied, AttemptOutcome, AttemptStart, EventRecord, IdempotencyRecord, Lane,
-    LaneDepth, LaneId, Leased, LeasedMessage, MessageRecord, NewDelivery, NewMessage, NextStep,
-    NodeSession, PendingAttempt, QueueFilter, QueueStats, Settlement, TakenOver,
+    AcceptOutcome, AttemptOutcome, AttemptStart, EventRecord, IdempotencyRecord, Lane, LaneDepth,
+    LaneId, Leased, LeasedMessage, MessageRecord, NewDelivery, NewMessage, NextStep, NodeSession,
+    PendingAttempt, QueueFilter, QueueStats, Settlement, TakenOver,
 };
 pub use shared::{
-    BreakerRecord, QuotaGrant, QuotaRequest, Shared, SuppressedAddress, Suppression,
-    SuppressionQuery, SuppressionReason, SuppressionScope, Switch, WarmupRecord,
+    BreakerRecord, QuotaGrant, QuotaRequest, Return, Shared, SoftBounce, SuppressedAddress,
+    Suppression, SuppressionQuery, SuppressionReason, SuppressionScope, Switch, WarmupRecord,
 };
 pub use spool::{Spool, StoreError, TOLD_LOOKED_AT_MAX};
 pub use sqlite::{BackupReport, OnFatal, RestoreReport, SqliteStore, restore, sqlite_address_key};

@@ -215,15 +215,6 @@ pub struct Leased {
     pub damaged: Option<String>,
 }
 
-/// The delivery that a provider's event is about.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Applied {
-    /// The delivery as it was before the event; for a repeat as it is now.
-    pub delivery: Leased,
-    /// Whether the event was told for the first time.
-    pub is_new: bool,
-}
-
 /// An attempt that is about to start.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttemptStart {

@@ -76,7 +76,8 @@ pub trait Shared: GuardBook {
     ) -> Result<Vec<Option<Suppression>>, StoreError>;
 
     /// Suppresses addresses. An entry of the same address and scope is replaced only by a longer
-    /// lasting one.
+    /// lasting one. An unsubscribe from before its address came back
+    /// ([`Shared::lift_unsubscribes`]) does not stand.
     ///
     /// # Errors
     /// The whole batch is kept or none of it.
@@ -92,16 +93,13 @@ pub trait Shared: GuardBook {
         scope: Option<&SuppressionScope>,
     ) -> Result<u64, StoreError>;
 
-    /// Lifts the suppression of an address in a scope if its owner's unsubscribe is the reason.
-    /// Whether one went.
+    /// Lifts suppressions whose reason is an unsubscribe, not later than the return of the address,
+    /// and remembers the return where no other reason stands: of the two the later counts, in
+    /// whichever order they are told.
     ///
     /// # Errors
-    /// If it cannot be written.
-    async fn lift_unsubscribe(
-        &self,
-        address: &EmailAddress,
-        scope: &SuppressionScope,
-    ) -> Result<bool, StoreError>;
+    /// The whole batch is kept or none of it.
+    async fn lift_unsubscribes(&self, returns: Vec<Return>) -> Result<(), StoreError>;
 
     /// Suppressions in the order of address and scope, expired ones among them until they are
     /// replaced or lifted.
@@ -121,16 +119,16 @@ pub trait Shared: GuardBook {
         erasing: Erasing,
     ) -> Result<u64, StoreError>;
 
-    /// Notes a soft bounce and returns how many `address` had since `since`, this one included.
+    /// Notes soft bounces, each event once, and returns for each how many its address had since
+    /// `since`, the whole batch included.
     ///
     /// # Errors
-    /// If it cannot be written.
-    async fn count_soft_bounce(
+    /// The whole batch is kept or none of it.
+    async fn count_soft_bounces(
         &self,
-        address: &EmailAddress,
-        at: Timestamp,
+        bounces: Vec<SoftBounce>,
         since: Timestamp,
-    ) -> Result<u32, StoreError>;
+    ) -> Result<Vec<u32>, StoreError>;
 
     /// The switches that an operator has set.
     ///
@@ -165,6 +163,30 @@ pub struct QuotaRequest {
     /// `now` and the windows' starts (off these only if it is more than a second), and `free_at`
     /// is by the caller's clock again. So a node with a wrong clock counts as the others do.
     pub now: Timestamp,
+}
+
+/// Somebody who wants mail again after an unsubscribe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Return {
+    /// Whose.
+    pub address: EmailAddress,
+    /// Which mail.
+    pub scope: SuppressionScope,
+    /// When.
+    pub at: Timestamp,
+    /// Who says so, as [`Suppression::source`] does.
+    pub source: String,
+}
+
+/// A full mailbox, or the like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SoftBounce {
+    /// Whose.
+    pub address: EmailAddress,
+    /// When, by the clock of who told.
+    pub at: Timestamp,
+    /// What tells the event from others of the address, and is the same when it is told again.
+    pub event: String,
 }
 
 /// Units granted.

@@ -3,18 +3,19 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
-use malote_core::event::{ProviderEvent, State};
+use malote_core::event::State;
 use malote_core::feed::{FeedPage, FeedQuery};
 use malote_core::id::{DeliveryId, MessageId};
 use malote_core::ledger::{MessageView, RawEvent, Search, SearchPage};
 use malote_core::name::{CredentialName, ProviderName};
 
 use crate::erasure::Erasure;
+use crate::event_book::EventBook;
 use crate::outbox::Outbox;
 use crate::record::{
-    AcceptOutcome, Applied, AttemptStart, IdempotencyRecord, Lane, LaneDepth, LaneId, Leased,
-    LeasedMessage, MessageRecord, NewMessage, NodeSession, PendingAttempt, QueueFilter, QueueStats,
-    Settlement, TakenOver,
+    AcceptOutcome, AttemptStart, IdempotencyRecord, Lane, LaneDepth, LaneId, Leased, LeasedMessage,
+    MessageRecord, NewMessage, NodeSession, PendingAttempt, QueueFilter, QueueStats, Settlement,
+    TakenOver,
 };
 
 /// Why the store did not do it.
@@ -47,7 +48,7 @@ pub const TOLD_LOOKED_AT_MAX: i64 = 100_000;
 /// Keeps messages from accept to retention. Every method that writes returns only after the write
 /// is durable (one group commit may cover many callers).
 #[async_trait]
-pub trait Spool: Outbox + Erasure {
+pub trait Spool: Outbox + Erasure + EventBook {
     /// Keeps messages with their deliveries, first events and idempotency records.
     ///
     /// # Errors
@@ -148,49 +149,6 @@ pub trait Spool: Outbox + Erasure {
     ) -> Result<TakenOver, StoreError> {
         Ok(TakenOver::default())
     }
-
-    /// Applies a provider's events to the timelines they belong to, each `(provider, dedup_key)`
-    /// once, moving states only forward (complaint > hard bounce > ... > delivered > sent).
-    /// Events are matched by our own id, else by the provider's id and recipient. An event may
-    /// only touch a delivery whose attempts used that provider, and only if the recipient it
-    /// names, if any, is that delivery's. Returns for each event the delivery that it is about, as
-    /// it was before the event; for a repeat as it is now, so that consequences which a crash cut
-    /// off can be had again; `None` for one that matches nothing.
-    ///
-    /// An event that matches nothing is not remembered, so that it may be applied later: a webhook
-    /// can be faster than the settlement that tells the store of its attempt.
-    ///
-    /// # Errors
-    /// The whole batch is kept or none of it.
-    async fn apply_events(
-        &self,
-        provider: &ProviderName,
-        events: Vec<ProviderEvent>,
-        now: Timestamp,
-    ) -> Result<Vec<Option<Applied>>, StoreError>;
-
-    /// Applies events that no provider told but the gateway itself saw, such as an unsubscribe on
-    /// its own page: to the delivery that [`ProviderEvent::delivery`] names, in every other way as
-    /// [`Spool::apply_events`] does.
-    ///
-    /// # Errors
-    /// The whole batch is kept or none of it.
-    async fn apply_own_events(
-        &self,
-        events: Vec<ProviderEvent>,
-        now: Timestamp,
-    ) -> Result<Vec<Option<Applied>>, StoreError>;
-
-    /// Keeps parts of webhooks that could not be read, at most 10,000, oldest dropped.
-    ///
-    /// # Errors
-    /// If they cannot be kept.
-    async fn keep_unreadable(
-        &self,
-        provider: &ProviderName,
-        parts: Vec<String>,
-        now: Timestamp,
-    ) -> Result<(), StoreError>;
 
     /// A message's metadata without its body.
     ///

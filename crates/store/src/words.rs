@@ -4,10 +4,13 @@ use std::str::FromStr;
 
 use jiff::SignedDuration;
 use malote_core::address::EmailAddress;
+use sha2::{Digest, Sha256};
 
 use crate::address_key::AddressKey;
 use crate::hash_filter::HashFilter;
-use crate::{SuppressedAddress, SuppressionScope, Switch};
+use crate::{
+    Return, SoftBounce, SuppressedAddress, Suppression, SuppressionReason, SuppressionScope, Switch,
+};
 
 /// Suppressions in one page of the list.
 pub(crate) const SUPPRESSIONS_PAGE_MAX: u32 = 10_000;
@@ -48,6 +51,29 @@ pub(crate) fn suppression_hash(
 /// Under what an address's soft bounces are counted.
 pub(crate) fn soft_bounce_hash(key: &AddressKey, address: &EmailAddress) -> [u8; 16] {
     key.hash(" soft", &address.key())
+}
+
+/// By what a soft bounce is told from others of its address.
+pub(crate) fn soft_bounce_event(bounce: &SoftBounce) -> [u8; 16] {
+    let mut short = [0; 16];
+    short.copy_from_slice(&Sha256::digest(&bounce.event)[..16]);
+    short
+}
+
+/// What is kept of somebody's return: an entry that stood for no time. A later unsubscribe takes its
+/// place, an earlier one does not.
+pub(crate) fn returned(one: &Return) -> Suppression {
+    Suppression {
+        address: one.address.clone().into(),
+        scope: one.scope.clone(),
+        reason: SuppressionReason::Unsubscribe,
+        detail: "wants it again".to_owned(),
+        source: one.source.clone(),
+        provider: None,
+        credential: None,
+        created_at: one.at,
+        expires_at: Some(one.at),
+    }
 }
 
 /// Whether any of these addresses may be suppressed; `false` is certain.

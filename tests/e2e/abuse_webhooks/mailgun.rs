@@ -136,6 +136,39 @@ pub(super) async fn repeated(rig: &Rig) -> Result<()> {
     Ok(())
 }
 
+/// A signature that was taken down, with another event behind it.
+pub(super) async fn replayed(rig: &Rig) -> Result<()> {
+    let (one, other) = ("mg-replayed@case.example", "mg-victim@case.example");
+    let (sent, theirs) = (campaign(rig, one).await?, campaign(rig, other).await?);
+    let good = signed("replayed", &event("delivered", &sent, one))?;
+    rig.expect("mailgun", &good, 200).await?;
+    let counted_before = rig.replays().await?;
+    for event in [
+        failed(&theirs, other),
+        event("complained", &theirs, other),
+        event("unsubscribed", &theirs, other),
+        failed(&sent, one),
+        event("complained", &sent, one),
+    ] {
+        let mut altered = good.clone();
+        altered["event-data"] = event;
+        rig.expect("mailgun", &altered, 200).await?;
+    }
+    ensure_untouched(rig, other).await?;
+    let (state, bounces) = rig.told(one, LOADTEST_KEY, "bounced").await?;
+    ensure!(
+        state == "delivered" && bounces == 0,
+        "{state}, {bounces} bounces"
+    );
+    // Neither address is suppressed.
+    for recipient in [one, other] {
+        campaign(rig, recipient).await?;
+    }
+    let counted = rig.replays().await? - counted_before;
+    ensure!(counted == 5, "{counted} replays were counted");
+    Ok(())
+}
+
 /// Signed well, but about mail that we did not send to that recipient by this provider.
 pub(super) async fn altered(rig: &Rig) -> Result<()> {
     let (one, two) = ("mg-one@case.example", "mg-two@case.example");

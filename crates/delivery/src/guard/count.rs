@@ -2,7 +2,7 @@
 
 use malote_core::event::{Blame, EventKind, State};
 use malote_core::name::{MailboxProvider, TargetName};
-use malote_store::{GuardTally, StoreError};
+use malote_store::GuardTally;
 
 use crate::attempt::Carriage;
 use crate::engine::Engine;
@@ -60,45 +60,33 @@ impl Engine {
     /// Counts a bounce or a complaint that was told later, the first time it is told, and a bounce
     /// only of a delivery that had not bounced before. What is told of mail from before a resume no
     /// longer counts.
-    pub(crate) async fn count_told(
-        &self,
-        policy: &Policy,
-        told: &Told<'_>,
-    ) -> Result<(), StoreError> {
+    pub(crate) fn count_told(&self, policy: &Policy, told: &Told<'_>) {
         let Some(tally) = tally_of(told) else {
-            return Ok(());
+            return;
         };
-        let delivery = told.delivery;
+        let stream = &told.delivery.stream;
         let is_guarded = |name| policy.streams.get(name).is_some_and(|s| s.guard.is_some());
-        if !is_guarded(&delivery.stream) {
-            return Ok(());
+        if !is_guarded(stream) || is_internal(told.message.channel) {
+            return;
         }
-        let id = delivery.id;
-        let Some(record) = self.spool.message(id.message).await? else {
-            return Ok(());
+        let campaign = told.message.campaign.as_deref();
+        let is_from_before = |since| {
+            told.call
+                .as_ref()
+                .is_some_and(|call| call.started_at < since)
         };
-        if is_internal(record.channel) {
-            return Ok(());
-        }
-        let campaign = record.campaign.as_deref();
-        if let Some(since) = self.guard.resumed_at(&delivery.stream, campaign)
-            && let Some(view) = self.spool.view(id.message).await?
+        if self
+            .guard
+            .resumed_at(stream, campaign)
+            .is_some_and(is_from_before)
         {
-            let mut own = view.deliveries.iter().filter(|view| view.id == id);
-            let last = own.next().and_then(|view| view.attempts.last());
-            if last.is_some_and(|attempt| attempt.started_at < since) {
-                return Ok(());
-            }
+            return;
         }
-        self.guard.count(&delivery.stream, campaign, &tally);
-        Ok(())
+        self.guard.count(stream, campaign, &tally);
     }
 }
 
 fn tally_of(told: &Told<'_>) -> Option<GuardTally> {
-    if !told.is_new {
-        return None;
-    }
     let had_not_bounced = matches!(
         told.delivery.state,
         State::Sending | State::Sent | State::Unknown | State::Delivered

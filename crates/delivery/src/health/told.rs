@@ -5,8 +5,6 @@
 
 use jiff::Timestamp;
 use malote_core::event::{Blame, EventKind, ProviderEvent};
-use malote_core::id::DeliveryId;
-use malote_core::ledger::MessageView;
 use malote_core::name::{MailboxProvider, ProviderName, TargetName};
 
 use super::{MEMORY_MAX, Registry, kept};
@@ -20,21 +18,6 @@ pub(crate) fn signal_of_event(event: &ProviderEvent) -> Option<Signal> {
         return Some(Signal::Fails);
     }
     (event.kind == EventKind::Delivered).then_some(Signal::Works)
-}
-
-/// The target through which the provider got a delivery: that of its last call there.
-pub(crate) fn target_of(
-    view: &MessageView,
-    delivery: DeliveryId,
-    provider: &ProviderName,
-) -> Option<TargetName> {
-    let delivery = view.deliveries.iter().find(|d| d.id == delivery)?;
-    let mut calls = delivery.attempts.iter().rev();
-    let call = calls.find(|call| call.provider == *provider)?;
-    Some(TargetName {
-        provider: call.provider.clone(),
-        pool: call.pool.clone(),
-    })
 }
 
 impl Registry {

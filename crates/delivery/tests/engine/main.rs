@@ -7,6 +7,7 @@
 
 mod crashes;
 mod custody;
+mod feedback;
 mod lanes;
 mod limits;
 mod listener;

@@ -266,6 +266,7 @@ pub(crate) struct Rig {
     pub(crate) engine: Arc<Engine>,
     pub(crate) store: SqliteStore,
     pub(crate) clock: Arc<TestClock>,
+    registry: Registry,
     dir: Arc<TempDir>,
     tasks: JoinSet<()>,
     shutdown: CancellationToken,
@@ -297,6 +298,7 @@ impl Rig {
             engine,
             store,
             clock,
+            registry,
             dir,
             tasks,
             shutdown,
@@ -375,6 +377,24 @@ impl Rig {
         let all = self.engine.targets();
         let target = all.iter().find(|t| t.target == name).unwrap();
         (target.is_up, target.breaker)
+    }
+
+    /// What counters or gauges of this name, or observations of a histogram, add up to where a label
+    /// has this value.
+    pub(crate) fn counted(&self, name: &str, label: &str) -> f64 {
+        let families = self.registry.gather();
+        let family = families.iter().find(|family| family.name() == name);
+        let metrics = family.map(|family| family.get_metric()).unwrap_or_default();
+        let is_meant = |metric: &&prometheus::proto::Metric| {
+            label.is_empty() || metric.get_label().iter().any(|own| own.value() == label)
+        };
+        let count = |metric: &prometheus::proto::Metric| {
+            let observed = u32::try_from(metric.get_histogram().get_sample_count());
+            f64::from(observed.unwrap())
+                + metric.get_counter().get_value()
+                + metric.get_gauge().get_value()
+        };
+        metrics.iter().filter(is_meant).map(count).sum()
     }
 
     pub(crate) async fn is_suppressed(&self, address: &str, stream: &str, class: Class) -> bool {

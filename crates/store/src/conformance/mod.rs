@@ -43,6 +43,9 @@ macro_rules! conformance_spool {
         $crate::conformance_tests!($new, spool_events:
             an_event_is_applied_once_and_moves_forward_only,
             an_event_touches_only_deliveries_of_its_provider,
+            a_known_key_says_nothing_of_another_event,
+            a_repeat_gives_what_was_told_first_until_it_was_followed,
+            a_large_batch_is_applied_in_its_order,
             an_event_of_our_own_names_its_delivery,
             a_provider_s_id_finds_the_recipient_it_is_about,
             an_event_that_overtakes_its_settlement_is_kept,
@@ -104,6 +107,7 @@ macro_rules! conformance_shared {
             warm_up_breakers_and_switches_are_kept,
             a_suppression_stops_an_address_in_its_scope,
             only_an_unsubscribe_is_undone_by_who_comes_back,
+            of_an_unsubscribe_and_a_return_the_later_counts,
             a_suppression_is_replaced_only_by_a_longer_one,
             suppressions_are_listed_in_pages,
             a_list_of_suppressions_is_filtered_by_owner_and_scope,

@@ -10,8 +10,8 @@ use malote_core::address::EmailAddress;
 
 use crate::conformance::mail::at;
 use crate::{
-    BreakerRecord, Erasing, QuotaRequest, Shared, Suppression, SuppressionQuery, SuppressionReason,
-    SuppressionScope, Switch, WarmupRecord,
+    BreakerRecord, Erasing, QuotaRequest, Return, Shared, SoftBounce, Suppression,
+    SuppressionQuery, SuppressionReason, SuppressionScope, Switch, WarmupRecord,
 };
 
 const HOUR: i64 = 3_600;
@@ -151,26 +151,110 @@ pub async fn warm_up_breakers_and_switches_are_kept(shared: &dyn Shared) {
 
 /// Who comes back undoes an unsubscribe in its scope, never a complaint or a bounce.
 pub async fn only_an_unsubscribe_is_undone_by_who_comes_back(shared: &dyn Shared) {
-    let wish = Suppression {
-        reason: SuppressionReason::Unsubscribe,
-        ..entry("ann@x.test", stream("news"), None)
-    };
     let complaint = entry("bob@x.test", stream("news"), None);
-    shared.suppress(vec![wish, complaint]).await.unwrap();
-    for (who, scope, is_lifted) in [
-        ("ann@x.test", SuppressionScope::Global, false),
-        ("ann@x.test", stream("offers"), false),
-        ("bob@x.test", stream("news"), false),
-        ("ANN@x.test", stream("news"), true),
-        ("ann@x.test", stream("news"), false),
+    shared
+        .suppress(vec![unsubscribe("ann@x.test", 0), complaint])
+        .await
+        .unwrap();
+    for (who, scope, is_stopped) in [
+        ("ann@x.test", SuppressionScope::Global, true),
+        ("ann@x.test", stream("offers"), true),
+        ("ANN@x.test", stream("news"), false),
+        ("bob@x.test", stream("news"), true),
     ] {
-        let lifted = shared.lift_unsubscribe(&address(who), &scope).await;
-        assert_eq!(lifted.unwrap(), is_lifted, "{who} {scope:?}");
+        let back = Return {
+            scope: scope.clone(),
+            ..back(who, 1)
+        };
+        shared.lift_unsubscribes(vec![back]).await.unwrap();
+        assert_eq!(
+            is_stopped_in_news(shared, who).await,
+            is_stopped,
+            "{who} {scope:?}"
+        );
     }
-    let asked = [address("ann@x.test"), address("bob@x.test")];
-    let stopped = shared.suppressed(&asked, &[stream("news")], at(1)).await;
-    let stopped: Vec<_> = stopped.unwrap().iter().map(Option::is_some).collect();
-    assert_eq!(stopped, [false, true]);
+    // Nothing that stood for no time is shown.
+    let listed = listed(shared, &SuppressionQuery::default()).await;
+    assert_eq!(listed, [entry("bob@x.test", stream("news"), None)]);
+}
+
+/// Services tell late, and in any order: of unsubscribes and returns the last to happen counts.
+pub async fn of_an_unsubscribe_and_a_return_the_later_counts(shared: &dyn Shared) {
+    let cases: [(&str, &[(bool, i64)], bool); 9] = [
+        ("in order", &[(true, 1), (false, 2)], false),
+        ("a late unsubscribe", &[(false, 2), (true, 1)], false),
+        ("a late return", &[(true, 2), (false, 1)], true),
+        ("again", &[(true, 1), (false, 2), (true, 3)], true),
+        (
+            "a return between two",
+            &[(true, 1), (true, 3), (false, 2)],
+            true,
+        ),
+        (
+            "a return between two, told first",
+            &[(false, 2), (true, 1), (true, 3)],
+            true,
+        ),
+        (
+            "an unsubscribe between two",
+            &[(false, 1), (false, 3), (true, 2)],
+            false,
+        ),
+        ("told again", &[(true, 1), (false, 2), (true, 1)], false),
+        ("at once", &[(false, 2), (true, 2)], true),
+    ];
+    for (number, (case, told, is_stopped)) in cases.into_iter().enumerate() {
+        let who = format!("p{number}@x.test");
+        for (is_unsubscribe, when) in told {
+            if *is_unsubscribe {
+                let entries = vec![unsubscribe(&who, *when)];
+                shared.suppress(entries).await.unwrap();
+            } else {
+                let returns = vec![back(&who, *when)];
+                shared.lift_unsubscribes(returns).await.unwrap();
+            }
+        }
+        assert_eq!(is_stopped_in_news(shared, &who).await, is_stopped, "{case}");
+    }
+    // In one batch, too.
+    shared
+        .lift_unsubscribes(vec![back("q@x.test", 2), back("q@x.test", 1)])
+        .await
+        .unwrap();
+    let both = vec![unsubscribe("q@x.test", 1), unsubscribe("q@x.test", 3)];
+    shared.suppress(both).await.unwrap();
+    assert!(is_stopped_in_news(shared, "q@x.test").await);
+    // A return says nothing of complaints, however late they are told.
+    shared
+        .lift_unsubscribes(vec![back("r@x.test", 9)])
+        .await
+        .unwrap();
+    let complaint = entry("r@x.test", stream("news"), None);
+    shared.suppress(vec![complaint]).await.unwrap();
+    assert!(is_stopped_in_news(shared, "r@x.test").await);
+}
+
+fn unsubscribe(who: &str, when: i64) -> Suppression {
+    Suppression {
+        reason: SuppressionReason::Unsubscribe,
+        created_at: at(when),
+        ..entry(who, stream("news"), None)
+    }
+}
+
+fn back(who: &str, when: i64) -> Return {
+    Return {
+        address: address(who),
+        scope: stream("news"),
+        at: at(when),
+        source: "recipient".into(),
+    }
+}
+
+async fn is_stopped_in_news(shared: &dyn Shared, who: &str) -> bool {
+    let (addresses, scopes) = ([address(who)], [stream("news")]);
+    let found = shared.suppressed(&addresses, &scopes, at(20)).await;
+    found.unwrap()[0].is_some()
 }
 
 fn address(text: &str) -> EmailAddress {
@@ -347,16 +431,29 @@ pub async fn an_erased_suppression_still_stops_its_address(shared: &dyn Shared) 
     assert_eq!(listed(shared, &SuppressionQuery::default()).await, all);
 }
 
-/// Only those of the window count, this one included.
+/// Only those of the window count, this one included, and each event once.
 pub async fn soft_bounces_are_counted_in_their_window(shared: &dyn Shared) {
-    let ann = address("Ann@x.test");
-    let count = async |who: &EmailAddress, now: i64, since: i64| {
-        let counted = shared.count_soft_bounce(who, at(now), at(since)).await;
-        counted.unwrap()
+    let bounce = |who: &str, now: i64, event: &str| SoftBounce {
+        address: address(who),
+        at: at(now),
+        event: event.to_owned(),
     };
-    assert_eq!(count(&ann, 0, -100).await, 1);
-    assert_eq!(count(&address("ann@x.test"), 0, -100).await, 2);
-    assert_eq!(count(&address("bob@x.test"), 0, -100).await, 1);
-    assert_eq!(count(&ann, 50, -50).await, 3);
-    assert_eq!(count(&ann, 60, 10).await, 2);
+    let count = async |bounce: SoftBounce, since: i64| {
+        let counted = shared.count_soft_bounces(vec![bounce], at(since)).await;
+        counted.unwrap()[0]
+    };
+    assert_eq!(count(bounce("Ann@x.test", 0, "ses/1"), -100).await, 1);
+    assert_eq!(count(bounce("ann@x.test", 0, "ses/2"), -100).await, 2);
+    assert_eq!(count(bounce("ann@x.test", 0, "ses/2"), -100).await, 2);
+    assert_eq!(count(bounce("bob@x.test", 0, "ses/2"), -100).await, 1);
+    assert_eq!(count(bounce("ann@x.test", 50, "ses/3"), -50).await, 3);
+    assert_eq!(count(bounce("ann@x.test", 60, "ses/4"), 10).await, 2);
+    let batch = vec![
+        bounce("bob@x.test", 60, "ses/5"),
+        bounce("ann@x.test", 60, "ses/5"),
+        bounce("bob@x.test", 61, "ses/6"),
+        bounce("bob@x.test", 61, "ses/6"),
+    ];
+    let counted = shared.count_soft_bounces(batch, at(10)).await;
+    assert_eq!(counted.unwrap(), [2, 3, 2, 2]);
 }

@@ -10,7 +10,7 @@ use malote_core::id::DeliveryId;
 use malote_core::name::ProviderName;
 
 use crate::conformance::mail::{self, at};
-use crate::{LaneId, NodeSession, Spool};
+use crate::{FirstTold, LaneId, NodeSession, Spool, Telling};
 
 fn ses() -> ProviderName {
     "ses".parse().unwrap()
@@ -79,10 +79,148 @@ pub async fn an_event_is_applied_once_and_moves_forward_only(spool: &dyn Spool) 
         event("6", EventKind::Clicked),
     ];
     let applied = spool.apply_events(&ses(), twice, at(61)).await.unwrap();
-    let news: Vec<_> = applied.iter().flatten().map(|one| one.is_new).collect();
+    let news = applied.iter().flatten();
+    let news: Vec<_> = news.map(|one| one.telling == Telling::New).collect();
     assert_eq!(news, [true, false]);
     let view = spool.view(id.message).await.unwrap().unwrap();
     assert_eq!(view.deliveries[0].events.len(), 8);
+}
+
+/// A key keeps the event that it was first said of: whoever has a signature that leaves the event out
+/// cannot say anything else under it.
+pub async fn a_known_key_says_nothing_of_another_event(spool: &dyn Spool) {
+    let lane = mail::tx_lane(spool).await;
+    let session = mail::session(spool, at(0)).await;
+    let one = sent(spool, (session, lane), &["a@x.test"], "p-1").await[0];
+    let other = sent(spool, (session, lane), &["b@x.test"], "p-2").await[0];
+    let event = |id, kind| ProviderEvent {
+        delivery: Some(id),
+        ..told("token", kind)
+    };
+    let telling = async |event| {
+        let applied = spool.apply_events(&ses(), vec![event], at(60)).await;
+        applied.unwrap().remove(0).unwrap().telling
+    };
+    let first = event(one, EventKind::Delivered);
+    assert_eq!(telling(first.clone()).await, Telling::New);
+    for replay in [
+        event(other, EventKind::Bounced),
+        event(other, EventKind::Delivered),
+        event(one, EventKind::Bounced),
+        ProviderEvent {
+            provider_message_id: Some("p-2".into()),
+            delivery: None,
+            ..told("token", EventKind::Complained)
+        },
+    ] {
+        assert_eq!(telling(replay.clone()).await, Telling::Replay, "{replay:?}");
+    }
+    assert_eq!(mail::state_of(spool, one).await, State::Delivered);
+    assert_eq!(mail::state_of(spool, other).await, State::Sent);
+    for (id, events) in [(one, 3), (other, 2)] {
+        let view = spool.view(id.message).await.unwrap().unwrap();
+        assert_eq!(view.deliveries[0].events.len(), events);
+    }
+    // In one batch, too.
+    let batch = vec![
+        ProviderEvent {
+            dedup_key: "batch".into(),
+            ..event(one, EventKind::Opened)
+        },
+        ProviderEvent {
+            dedup_key: "batch".into(),
+            ..event(other, EventKind::Bounced)
+        },
+    ];
+    let applied = spool.apply_events(&ses(), batch, at(60)).await.unwrap();
+    let tellings: Vec<_> = applied
+        .into_iter()
+        .flatten()
+        .map(|one| one.telling)
+        .collect();
+    assert_eq!(tellings, [Telling::New, Telling::Replay]);
+}
+
+/// Until it is said that what follows from an event was done, a repeat gives it as it was told
+/// first.
+pub async fn a_repeat_gives_what_was_told_first_until_it_was_followed(spool: &dyn Spool) {
+    let lane = mail::tx_lane(spool).await;
+    let session = mail::session(spool, at(0)).await;
+    let id = sent(spool, (session, lane), &["a@x.test"], "p-1").await[0];
+    let event = ProviderEvent {
+        delivery: Some(id),
+        blame: Some(Blame::MailboxFull),
+        ..told("1", EventKind::Bounced)
+    };
+    let forged = ProviderEvent {
+        at: at(55),
+        blame: Some(Blame::Recipient),
+        detail: "forged".into(),
+        ..event.clone()
+    };
+    let apply = async |event: &ProviderEvent| {
+        let applied = spool
+            .apply_events(&ses(), vec![event.clone()], at(60))
+            .await;
+        applied.unwrap().remove(0).unwrap()
+    };
+    let new = apply(&event).await;
+    assert_eq!(
+        (new.telling, new.delivery.state),
+        (Telling::New, State::Sent)
+    );
+    assert_eq!(new.message.id, id.message);
+    let call = new.call.unwrap();
+    assert_eq!((call.target, call.started_at), (mail::target("ses"), at(1)));
+    let first = FirstTold {
+        at: at(50),
+        blame: Some(Blame::MailboxFull),
+        detail: "told by the provider".into(),
+    };
+    for _ in 0..2 {
+        let again = apply(&forged).await;
+        assert_eq!(again.telling, Telling::Unfollowed(first.clone()));
+        assert_eq!(again.delivery.state, State::Bounced);
+    }
+    let stranger = "mailgun".parse().unwrap();
+    spool.followed(&stranger, vec!["1".into()]).await.unwrap();
+    assert_eq!(apply(&event).await.telling, Telling::Unfollowed(first));
+    let done = vec!["1".into(), "unknown".into()];
+    spool.followed(&ses(), done).await.unwrap();
+    assert_eq!(apply(&forged).await.telling, Telling::Repeat);
+}
+
+/// Many events, of some deliveries several, are applied in their order.
+pub async fn a_large_batch_is_applied_in_its_order(spool: &dyn Spool) {
+    let lane = mail::tx_lane(spool).await;
+    let session = mail::session(spool, at(0)).await;
+    let recipients: Vec<String> = (0..100).map(|n| format!("p{n}@x.test")).collect();
+    let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
+    let ids = sent(spool, (session, lane), &recipients, "p-1").await;
+    let mut events = Vec::new();
+    for (kind, word) in [(EventKind::Delivered, "d"), (EventKind::Bounced, "b")] {
+        for (number, id) in ids.iter().enumerate() {
+            events.push(ProviderEvent {
+                delivery: Some(*id),
+                ..told(&format!("{word}{number}"), kind.clone())
+            });
+        }
+    }
+    let applied = spool.apply_events(&ses(), events, at(60)).await.unwrap();
+    let states: Vec<_> = applied
+        .iter()
+        .flatten()
+        .map(|one| one.delivery.state)
+        .collect();
+    let before = [State::Sent, State::Delivered].map(|state| vec![state; ids.len()]);
+    assert_eq!(states, before.concat());
+    let view = spool.view(ids[0].message).await.unwrap().unwrap();
+    for delivery in &view.deliveries {
+        assert_eq!(delivery.state, State::Bounced);
+        let kinds: Vec<_> = delivery.events.iter().map(|event| &event.kind).collect();
+        let (delivered, bounced) = (&EventKind::Delivered, &EventKind::Bounced);
+        assert_eq!(kinds[2..], [delivered, bounced]);
+    }
 }
 
 /// Whoever knows an id of ours still cannot speak for a provider that was never called.

@@ -300,11 +300,25 @@ const EVENTS: Table = Table {
 
 const EVENT_KEYS: Table = Table {
     name: "event_keys",
-    columns: &[must("key", Blob), must("at", Time)],
-    sqlite_read: "SELECT key, at FROM event_keys ORDER BY key",
-    sqlite_write: &["INSERT INTO event_keys (key, at) VALUES (?1, ?2)"],
-    postgres_read: "SELECT key, at FROM malote.event_keys ORDER BY key",
-    postgres_write: "INSERT INTO malote.event_keys (key, at) SELECT key, at FROM u",
+    columns: &[
+        must("key", Blob),
+        must("at", Time),
+        may("message", Id),
+        may("idx", Count),
+        may("seq", Count),
+        must("followed", Count),
+    ],
+    sqlite_read: "SELECT k.key, k.at, m.id, iif(m.id IS NULL, NULL, k.delivery & 65535), k.seq,
+            k.followed
+        FROM event_keys k LEFT JOIN messages m ON m.pk = k.delivery >> 16 ORDER BY k.key",
+    sqlite_write: &["INSERT INTO event_keys (key, at, delivery, seq, followed)
+         VALUES (?1, ?2, (SELECT pk FROM messages WHERE id = ?3) * 65536 + ?4, ?5, ?6)"],
+    postgres_read: "SELECT k.key, k.at, uuid_send(m.id),
+            (CASE WHEN m.id IS NOT NULL THEN k.idx END)::bigint, k.seq::bigint,
+            k.followed::int::bigint
+        FROM malote.event_keys k LEFT JOIN malote.messages m ON m.id = k.message ORDER BY k.key",
+    postgres_write: "INSERT INTO malote.event_keys (key, at, message, idx, seq, followed)
+        SELECT key, at, encode(message, 'hex')::uuid, idx, seq, followed <> 0 FROM u",
 };
 
 const UNREADABLE: Table = Table {

@@ -82,11 +82,17 @@ pub(super) const SUPPRESSIONS: Table = Table {
 
 pub(super) const SOFT_BOUNCES: Table = Table {
     name: "soft_bounces",
-    columns: &[must("hash", Blob), must("at", Time), must("n", Count)],
-    sqlite_read: "SELECT hash, at, n FROM soft_bounces ORDER BY hash, at",
-    sqlite_write: &["INSERT INTO soft_bounces (hash, at, n) VALUES (?1, ?2, ?3)"],
-    postgres_read: "SELECT hash, at, n FROM malote.soft_bounces ORDER BY hash, at",
-    postgres_write: "INSERT INTO malote.soft_bounces (hash, at, n) SELECT hash, at, n FROM u",
+    columns: &[
+        must("hash", Blob),
+        must("at", Time),
+        must("event", Blob),
+        must("n", Count),
+    ],
+    sqlite_read: "SELECT hash, at, event, n FROM soft_bounces ORDER BY hash, at, event",
+    sqlite_write: &["INSERT INTO soft_bounces (hash, at, event, n) VALUES (?1, ?2, ?3, ?4)"],
+    postgres_read: "SELECT hash, at, event, n FROM malote.soft_bounces ORDER BY hash, at, event",
+    postgres_write: "INSERT INTO malote.soft_bounces (hash, at, event, n)
+        SELECT hash, at, event, n FROM u",
 };
 
 pub(super) const GUARD_COUNTS: Table = Table {

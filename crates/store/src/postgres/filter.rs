@@ -231,8 +231,8 @@ async fn forget(database: &Database, now: Timestamp) -> Result<(), StoreError> {
             hour,
         ),
         (
-            "DELETE FROM malote.soft_bounces WHERE (hash, at) IN
-                (SELECT hash, at FROM malote.soft_bounces WHERE at < $1 LIMIT $2)",
+            "DELETE FROM malote.soft_bounces WHERE (hash, at, event) IN
+                (SELECT hash, at, event FROM malote.soft_bounces WHERE at < $1 LIMIT $2)",
             bounced,
         ),
     ] {

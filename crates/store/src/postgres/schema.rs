@@ -52,6 +52,11 @@ pub(super) const SHARED: Part = Part {
             sql: include_str!("shared_2.sql"),
             needs: 1,
         },
+        Step {
+            name: "what tells soft bounces apart",
+            sql: include_str!("shared_3.sql"),
+            needs: 1,
+        },
     ],
 };
 
@@ -66,6 +71,11 @@ pub(super) const SPOOL: Part = Part {
         Step {
             name: "statements whose plans are kept",
             sql: include_str!("spool/planned_2.sql"),
+            needs: 1,
+        },
+        Step {
+            name: "what event keys stand for",
+            sql: include_str!("spool/schema_3.sql"),
             needs: 1,
         },
     ],

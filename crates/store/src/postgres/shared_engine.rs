@@ -16,8 +16,8 @@ use crate::postgres::filter::{Known, Refresher};
 use crate::postgres::{breakers, quota, states, suppression, time};
 use crate::words;
 use crate::{
-    BreakerRecord, Erasing, Nodes, QuotaGrant, QuotaRequest, Shared, StoreError, Suppression,
-    SuppressionQuery, SuppressionScope, Switch, WarmupRecord,
+    BreakerRecord, Erasing, Nodes, QuotaGrant, QuotaRequest, Return, Shared, SoftBounce,
+    StoreError, Suppression, SuppressionQuery, SuppressionScope, Switch, WarmupRecord,
 };
 
 /// What nodes share, in one PostgreSQL database. Clones share everything.
@@ -243,12 +243,8 @@ impl Shared for PostgresShared {
         suppression::unsuppress(self.writing()?, address, scope).await
     }
 
-    async fn lift_unsubscribe(
-        &self,
-        address: &EmailAddress,
-        scope: &SuppressionScope,
-    ) -> Result<bool, StoreError> {
-        suppression::lift_unsubscribe(self.writing()?, address, scope).await
+    async fn lift_unsubscribes(&self, returns: Vec<Return>) -> Result<(), StoreError> {
+        suppression::lift_unsubscribes(self.writing()?, &returns).await
     }
 
     async fn suppressions(&self, query: &SuppressionQuery) -> Result<Vec<Suppression>, StoreError> {
@@ -267,13 +263,12 @@ impl Shared for PostgresShared {
         suppression::erase(database, address, erasing).await
     }
 
-    async fn count_soft_bounce(
+    async fn count_soft_bounces(
         &self,
-        address: &EmailAddress,
-        at: Timestamp,
+        bounces: Vec<SoftBounce>,
         since: Timestamp,
-    ) -> Result<u32, StoreError> {
-        suppression::count_soft_bounce(self.writing()?, address, (at, since)).await
+    ) -> Result<Vec<u32>, StoreError> {
+        suppression::count_soft_bounces(self.writing()?, &bounces, since).await
     }
 
     async fn switches(&self) -> Result<Vec<Switch>, StoreError> {

@@ -15,10 +15,10 @@ use crate::postgres::columns::{micros, parsed, text, timestamp, unsigned};
 use crate::postgres::database::Database;
 use crate::postgres::fault::{Fault, damaged};
 use crate::postgres::metrics::Operation;
-use crate::words::{self, SUPPRESSIONS_PAGE_MAX, scope_text, soft_bounce_hash};
+use crate::words::{self, SUPPRESSIONS_PAGE_MAX, scope_text, soft_bounce_event, soft_bounce_hash};
 use crate::{
-    Erasing, StoreError, SuppressedAddress, Suppression, SuppressionQuery, SuppressionReason,
-    SuppressionScope,
+    Erasing, Return, SoftBounce, StoreError, SuppressedAddress, Suppression, SuppressionQuery,
+    SuppressionReason, SuppressionScope,
 };
 
 const SUPPRESSION: Operation = Operation::Suppression;
@@ -104,14 +104,20 @@ pub(super) fn by_hash(
 }
 
 fn lasts_longer(one: &Suppression, other: &Suppression) -> bool {
+    let unsubscribe = SuppressionReason::Unsubscribe;
     match (one.expires_at, other.expires_at) {
+        // The time of the last one counts.
+        (None, None) if one.reason == unsubscribe && other.reason == unsubscribe => {
+            one.created_at > other.created_at
+        }
         (_, None) => false,
         (None, Some(_)) => true,
         (Some(one), Some(other)) => one > other,
     }
 }
 
-/// Writes suppressions in one statement; one that stands is replaced only by one that lasts longer.
+/// Writes suppressions; one that stands is replaced only by one that lasts longer,
+/// and somebody's return by no earlier unsubscribe.
 pub(super) async fn suppress(
     database: &Database,
     entries: &BTreeMap<[u8; 16], Suppression>,
@@ -144,7 +150,9 @@ pub(super) async fn suppress(
                 source = excluded.source,
                 written_by = excluded.written_by
              WHERE s.expires_at IS NOT NULL
-                AND (excluded.expires_at IS NULL OR excluded.expires_at > s.expires_at)",
+                AND (excluded.expires_at IS NULL OR excluded.expires_at > s.expires_at)
+                AND (s.expires_at > s.created_at OR s.reason <> excluded.reason
+                    OR s.created_at <= excluded.created_at)",
             &[
                 (&hashes, Type::BYTEA_ARRAY),
                 (&addresses, Type::TEXT_ARRAY),
@@ -158,8 +166,32 @@ pub(super) async fn suppress(
                 (&sources, Type::TEXT_ARRAY),
             ],
         )
-        .await
-        .map(drop)
+        .await?;
+    renew(database, entries).await
+}
+
+/// Keeps of unsubscribes the time of the last.
+async fn renew(
+    database: &Database,
+    entries: &BTreeMap<[u8; 16], Suppression>,
+) -> Result<(), StoreError> {
+    let unsubscribe = SuppressionReason::Unsubscribe;
+    let asked = entries.iter().filter(|one| one.1.reason == unsubscribe);
+    let (hashes, times): (Vec<&[u8]>, Vec<i64>) = asked
+        .map(|(hash, entry)| (&hash[..], micros(entry.created_at)))
+        .unzip();
+    if hashes.is_empty() {
+        return Ok(());
+    }
+    let params = [
+        (&hashes as _, Type::BYTEA_ARRAY),
+        (&times as _, Type::INT8_ARRAY),
+        (&unsubscribe.as_str() as _, Type::TEXT),
+    ];
+    let sql = "UPDATE malote.suppressions s SET created_at = u.at
+         FROM unnest($1, $2) AS u(hash, at)
+         WHERE s.hash = u.hash AND s.reason = $3 AND s.created_at < u.at AND s.expires_at IS NULL";
+    database.execute(SUPPRESSION, sql, &params).await.map(drop)
 }
 
 /// Lifts an address's suppression in one scope, or in all.
@@ -204,20 +236,42 @@ async fn known_scopes(tx: &Transaction<'_>) -> Result<Vec<String>, Fault> {
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
-/// Lifts an address's suppression in one scope if its owner's unsubscribe is the reason.
-pub(super) async fn lift_unsubscribe(
+/// Lifts what earlier unsubscribes stopped, and keeps the returns.
+pub(super) async fn lift_unsubscribes(
     database: &Database,
-    address: &EmailAddress,
-    scope: &SuppressionScope,
-) -> Result<bool, StoreError> {
-    let hash = database.key.hash(scope_text(scope), &address.key());
-    let sql = "DELETE FROM malote.suppressions WHERE hash = $1 AND reason = $2";
-    let params = [
-        (&&hash[..] as _, Type::BYTEA),
-        (&SuppressionReason::Unsubscribe.as_str() as _, Type::TEXT),
-    ];
-    let lifted = database.execute(SUPPRESSION, sql, &params).await?;
-    Ok(lifted > 0)
+    returns: &[Return],
+) -> Result<(), StoreError> {
+    let entries = returns.iter().map(words::returned).collect();
+    let entries: Vec<_> = by_hash(&database.key, entries).into_iter().collect();
+    let hashes: Vec<&[u8]> = entries.iter().map(|one| &one.0[..]).collect();
+    let all = || entries.iter().map(|one| &one.1);
+    let addresses: Vec<String> = all().map(|one| one.address.to_string()).collect();
+    let scopes: Vec<&str> = all().map(|one| scope_text(&one.scope)).collect();
+    let details: Vec<String> = all().map(|one| text(&one.detail)).collect();
+    let times: Vec<i64> = all().map(|one| micros(one.created_at)).collect();
+    let sources: Vec<String> = all().map(|one| text(&one.source)).collect();
+    database
+        .execute(
+            SUPPRESSION,
+            "INSERT INTO malote.suppressions AS s (hash, address, scope, reason, detail, created_at,
+                expires_at, source)
+             SELECT hash, address, scope, $7, detail, at, at, source
+             FROM unnest($1, $2, $3, $4, $5, $6) AS u(hash, address, scope, detail, at, source)
+             ON CONFLICT (hash) DO UPDATE SET created_at = excluded.created_at,
+                expires_at = excluded.expires_at, written_by = excluded.written_by
+             WHERE s.reason = $7 AND s.created_at <= excluded.created_at",
+            &[
+                (&hashes, Type::BYTEA_ARRAY),
+                (&addresses, Type::TEXT_ARRAY),
+                (&scopes, Type::TEXT_ARRAY),
+                (&details, Type::TEXT_ARRAY),
+                (&times, Type::INT8_ARRAY),
+                (&sources, Type::TEXT_ARRAY),
+                (&SuppressionReason::Unsubscribe.as_str(), Type::TEXT),
+            ],
+        )
+        .await
+        .map(drop)
 }
 
 /// Leaves of an address's entries what is needed to find them, or counts them.
@@ -273,7 +327,7 @@ async fn overwrite(
     Ok(())
 }
 
-/// A page of the list, in the order of address and scope.
+/// A page of the list, in the order of address and scope, without what stood for no time.
 pub(super) async fn list(
     database: &Database,
     query: &SuppressionQuery,
@@ -299,33 +353,79 @@ pub(super) async fn list(
     }
     let sql = format!(
         "SELECT {COLUMNS} FROM malote.suppressions
-         WHERE {conditions}(address, scope) > ($1, $2) ORDER BY address, scope LIMIT $3"
+         WHERE {conditions}(address, scope) > ($1, $2)
+            AND (expires_at IS NULL OR expires_at > created_at)
+         ORDER BY address, scope LIMIT $3"
     );
     let rows = database.rows(SUPPRESSION, &sql, &params).await?;
     Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
 }
 
-/// Notes a soft bounce and counts those since a time; older ones are forgotten.
-pub(super) async fn count_soft_bounce(
+/// Notes soft bounces and counts those since a time; older ones are forgotten.
+pub(super) async fn count_soft_bounces(
     database: &Database,
-    address: &EmailAddress,
-    (at, since): (Timestamp, Timestamp),
-) -> Result<u32, StoreError> {
-    let hash = soft_bounce_hash(&database.key, address);
-    let rows = database
-        .rows(
-            SUPPRESSION,
-            "SELECT malote.count_soft_bounce($1, $2, $3)",
-            &[
-                (&&hash[..], Type::BYTEA),
-                (&micros(at), Type::INT8),
-                (&micros(since), Type::INT8),
-            ],
+    bounces: &[SoftBounce],
+    since: Timestamp,
+) -> Result<Vec<u32>, StoreError> {
+    let key = &database.key;
+    let mut rows: Vec<_> = bounces
+        .iter()
+        .map(|one| {
+            let hash = soft_bounce_hash(key, &one.address);
+            (hash, micros(one.at), soft_bounce_event(one))
+        })
+        .collect();
+    let asked: Vec<_> = rows.iter().map(|row| row.0).collect();
+    // In one order, so that batches at once wait for each other.
+    rows.sort_unstable();
+    rows.dedup();
+    let given = (rows, micros(since));
+    let counts = database
+        .transaction(SUPPRESSION, &given, |tx, (rows, since)| {
+            Box::pin(count_in(tx, rows, *since))
+        })
+        .await?;
+    let count = |hash| counts.get(hash).copied().unwrap_or_default();
+    Ok(asked.iter().map(count).collect())
+}
+
+/// The soft bounces of each of these addresses, by its hash, these ones included.
+async fn count_in(
+    tx: &Transaction<'_>,
+    rows: &[([u8; 16], i64, [u8; 16])],
+    since: i64,
+) -> Result<BTreeMap<[u8; 16], u32>, Fault> {
+    let hashes: Vec<&[u8]> = rows.iter().map(|row| &row.0[..]).collect();
+    let times: Vec<i64> = rows.iter().map(|row| row.1).collect();
+    let events: Vec<&[u8]> = rows.iter().map(|row| &row.2[..]).collect();
+    tx.execute_typed(
+        "INSERT INTO malote.soft_bounces (hash, at, event, n)
+         SELECT u.hash, u.at, u.event, 1 FROM unnest($1, $2, $3) AS u(hash, at, event)
+         ON CONFLICT DO NOTHING",
+        &[
+            (&hashes, Type::BYTEA_ARRAY),
+            (&times, Type::INT8_ARRAY),
+            (&events, Type::BYTEA_ARRAY),
+        ],
+    )
+    .await?;
+    tx.execute_typed(
+        "DELETE FROM malote.soft_bounces WHERE hash = ANY($1) AND at < $2",
+        &[(&hashes, Type::BYTEA_ARRAY), (&since, Type::INT8)],
+    )
+    .await?;
+    let found = tx
+        .query_typed(
+            "SELECT hash, sum(n)::bigint FROM malote.soft_bounces WHERE hash = ANY($1)
+             GROUP BY hash",
+            &[(&hashes, Type::BYTEA_ARRAY)],
         )
         .await?;
-    let read = || -> Result<u32, Fault> {
-        let row = rows.first().ok_or_else(|| damaged("no count"))?;
-        unsigned(row.try_get(0)?)
-    };
-    Ok(read()?)
+    let mut counts = BTreeMap::new();
+    for row in &found {
+        let hash: &[u8] = row.try_get(0)?;
+        let hash = hash.try_into().map_err(|_| damaged("an address's hash"))?;
+        counts.insert(hash, unsigned(row.try_get(1)?)?);
+    }
+    Ok(counts)
 }

@@ -1,18 +1,20 @@
 //! Providers' events: each applied once, to the delivery it belongs to, moving states only forward.
 
 use jiff::Timestamp;
-use malote_core::event::{EventKind, ProviderEvent, State};
-use malote_core::name::ProviderName;
+use malote_core::event::{Blame, EventKind, ProviderEvent, State};
+use malote_core::name::{ProviderName, TargetName};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::Applied;
-use crate::forward::{CANDIDATES_MAX, PART_BYTES_MAX, UNREADABLE_MAX, dedup_key, next_state};
-use crate::sqlite::columns::{delivery_pk, micros, state_number};
+use crate::forward::{
+    CANDIDATES_MAX, Known, PART_BYTES_MAX, UNREADABLE_MAX, dedup_key, next_state,
+};
+use crate::sqlite::columns::{delivery_pk, message_pk, micros, parsed, state_number, timestamp};
 use crate::sqlite::erase;
 use crate::sqlite::fault::Fault;
-use crate::sqlite::rows::{self, DeliveryRow};
+use crate::sqlite::rows::{self, DeliveryRow, opt_str, str_of};
 use crate::sqlite::timeline::{self, Line};
 use crate::sqlite::writer::Tx;
+use crate::{Applied, FirstTold, LastCall, Telling};
 
 /// Applies events of a provider, or without one our own; for each the delivery that it is about, or
 /// `None` if it matches nothing.
@@ -35,11 +37,6 @@ fn apply_one(
     event: &ProviderEvent,
     now: Timestamp,
 ) -> Result<Option<Applied>, Fault> {
-    let key = dedup_key(provider, &event.dedup_key);
-    let is_repeat = tx
-        .conn
-        .prepare_cached("SELECT 1 FROM event_keys WHERE key = ?1")?
-        .exists([&key[..]])?;
     let Some(pk) = find(tx.conn, provider, event)? else {
         return Ok(None);
     };
@@ -50,20 +47,40 @@ fn apply_one(
     if erase::is_erased_delivery(tx.conn, pk)? {
         return Ok(None);
     }
-    let delivery = rows::leased(tx.conn, pk, row.state)?;
-    if is_repeat {
-        return Ok(Some(Applied {
-            delivery,
-            is_new: false,
-        }));
+    let key = dedup_key(provider, &event.dedup_key);
+    let known = known(tx.conn, &key)?;
+    let is_new = known.is_none();
+    let telling = known.map_or(Telling::New, |known| known.telling(&pk, &event.kind));
+    let applied = Applied {
+        delivery: rows::leased(tx.conn, pk, row.state)?,
+        message: rows::message_by_pk(tx.conn, message_pk(pk))?.record,
+        call: last_call(tx.conn, pk, provider)?,
+        telling,
+    };
+    if is_new {
+        take(tx, &row, provider, event, now)?;
+        tx.conn
+            .prepare_cached(
+                "INSERT INTO event_keys (key, at, delivery, seq, followed)
+                 VALUES (?1, ?2, ?3, (SELECT max(seq) FROM events WHERE delivery = ?3), 0)",
+            )?
+            .execute(params![&key[..], micros(now), pk])?;
     }
-    tx.conn
-        .prepare_cached("INSERT INTO event_keys (key, at) VALUES (?1, ?2)")?
-        .execute(params![&key[..], micros(now)])?;
+    Ok(Some(applied))
+}
+
+/// Puts a new event on its timeline.
+fn take(
+    tx: &mut Tx<'_>,
+    row: &DeliveryRow,
+    provider: Option<&ProviderName>,
+    event: &ProviderEvent,
+    now: Timestamp,
+) -> Result<(), Fault> {
     if row.state == State::Sending {
-        remember(tx.conn, &row, &event.kind)?;
+        remember(tx.conn, row, &event.kind)?;
     } else if let Some(state) = next_state(row.state, &event.kind) {
-        move_to(tx, &row, state, now)?;
+        move_to(tx, row, state, now)?;
     }
     let line = Line {
         at: event.at,
@@ -74,11 +91,74 @@ fn apply_one(
         detail: &event.detail,
         raw: &event.raw,
     };
-    timeline::write(tx, pk, &line)?;
-    Ok(Some(Applied {
-        delivery,
-        is_new: true,
+    timeline::write(tx, row.pk, &line)
+}
+
+/// What is kept under a key.
+fn known(conn: &Connection, key: &[u8; 16]) -> Result<Option<Known<i64>>, Fault> {
+    let mut find = conn.prepare_cached(
+        "SELECT k.followed, e.delivery, e.kind, e.at, e.blame, e.detail FROM event_keys k
+         LEFT JOIN events e ON e.delivery = k.delivery AND e.seq = k.seq WHERE k.key = ?1",
+    )?;
+    let mut rows = find.query([&key[..]])?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    let first = match row.get::<_, Option<i64>>(1)? {
+        None => None,
+        Some(delivery) => {
+            let first = FirstTold {
+                at: timestamp(row.get(3)?)?,
+                blame: opt_str(row, 4)?.and_then(Blame::from_word),
+                detail: row.get(5)?,
+            };
+            Some((delivery, EventKind::from_word(str_of(row, 2)?), first))
+        }
+    };
+    Ok(Some(Known {
+        first,
+        is_followed: row.get(0)?,
     }))
+}
+
+/// The last call by which a provider got a delivery.
+fn last_call(
+    conn: &Connection,
+    pk: i64,
+    provider: Option<&ProviderName>,
+) -> Result<Option<LastCall>, Fault> {
+    let Some(provider) = provider else {
+        return Ok(None);
+    };
+    let mut find = conn.prepare_cached(
+        "SELECT pool, started_at FROM attempts WHERE delivery = ?1 AND provider = ?2
+         ORDER BY number DESC LIMIT 1",
+    )?;
+    let mut rows = find.query(params![pk, provider.as_str()])?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    let target = TargetName {
+        provider: provider.clone(),
+        pool: parsed(str_of(row, 0)?, "pool")?,
+    };
+    Ok(Some(LastCall {
+        target,
+        started_at: timestamp(row.get(1)?)?,
+    }))
+}
+
+/// Notes that what follows from events was done.
+pub(crate) fn followed(
+    conn: &Connection,
+    provider: &ProviderName,
+    dedup_keys: &[String],
+) -> Result<(), Fault> {
+    let mut note = conn.prepare_cached("UPDATE event_keys SET followed = 1 WHERE key = ?1")?;
+    for key in dedup_keys {
+        note.execute([&dedup_key(Some(provider), key)[..]])?;
+    }
+    Ok(())
 }
 
 /// The provider was faster than our own settlement, which will find this.

@@ -8,6 +8,7 @@ mod backup;
 mod body;
 mod columns;
 mod erase;
+mod event_engine;
 mod events;
 mod fault;
 mod feed;
@@ -112,6 +113,15 @@ impl Load {
             urgency: Urgency::Settle,
             bytes: 512,
             operations: 1,
+        }
+    }
+
+    /// Of this many small rows.
+    pub(crate) const fn of(rows: usize) -> Self {
+        Self {
+            urgency: Urgency::Settle,
+            bytes: 512 * (1 + rows),
+            operations: rows,
         }
     }
 }

@@ -275,8 +275,8 @@ pub(crate) fn forget(tx: &mut Tx<'_>, now: Timestamp) -> Result<bool, Fault> {
             keys,
         ),
         (
-            "DELETE FROM soft_bounces WHERE (hash, at) IN
-                (SELECT hash, at FROM soft_bounces WHERE at < ?1 LIMIT ?2)",
+            "DELETE FROM soft_bounces WHERE (hash, at, event) IN
+                (SELECT hash, at, event FROM soft_bounces WHERE at < ?1 LIMIT ?2)",
             soft_bounces,
         ),
         (

@@ -14,11 +14,12 @@ use crate::sqlite::fault::Fault;
 pub(crate) const APPLICATION_ID: i64 = 0x4D41_4C4F;
 
 /// One step per version, applied in order and never changed after a release.
-const MIGRATIONS: [(&str, &str); 4] = [
+const MIGRATIONS: [(&str, &str); 5] = [
     ("first tables", include_str!("schema_1.sql")),
     ("feed and outbox", include_str!("schema_2.sql")),
     ("reputation guard", include_str!("schema_3.sql")),
     ("sources and erasure", include_str!("schema_4.sql")),
+    ("what event keys stand for", include_str!("schema_5.sql")),
 ];
 
 /// The version that this program writes.

@@ -7,8 +7,8 @@ use malote_core::address::EmailAddress;
 use crate::sqlite::{Load, SqliteStore, erase, quota, read_only, states, suppression};
 use crate::words;
 use crate::{
-    BreakerRecord, Erasing, QuotaGrant, QuotaRequest, Shared, StoreError, Suppression,
-    SuppressionQuery, SuppressionScope, Switch, WarmupRecord,
+    BreakerRecord, Erasing, QuotaGrant, QuotaRequest, Return, Shared, SoftBounce, StoreError,
+    Suppression, SuppressionQuery, SuppressionScope, Switch, WarmupRecord,
 };
 
 #[async_trait]
@@ -82,12 +82,7 @@ impl Shared for SqliteStore {
     async fn suppress(&self, entries: Vec<Suppression>) -> Result<(), StoreError> {
         let key = self.inner.key.clone();
         let filter = self.inner.suppressed.clone().ok_or_else(read_only)?;
-        let load = Load {
-            operations: entries.len(),
-            bytes: 512 * (1 + entries.len()),
-            ..Load::small()
-        };
-        self.write(load, move |tx| {
+        self.write(Load::of(entries.len()), move |tx| {
             suppression::suppress(tx, (&key, &filter), &entries)
         })
         .await
@@ -106,15 +101,10 @@ impl Shared for SqliteStore {
         .await
     }
 
-    async fn lift_unsubscribe(
-        &self,
-        address: &EmailAddress,
-        scope: &SuppressionScope,
-    ) -> Result<bool, StoreError> {
+    async fn lift_unsubscribes(&self, returns: Vec<Return>) -> Result<(), StoreError> {
         let key = self.inner.key.clone();
-        let (address, scope) = (address.clone(), scope.clone());
-        self.write(Load::small(), move |tx| {
-            suppression::lift_unsubscribe(tx, &key, &address, &scope)
+        self.write(Load::of(returns.len()), move |tx| {
+            suppression::lift_unsubscribes(tx, &key, &returns)
         })
         .await
     }
@@ -138,15 +128,14 @@ impl Shared for SqliteStore {
         .await
     }
 
-    async fn count_soft_bounce(
+    async fn count_soft_bounces(
         &self,
-        address: &EmailAddress,
-        at: Timestamp,
+        bounces: Vec<SoftBounce>,
         since: Timestamp,
-    ) -> Result<u32, StoreError> {
-        let (key, address) = (self.inner.key.clone(), address.clone());
-        self.write(Load::small(), move |tx| {
-            suppression::count_soft_bounce(tx, &key, &address, (at, since))
+    ) -> Result<Vec<u32>, StoreError> {
+        let key = self.inner.key.clone();
+        self.write(Load::of(bounces.len()), move |tx| {
+            suppression::count_soft_bounces(tx, &key, &bounces, since)
         })
         .await
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
-use malote_core::event::{ProviderEvent, State};
+use malote_core::event::State;
 use malote_core::feed::{FeedPage, FeedQuery};
 use malote_core::id::{DeliveryId, MessageId};
 use malote_core::ledger::{MessageView, RawEvent, Search, SearchPage};
@@ -20,13 +20,11 @@ use crate::sqlite::lease::{self, Taken, Wish};
 use crate::sqlite::queue::{Operation, Queue, Queued, Urgency};
 use crate::sqlite::settle::SETTLEMENT_BYTES;
 use crate::sqlite::writer::Tx;
-use crate::sqlite::{
-    Load, SqliteStore, columns, events, feed, moves, retain, rows, search, settle, view,
-};
+use crate::sqlite::{Load, SqliteStore, columns, feed, moves, retain, rows, search, settle, view};
 use crate::{
-    AcceptOutcome, Applied, AttemptStart, IdempotencyRecord, Lane, LaneDepth, LaneId, Leased,
-    LeasedMessage, MessageRecord, NewMessage, NodeSession, PendingAttempt, QueueFilter, QueueStats,
-    Settlement, Spool, StoreError,
+    AcceptOutcome, AttemptStart, IdempotencyRecord, Lane, LaneDepth, LaneId, Leased, LeasedMessage,
+    MessageRecord, NewMessage, NodeSession, PendingAttempt, QueueFilter, QueueStats, Settlement,
+    Spool, StoreError,
 };
 
 /// Octets of a batch's bodies above which they are hashed on a thread that may block.
@@ -167,44 +165,6 @@ impl Spool for SqliteStore {
             .await
     }
 
-    async fn apply_events(
-        &self,
-        provider: &ProviderName,
-        events: Vec<ProviderEvent>,
-        now: Timestamp,
-    ) -> Result<Vec<Option<Applied>>, StoreError> {
-        let provider = provider.clone();
-        let load = settlements(events.len());
-        self.write(load, move |tx| {
-            events::apply(tx, Some(&provider), &events, now)
-        })
-        .await
-    }
-
-    async fn apply_own_events(
-        &self,
-        events: Vec<ProviderEvent>,
-        now: Timestamp,
-    ) -> Result<Vec<Option<Applied>>, StoreError> {
-        let load = settlements(events.len());
-        self.write(load, move |tx| events::apply(tx, None, &events, now))
-            .await
-    }
-
-    async fn keep_unreadable(
-        &self,
-        provider: &ProviderName,
-        parts: Vec<String>,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let provider = provider.clone();
-        let load = settlements(parts.len());
-        self.write(load, move |tx| {
-            events::keep_unreadable(tx, &provider, &parts, now)
-        })
-        .await
-    }
-
     async fn message(&self, id: MessageId) -> Result<Option<MessageRecord>, StoreError> {
         let found = self.read(move |conn| rows::message(conn, id)).await?;
         Ok(found.map(|row| row.record))
@@ -308,7 +268,7 @@ impl Spool for SqliteStore {
     }
 }
 
-const fn settlements(count: usize) -> Load {
+pub(crate) const fn settlements(count: usize) -> Load {
     Load {
         urgency: Urgency::Settle,
         bytes: 512 + SETTLEMENT_BYTES * count,

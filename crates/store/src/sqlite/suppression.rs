@@ -11,9 +11,12 @@ use crate::sqlite::columns::{damaged, micros, parsed, timestamp, unsigned};
 use crate::sqlite::fault::Fault;
 use crate::sqlite::rows::{opt_str, str_of};
 use crate::sqlite::writer::Tx;
-use crate::words::{self, SUPPRESSIONS_PAGE_MAX, scope_text, soft_bounce_hash, suppression_hash};
+use crate::words::{
+    self, SUPPRESSIONS_PAGE_MAX, scope_text, soft_bounce_event, soft_bounce_hash, suppression_hash,
+};
 use crate::{
-    SuppressedAddress, Suppression, SuppressionQuery, SuppressionReason, SuppressionScope,
+    Return, SoftBounce, SuppressedAddress, Suppression, SuppressionQuery, SuppressionReason,
+    SuppressionScope,
 };
 
 const COLUMNS: &str =
@@ -78,8 +81,9 @@ pub(crate) fn lookup(
     Ok(found)
 }
 
-/// Writes suppressions; one that stands is replaced only by one that lasts longer. They are in the
-/// filter before the commit: whoever is told of them finds them.
+/// Writes suppressions; one that stands is replaced only by one that lasts longer, and somebody's
+/// return by no earlier unsubscribe. Of unsubscribes the time of the last is kept. They are in the filter before the commit: whoever is told of
+/// them finds them.
 pub(crate) fn suppress(
     tx: &mut Tx<'_>,
     (key, filter): (&AddressKey, &HashFilter),
@@ -97,7 +101,8 @@ pub(crate) fn suppress(
                  ON CONFLICT (hash) DO UPDATE SET address = ?2, reason = ?4, detail = ?5,
                     provider = ?6, credential = ?7, created_at = ?8, expires_at = ?9,
                     source = ?10
-                 WHERE expires_at IS NOT NULL AND (?9 IS NULL OR ?9 > expires_at)",
+                 WHERE expires_at IS NOT NULL AND (?9 IS NULL OR ?9 > expires_at)
+                    AND (expires_at > created_at OR reason <> ?4 OR created_at <= ?8)",
             )?
             .execute(params![
                 &hash[..],
@@ -111,6 +116,18 @@ pub(crate) fn suppress(
                 entry.expires_at.map(micros),
                 entry.source,
             ])?;
+        if entry.reason == SuppressionReason::Unsubscribe {
+            tx.conn
+                .prepare_cached(
+                    "UPDATE suppressions SET created_at = ?3
+                     WHERE hash = ?1 AND reason = ?2 AND created_at < ?3 AND expires_at IS NULL",
+                )?
+                .execute(params![
+                    &hash[..],
+                    entry.reason.as_str(),
+                    micros(entry.created_at)
+                ])?;
+        }
     }
     Ok(())
 }
@@ -162,20 +179,32 @@ pub(crate) fn erase(
     Ok(erased)
 }
 
-/// Lifts an address's suppression in one scope if its owner's unsubscribe is the reason.
-pub(crate) fn lift_unsubscribe(
+/// Lifts what earlier unsubscribes stopped, and keeps the returns.
+pub(crate) fn lift_unsubscribes(
     tx: &mut Tx<'_>,
     key: &AddressKey,
-    address: &EmailAddress,
-    scope: &SuppressionScope,
-) -> Result<bool, Fault> {
-    let hash = key.hash(scope_text(scope), &address.key());
-    let reason = SuppressionReason::Unsubscribe.as_str();
-    let lifted = tx
-        .conn
-        .prepare_cached("DELETE FROM suppressions WHERE hash = ?1 AND reason = ?2")?
-        .execute(params![&hash[..], reason])?;
-    Ok(lifted > 0)
+    returns: &[Return],
+) -> Result<(), Fault> {
+    let mut lift = tx.conn.prepare_cached(
+        "INSERT INTO suppressions (hash, address, scope, reason, detail, created_at, expires_at,
+            source)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7)
+         ON CONFLICT (hash) DO UPDATE SET created_at = ?6, expires_at = ?6
+         WHERE reason = ?4 AND created_at <= ?6",
+    )?;
+    for one in returns {
+        let entry = words::returned(one);
+        lift.execute(params![
+            &suppression_hash(key, &entry.address, &entry.scope)[..],
+            entry.address.to_string(),
+            scope_text(&entry.scope),
+            entry.reason.as_str(),
+            entry.detail,
+            micros(one.at),
+            entry.source,
+        ])?;
+    }
+    Ok(())
 }
 
 /// Every scope that may have entries: the spelling of an address may differ from the kept one, so
@@ -193,7 +222,7 @@ fn known_scopes(conn: &Connection) -> Result<Vec<String>, Fault> {
     Ok(found.collect::<rusqlite::Result<_>>()?)
 }
 
-/// A page of the list, in the order of address and scope.
+/// A page of the list, in the order of address and scope, without what stood for no time.
 pub(crate) fn list(conn: &Connection, query: &SuppressionQuery) -> Result<Vec<Suppression>, Fault> {
     // Each list walks an index of its own order; a condition that is not given is left out, or
     // SQLite would plan without that index.
@@ -209,6 +238,7 @@ pub(crate) fn list(conn: &Connection, query: &SuppressionQuery) -> Result<Vec<Su
     };
     let sql = format!(
         "SELECT {COLUMNS} FROM suppressions WHERE {owner}{scope}(address, scope) > (?1, ?2)
+            AND (expires_at IS NULL OR expires_at > created_at)
          ORDER BY address, scope LIMIT ?3"
     );
     let (after, after_scope) = query.after.as_ref().map_or_else(Default::default, |place| {
@@ -228,26 +258,33 @@ pub(crate) fn list(conn: &Connection, query: &SuppressionQuery) -> Result<Vec<Su
     Ok(page)
 }
 
-/// Notes a soft bounce and counts those since a time; older ones are forgotten.
-pub(crate) fn count_soft_bounce(
+/// Notes soft bounces and counts those since a time; older ones are forgotten.
+pub(crate) fn count_soft_bounces(
     tx: &mut Tx<'_>,
     key: &AddressKey,
-    address: &EmailAddress,
-    (at, since): (Timestamp, Timestamp),
-) -> Result<u32, Fault> {
-    let hash = soft_bounce_hash(key, address);
-    tx.conn
-        .prepare_cached(
-            "INSERT INTO soft_bounces (hash, at, n) VALUES (?1, ?2, 1)
-             ON CONFLICT (hash, at) DO UPDATE SET n = n + 1",
-        )?
-        .execute(params![&hash[..], micros(at)])?;
-    tx.conn
-        .prepare_cached("DELETE FROM soft_bounces WHERE hash = ?1 AND at < ?2")?
-        .execute(params![&hash[..], micros(since)])?;
-    let count: i64 = tx
+    bounces: &[SoftBounce],
+    since: Timestamp,
+) -> Result<Vec<u32>, Fault> {
+    for bounce in bounces {
+        let hash = soft_bounce_hash(key, &bounce.address);
+        let event = soft_bounce_event(bounce);
+        tx.conn
+            .prepare_cached(
+                "INSERT INTO soft_bounces (hash, at, event, n) VALUES (?1, ?2, ?3, 1)
+                 ON CONFLICT DO NOTHING",
+            )?
+            .execute(params![&hash[..], micros(bounce.at), &event[..]])?;
+        tx.conn
+            .prepare_cached("DELETE FROM soft_bounces WHERE hash = ?1 AND at < ?2")?
+            .execute(params![&hash[..], micros(since)])?;
+    }
+    let mut count = tx
         .conn
-        .prepare_cached("SELECT coalesce(sum(n), 0) FROM soft_bounces WHERE hash = ?1")?
-        .query_row([&hash[..]], |row| row.get(0))?;
-    unsigned(count)
+        .prepare_cached("SELECT coalesce(sum(n), 0) FROM soft_bounces WHERE hash = ?1")?;
+    let mut counts = Vec::with_capacity(bounces.len());
+    for bounce in bounces {
+        let hash = soft_bounce_hash(key, &bounce.address);
+        counts.push(unsigned(count.query_row([&hash[..]], |row| row.get(0))?)?);
+    }
+    Ok(counts)
 }

@@ -12,8 +12,8 @@ use crate::conformance::spool_feed::{everything, page};
 use crate::{
     BreakerRecord, Enqueue, Erasing, GuardCount, GuardKey, GuardRecord, GuardState, GuardTally,
     IdempotencyRecord, LaneId, NewMessage, NodeSession, OutboxSettled, OutboxStep, QuotaRequest,
-    Shared, Spool, SuppressedAddress, Suppression, SuppressionReason, SuppressionScope, Switch,
-    WarmupRecord,
+    Shared, SoftBounce, Spool, SuppressedAddress, Suppression, SuppressionReason, SuppressionScope,
+    Switch, WarmupRecord,
 };
 
 /// Small messages that wait: more than a page of them.
@@ -274,11 +274,14 @@ async fn suppressions(shared: &dyn Shared) {
     let gone: EmailAddress = "gone@x.test".parse().unwrap();
     let erased = shared.erase_suppressions(&gone, Erasing::Erase).await;
     assert_eq!(erased.unwrap(), 1);
-    let soft = "soft@x.test".parse().unwrap();
-    for second in [1, 1, 2] {
-        let counted = shared.count_soft_bounce(&soft, at(second), at(0));
-        counted.await.unwrap();
-    }
+    let soft: EmailAddress = "soft@x.test".parse().unwrap();
+    let bounces = [(1, "1"), (1, "2"), (2, "2")].map(|(second, event)| SoftBounce {
+        address: soft.clone(),
+        at: at(second),
+        event: event.into(),
+    });
+    let counted = shared.count_soft_bounces(bounces.to_vec(), at(0)).await;
+    assert_eq!(counted.unwrap(), [3, 3, 3]);
 }
 
 async fn guard(shared: &dyn Shared) {

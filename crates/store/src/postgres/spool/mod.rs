@@ -10,6 +10,7 @@ mod batcher;
 mod bodies;
 mod days;
 mod erase;
+mod event_engine;
 mod feed;
 mod lease;
 mod leasehold;

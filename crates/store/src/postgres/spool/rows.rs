@@ -1,5 +1,7 @@
 //! Rows of messages and deliveries, read back into the words of the contract.
 
+use std::collections::BTreeSet;
+
 use malote_core::event::State;
 use malote_core::id::{DeliveryId, MessageId};
 use tokio_postgres::{GenericClient, Row};
@@ -204,6 +206,49 @@ pub(crate) async fn lock_one(tx: &Tx<'_>, id: (Id, i32)) -> Result<Option<Job>, 
         }
     }
     Err(Fault::Conflict)
+}
+
+/// Locks these deliveries, whether anything is still to be done for them or not, and reads those
+/// that there are.
+pub(crate) async fn lock_all(tx: &Tx<'_>, ids: &[(Id, i32)]) -> Result<Vec<Job>, Fault> {
+    let (messages, indexes) = in_order(ids);
+    let sql = format!(
+        "SELECT {JOB} FROM unnest($1, $2) AS u(message, idx)
+         JOIN malote.jobs j ON j.message = u.message AND j.idx = u.idx
+         ORDER BY j.message, j.idx FOR UPDATE OF j"
+    );
+    let found = args::rows(tx, &sql, &[&messages, &indexes]).await?;
+    let mut jobs: Vec<Job> = found.iter().map(job).collect::<Result<_, _>>()?;
+    let under_way: BTreeSet<_> = jobs.iter().map(|job| (job.message, job.idx)).collect();
+    let others = messages.into_iter().zip(indexes);
+    let others: Vec<_> = others.filter(|id| !under_way.contains(id)).collect();
+    let settled = lock_settled(tx, &others).await?;
+    let known: BTreeSet<_> = settled.iter().map(|job| (job.message, job.idx)).collect();
+    jobs.extend(settled);
+    // Those that left one table for the other meanwhile.
+    for id in others.into_iter().filter(|id| !known.contains(id)) {
+        jobs.extend(lock_one(tx, id).await?);
+    }
+    Ok(jobs)
+}
+
+/// Locks those of these deliveries for which nothing is to be done any more, and reads them.
+async fn lock_settled(tx: &Tx<'_>, ids: &[(Id, i32)]) -> Result<Vec<Job>, Fault> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (messages, indexes) = in_order(ids);
+    let found = args::rows(
+        tx,
+        "SELECT d.message, d.idx, d.lane, d.state, NULL::bigint, NULL::bigint, NULL::smallint,
+            NULL::smallint, d.attempts, d.calls, d.crashes, d.last_seq, d.progress
+         FROM unnest($1, $2) AS u(message, idx)
+         JOIN malote.deliveries d ON d.message = u.message AND d.idx = u.idx
+         WHERE d.state IS NOT NULL ORDER BY d.message, d.idx FOR UPDATE OF d",
+        &[&messages, &indexes],
+    )
+    .await?;
+    found.iter().map(job).collect()
 }
 
 /// The column values of a delivery's id.

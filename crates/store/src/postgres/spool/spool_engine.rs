@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
-use malote_core::event::{ProviderEvent, State};
+use malote_core::event::State;
 use malote_core::feed::{FeedPage, FeedQuery};
 use malote_core::id::{DeliveryId, MessageId};
 use malote_core::ledger::{MessageView, RawEvent, Search, SearchPage};
@@ -24,12 +24,12 @@ use crate::postgres::spool::leasehold::Leasehold;
 use crate::postgres::spool::settle::{self, Settling, Starting};
 use crate::postgres::spool::{
     PostgresSpool, Tx, days, feed, in_transaction, moves, on_connection, retain, rows, search,
-    sessions, told, view,
+    sessions, view,
 };
 use crate::{
-    AcceptOutcome, Applied, AttemptStart, IdempotencyRecord, Lane, LaneDepth, LaneId, Leased,
-    LeasedMessage, MessageRecord, NewMessage, NodeSession, PendingAttempt, QueueFilter, QueueStats,
-    Settlement, Spool, StoreError, TakenOver,
+    AcceptOutcome, AttemptStart, IdempotencyRecord, Lane, LaneDepth, LaneId, Leased, LeasedMessage,
+    MessageRecord, NewMessage, NodeSession, PendingAttempt, QueueFilter, QueueStats, Settlement,
+    Spool, StoreError, TakenOver,
 };
 
 /// Octets of a batch's bodies above which they are hashed on a thread that may block.
@@ -207,41 +207,6 @@ impl Spool for PostgresSpool {
 
     fn is_shared(&self) -> bool {
         true
-    }
-
-    async fn apply_events(
-        &self,
-        provider: &ProviderName,
-        events: Vec<ProviderEvent>,
-        now: Timestamp,
-    ) -> Result<Vec<Option<Applied>>, StoreError> {
-        in_transaction!(self.inner.core, Operation::Event, |tx| told::apply(
-            tx,
-            Some(provider),
-            &events,
-            now
-        ))
-    }
-
-    async fn apply_own_events(
-        &self,
-        events: Vec<ProviderEvent>,
-        now: Timestamp,
-    ) -> Result<Vec<Option<Applied>>, StoreError> {
-        in_transaction!(self.inner.core, Operation::Event, |tx| told::apply(
-            tx, None, &events, now
-        ))
-    }
-
-    async fn keep_unreadable(
-        &self,
-        provider: &ProviderName,
-        parts: Vec<String>,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        in_transaction!(self.inner.core, Operation::Event, |tx| {
-            told::keep_unreadable(tx, provider, &parts, now)
-        })
     }
 
     async fn message(&self, id: MessageId) -> Result<Option<MessageRecord>, StoreError> {

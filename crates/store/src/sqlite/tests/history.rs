@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::fresh;
 use crate::conformance::mail::{self, at};
 use crate::sqlite::fault::Fault;
-use crate::{LaneId, NodeSession, QueueFilter, Spool, SqliteStore};
+use crate::{EventBook, LaneId, NodeSession, QueueFilter, Spool, SqliteStore};
 
 struct Player {
     store: SqliteStore,

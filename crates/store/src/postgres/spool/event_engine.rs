@@ -1,0 +1,60 @@
+//! [`EventBook`] on PostgreSQL: what each method runs in a transaction.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use malote_core::event::ProviderEvent;
+use malote_core::name::ProviderName;
+
+use crate::postgres::metrics::Operation;
+use crate::postgres::spool::{PostgresSpool, in_transaction, told};
+use crate::{Applied, EventBook, StoreError};
+
+#[async_trait]
+impl EventBook for PostgresSpool {
+    async fn apply_events(
+        &self,
+        provider: &ProviderName,
+        events: Vec<ProviderEvent>,
+        now: Timestamp,
+    ) -> Result<Vec<Option<Applied>>, StoreError> {
+        in_transaction!(self.inner.core, Operation::Event, |tx| told::apply(
+            tx,
+            Some(provider),
+            &events,
+            now
+        ))
+    }
+
+    async fn apply_own_events(
+        &self,
+        events: Vec<ProviderEvent>,
+        now: Timestamp,
+    ) -> Result<Vec<Option<Applied>>, StoreError> {
+        in_transaction!(self.inner.core, Operation::Event, |tx| told::apply(
+            tx, None, &events, now
+        ))
+    }
+
+    async fn followed(
+        &self,
+        provider: &ProviderName,
+        dedup_keys: Vec<String>,
+    ) -> Result<(), StoreError> {
+        in_transaction!(self.inner.core, Operation::Event, |tx| told::followed(
+            tx,
+            provider,
+            &dedup_keys
+        ))
+    }
+
+    async fn keep_unreadable(
+        &self,
+        provider: &ProviderName,
+        parts: Vec<String>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        in_transaction!(self.inner.core, Operation::Event, |tx| {
+            told::keep_unreadable(tx, provider, &parts, now)
+        })
+    }
+}
