@@ -325,8 +325,7 @@ impl Engine {
         };
         let mut outcomes = Vec::new();
         for (member, entry) in members.into_iter().zip(found) {
-            let recipient = &member.delivery.recipient;
-            if entry.is_some() || self.quiet.holds(recipient, &scopes, now) {
+            if entry.is_some() {
                 outcomes.push(outcome::suppressed(member.delivery, entry.as_ref(), now));
             } else {
                 group.members.push(member);

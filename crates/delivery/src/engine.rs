@@ -22,7 +22,6 @@ use crate::limits::{AccountLimits, Limiters};
 use crate::metrics::Metrics;
 use crate::mx::MxCache;
 use crate::policy::Policy;
-use crate::quiet::Quiet;
 use crate::retry_budget::RetryBudgets;
 use crate::workers::Workers;
 
@@ -40,8 +39,6 @@ pub struct Engine {
     pub(crate) budgets: RetryBudgets,
     pub(crate) turns: Turns,
     pub(crate) workers: Workers,
-    /// Addresses suppressed a moment ago: what is leased already must not leave either.
-    pub(crate) quiet: Quiet,
     pub(crate) guard: Guard,
     pub(crate) session: NodeSession,
     /// What services said of our accounts.
@@ -104,7 +101,6 @@ impl Engine {
             budgets: RetryBudgets::default(),
             turns: Turns::default(),
             workers,
-            quiet: Quiet::default(),
             guard: Guard::default(),
             session,
             learned: Mutex::default(),

@@ -40,7 +40,6 @@ mod planning;
 mod policy;
 mod prepare;
 pub mod progress;
-mod quiet;
 mod recovery;
 mod retry_budget;
 mod returns;

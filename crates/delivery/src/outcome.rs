@@ -372,8 +372,6 @@ impl Engine {
         }
         if outcome.suppress {
             let entry = hard_bounce(carriage.record, outcome, now);
-            self.quiet
-                .add(&outcome.delivery.recipient, SuppressionScope::Global, now);
             let entries = vec![entry];
             match patiently(|| self.shared.suppress(entries.clone())).await {
                 Ok(()) => self.metrics.suppress(&entries),

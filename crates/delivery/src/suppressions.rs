@@ -18,10 +18,6 @@ impl Engine {
     /// # Errors
     /// If they cannot be written.
     pub async fn suppress_all(&self, entries: Vec<Suppression>) -> Result<(), StoreError> {
-        let now = self.clock.now();
-        for entry in &entries {
-            self.quiet.add_entry(entry, now);
-        }
         self.shared.suppress(entries.clone()).await?;
         self.metrics.suppress(&entries);
         Ok(())
@@ -44,9 +40,7 @@ impl Engine {
         address: &EmailAddress,
         scope: Option<&SuppressionScope>,
     ) -> Result<u64, StoreError> {
-        let lifted = self.shared.unsuppress(address, scope).await?;
-        self.quiet.remove(address, scope);
-        Ok(lifted)
+        self.shared.unsuppress(address, scope).await
     }
 
     /// What stops mail to this address in this scope now, however the address is spelt.
