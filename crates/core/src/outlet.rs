@@ -111,7 +111,7 @@ pub enum Untold {
         why: String,
     },
     /// It is well and asks for time (429, or 503 with the wait that it asks for), or it is our own
-    /// pace. However long that goes on, nothing is given up for it.
+    /// pace. Who asks for days on end is treated as one that fails.
     #[error("{why}")]
     Busy {
         /// The wait asked for.

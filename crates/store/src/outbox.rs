@@ -192,12 +192,4 @@ pub enum OutboxStep {
         /// Why, in words.
         error: String,
     },
-    /// It is due again, and the peer is well: the time in which an event may fail begins anew, so
-    /// that `first_at` is `None` after it.
-    Waits {
-        /// When.
-        due_at: Timestamp,
-        /// For what, in words.
-        error: String,
-    },
 }

@@ -14,6 +14,8 @@ pub(crate) const WAIT_MAX: Duration = Duration::from_secs(3600);
 /// How long after its first attempt an event is given up, and how long an outlet may fail on end
 /// before it is set aside.
 pub(crate) const GIVE_UP_AFTER: SignedDuration = SignedDuration::from_hours(3 * 24);
+/// How long nothing can be told to an outlet before somebody is told of that.
+pub(crate) const BEHIND_AFTER: SignedDuration = SignedDuration::from_hours(1);
 /// How often an outlet that takes nothing at all is probed.
 pub(crate) const PROBE_EVERY: Duration = Duration::from_secs(300);
 /// Failures in a row up to which an outlet is told as many events at once as ever.
@@ -126,49 +128,43 @@ const fn well(event: OutboxStep, outcome: Outcome) -> NextStep {
 }
 
 fn later(situation: &Situation<'_>, after: Option<Duration>, why: &str) -> NextStep {
-    let after = after.map(|after| after.min(WAIT_MAX));
-    let own = back_off(situation.attempts, situation.chance);
-    let step = failed(
-        situation,
-        Outcome::Later,
-        own.max(after.unwrap_or_default()),
-        why,
-    );
+    let after = after.map(|after| after.min(WAIT_MAX)).unwrap_or_default();
+    let wait = back_off(situation.attempts, situation.chance).max(after);
     let beyond = situation.failures.saturating_sub(FAILURES_FREE - 1);
     let tired = match beyond {
         0 => Duration::ZERO,
         beyond => back_off(beyond - 1, situation.chance).min(PROBE_EVERY),
     };
-    let rest = after.unwrap_or_default().max(tired);
-    let first_at = situation.first_at.max(situation.enabled_at);
-    let is_over = step.disable.is_none()
-        && first_at.is_some_and(|first| situation.now.duration_since(first) >= GIVE_UP_AFTER);
-    if is_over {
-        return NextStep {
-            event: OutboxStep::Dropped(format!("given up after three days: {why}")),
-            outcome: Outcome::GivenUp,
-            rest,
-            ..step
-        };
+    NextStep {
+        rest: after.max(tired),
+        ..in_its_time(situation, failed(situation, Outcome::Later, wait, why), why)
     }
-    NextStep { rest, ..step }
 }
 
-/// The peer is well and the event waits, for as long as that is so: three days are for what fails.
-/// The outlet rests, and is told one event at once where that goes on.
+/// The peer is well and asks for time. The outlet rests, and is told one event at once where that
+/// goes on; but what asks for ever takes nothing either.
 fn busy(situation: &Situation<'_>, after: Duration, why: &str) -> NextStep {
     let after = after.min(WAIT_MAX);
     let wait = back_off(situation.attempts, situation.chance).max(after);
     NextStep {
-        event: OutboxStep::Waits {
-            due_at: situation.now.checked_add(wait).unwrap_or(Timestamp::MAX),
-            error: why.to_owned(),
-        },
-        outcome: Outcome::Busy,
-        failing_since: None,
-        failures: situation.failures.saturating_add(1),
         rest: after,
-        disable: None,
+        ..in_its_time(situation, failed(situation, Outcome::Busy, wait, why), why)
+    }
+}
+
+/// The step, or the end of an event that was told in vain for all the time there is. An outlet that
+/// is set aside keeps its events.
+fn in_its_time(situation: &Situation<'_>, step: NextStep, why: &str) -> NextStep {
+    let first_at = situation.first_at.max(situation.enabled_at);
+    let is_over = step.disable.is_none()
+        && first_at.is_some_and(|first| situation.now.duration_since(first) >= GIVE_UP_AFTER);
+    if !is_over {
+        return step;
+    }
+    NextStep {
+        event: OutboxStep::Dropped(format!("given up after three days: {why}")),
+        outcome: Outcome::GivenUp,
+        ..step
     }
 }
 
@@ -241,35 +237,43 @@ mod tests {
     fn wait_s(step: &NextStep) -> Option<i64> {
         match &step.event {
             OutboxStep::Again { due_at, .. } => Some(due_at.duration_since(at(3 * DAY)).as_secs()),
-            OutboxStep::Told | OutboxStep::Dropped(_) | OutboxStep::Waits { .. } => None,
+            OutboxStep::Told | OutboxStep::Dropped(_) => None,
         }
     }
 
     #[test]
-    fn a_peer_that_asks_for_time_gets_it_however_long() {
-        for (attempts, asked_s, wait_s) in
-            [(0, 60, 60), (3, 1, 40), (30, 60, 3_600), (0, 86_400, 3_600)]
-        {
-            let answer = Err(Untold::Busy {
+    fn a_peer_that_asks_for_time_gets_an_hour_at_most_and_three_days_in_all() {
+        let busy = |asked_s| {
+            Err(Untold::Busy {
                 after: Duration::from_secs(asked_s),
                 why: "429".into(),
-            });
-            let step = decide(&answer, |s| {
+            })
+        };
+        for (attempts, asked_s, wait) in
+            [(0, 60, 60), (3, 1, 40), (30, 60, 3_600), (0, 86_400, 3_600)]
+        {
+            let step = decide(&busy(asked_s), |s| {
                 s.attempts = attempts;
-                s.first_at = Some(at(-30 * DAY));
-                s.failing_since = Some(at(-30 * DAY));
+                s.first_at = Some(at(1));
+                s.failing_since = Some(at(1));
                 s.failures = 9;
             });
-            let due_at = at(3 * DAY + wait_s);
-            let error = "429".to_owned();
-            assert_eq!(
-                step.event,
-                OutboxStep::Waits { due_at, error },
-                "{attempts} {asked_s}"
-            );
+            assert_eq!(wait_s(&step), Some(wait), "{attempts} {asked_s}");
             assert_eq!((step.outcome, step.disable), (Outcome::Busy, None));
-            assert_eq!((step.failing_since, step.failures), (None, 10));
+            assert_eq!((step.failing_since, step.failures), (Some(at(1)), 10));
             assert_eq!(step.rest.as_secs(), asked_s.min(3_600));
+        }
+        for (first_at, failing_since, outcome, is_disabled) in [
+            (0, Some(1), Outcome::GivenUp, false),
+            (0, None, Outcome::GivenUp, false),
+            (0, Some(0), Outcome::Busy, true),
+        ] {
+            let step = decide(&busy(60), |s| {
+                s.first_at = Some(at(first_at));
+                s.failing_since = failing_since.map(at);
+            });
+            let seen = (step.outcome, step.disable.is_some());
+            assert_eq!(seen, (outcome, is_disabled), "{first_at} {failing_since:?}");
         }
     }
 

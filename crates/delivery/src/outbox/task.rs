@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Engine;
-use crate::outbox::step::{FAILURES_FREE, NextStep, Outcome, Situation, next_step};
+use crate::outbox::step::{BEHIND_AFTER, FAILURES_FREE, NextStep, Outcome, Situation, next_step};
 use crate::outbox::{STORE_REST, configured};
 use crate::settling::patiently;
 
@@ -49,6 +49,7 @@ pub(super) struct OutletTask {
     place: Option<(FeedCursor, Timestamp)>,
     failures: u32,
     is_unusable: bool,
+    is_behind: bool,
     is_full: bool,
     rests_until: Option<Timestamp>,
     enabled_at: Option<Timestamp>,
@@ -72,6 +73,7 @@ impl OutletTask {
             place: None,
             failures: 0,
             is_unusable: false,
+            is_behind: false,
             is_full: false,
             rests_until: None,
             enabled_at: None,
@@ -291,7 +293,7 @@ impl OutletTask {
             OutboxStep::Dropped(reason) => {
                 tracing::warn!(outlet = %self.name, event, reason, "dropped an event that an outlet was not told");
             }
-            OutboxStep::Again { due_at, error } | OutboxStep::Waits { due_at, error } => {
+            OutboxStep::Again { due_at, error } => {
                 tracing::debug!(outlet = %self.name, event, %due_at, error, "an event is told later");
             }
         }
@@ -303,11 +305,23 @@ impl OutletTask {
             tracing::info!(outlet = %self.name, "an outlet takes events again");
         }
         self.is_unusable = is_unusable;
+        self.warn_if_behind(step, now);
         self.failures = step.failures;
         self.rests_until = match step.rest {
             Duration::ZERO => None,
             rest => now.checked_add(rest).ok(),
         };
+    }
+
+    /// Says once, long before anything is given up, that nothing could be told for some time.
+    fn warn_if_behind(&mut self, step: &NextStep, now: Timestamp) {
+        let is_behind = step
+            .failing_since
+            .is_some_and(|since| now.duration_since(since) >= BEHIND_AFTER);
+        if is_behind && !self.is_behind {
+            tracing::error!(alert = "outlet_behind", outlet = %self.name, "nothing could be told to an outlet for an hour");
+        }
+        self.is_behind = is_behind;
     }
 
     fn count(&self, outcome: Outcome) {

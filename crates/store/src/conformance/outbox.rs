@@ -161,14 +161,6 @@ pub async fn of_each_message_only_the_first_event_is_due(spool: &dyn Spool) {
     settle(spool, all[0], again(at(60)), at(51)).await;
     let later = due(spool, at(60)).await;
     assert_eq!((later[1].attempts, later[1].first_at), (2, Some(at(12))));
-    let waits = OutboxStep::Waits {
-        due_at: at(60),
-        error: "429".into(),
-    };
-    settle(spool, all[0], waits, at(60)).await;
-    let later = due(spool, at(60)).await;
-    assert_eq!((later[1].attempts, later[1].first_at), (3, None));
-    assert_eq!(record(spool).await.last_error.as_deref(), Some("429"));
     settle(spool, all[0], OutboxStep::Dropped("410".into()), at(61)).await;
     assert_eq!(places(&due(spool, at(61)).await), [all[3], all[1]]);
     assert_eq!(record(spool).await.last_error.as_deref(), Some("410"));

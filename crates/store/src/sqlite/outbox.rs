@@ -235,20 +235,17 @@ pub(crate) fn settle(
     for (event, step) in &settled.steps {
         let error = match step {
             OutboxStep::Told => None,
-            OutboxStep::Dropped(error)
-            | OutboxStep::Again { error, .. }
-            | OutboxStep::Waits { error, .. } => Some(bounded(error)),
+            OutboxStep::Dropped(error) | OutboxStep::Again { error, .. } => Some(bounded(error)),
         };
         match step {
             OutboxStep::Told | OutboxStep::Dropped(_) => {
                 gone += i64::from(remove(tx.conn, outlet, event.0, settled.now)?);
             }
-            OutboxStep::Again { due_at, .. } | OutboxStep::Waits { due_at, .. } => {
-                let failed_at = matches!(step, OutboxStep::Again { .. }).then_some(settled.now);
+            OutboxStep::Again { due_at, .. } => {
                 tx.conn
                     .prepare_cached(
                         "UPDATE outbox SET attempts = attempts + 1, last_error = ?3,
-                            first_at = CASE WHEN ?4 IS NULL THEN NULL ELSE coalesce(first_at, ?4) END,
+                            first_at = coalesce(first_at, ?4),
                             due_at = CASE WHEN due_at IS NULL THEN NULL ELSE ?5 END
                          WHERE outlet = ?1 AND feed = ?2",
                     )?
@@ -256,7 +253,7 @@ pub(crate) fn settle(
                         outlet,
                         event.0,
                         error,
-                        failed_at.map(micros),
+                        micros(settled.now),
                         micros(*due_at)
                     ])?;
             }

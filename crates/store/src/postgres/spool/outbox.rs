@@ -301,20 +301,19 @@ pub(crate) async fn settle(
                 done.push(event.0);
                 last_error = Some(clean(bounded(error)));
             }
-            OutboxStep::Again { due_at, error } | OutboxStep::Waits { due_at, error } => {
+            OutboxStep::Again { due_at, error } => {
                 let error = clean(bounded(error));
-                let failed_at = matches!(step, OutboxStep::Again { .. }).then_some(settled.now);
                 args::run(
                     tx,
                     "UPDATE malote.outbox SET attempts = attempts + 1, last_error = $3,
-                        first_at = CASE WHEN $4 IS NULL THEN NULL ELSE coalesce(first_at, $4) END,
+                        first_at = coalesce(first_at, $4),
                         due_at = CASE WHEN due_at IS NULL THEN NULL ELSE $5 END
                      WHERE outlet = $1 AND feed = $2",
                     &[
                         &outlet,
                         &event.0,
                         &error,
-                        &failed_at.map(micros),
+                        &micros(settled.now),
                         &micros(*due_at),
                     ],
                 )
