@@ -38,6 +38,7 @@ mod ip_block;
 mod isolation;
 mod kill_nine;
 mod lost_reply;
+mod mautic_api;
 mod mautic_feedback;
 mod migrate;
 mod one_click;

@@ -68,7 +68,6 @@ impl Api {
             let words = "api: no contact has this address".to_owned();
             return Ok(Told::Done(words));
         }
-        let comment = saying.comment(event);
         let (mut changed, mut left) = (0_usize, 0_usize);
         for contact in &contacts {
             let is_changed = match saying {
@@ -76,6 +75,7 @@ impl Api {
                 Saying::Bounced | Saying::Complained | Saying::Unsubscribed => {
                     let entries = contact.entries.as_deref();
                     let act = saying::act(saying, entries, email_id(event));
+                    let comment = saying.comment(event, &act);
                     self.do_it(peer, contact, &act, &comment).await?
                 }
             };
@@ -157,7 +157,9 @@ impl Api {
         let (verb, body) = match act {
             Act::Leave => return Ok(false),
             Act::Remove => ("remove", json!({})),
-            Act::Add { reason, channel_id } => {
+            Act::Add {
+                reason, channel_id, ..
+            } => {
                 let mut body = json!({ "reason": reason, "comments": comment });
                 if let Some(id) = channel_id {
                     body["channelId"] = (*id).into();

@@ -7,8 +7,13 @@ use serde::Deserialize;
 
 /// Longest comment beside an entry, in octets.
 const COMMENT_BYTES_MAX: usize = 400;
-/// What a comment begins with, so that only entries of ours are taken back.
+/// What a comment of ours begins with.
 const COMMENT_PREFIX: &str = "malote:";
+/// What the comment of an entry begins with that may have replaced another one.
+const IN_PLACE_PREFIX: &str = "malote: in place of another entry:";
+/// What the comment of an entry begins with that a resubscribe takes back: an unsubscribe that
+/// stands in nobody's place.
+const UNDOABLE_PREFIX: &str = "malote: unsubscribed";
 
 /// A way to tell Mautic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -40,13 +45,12 @@ pub(crate) enum Saying {
 impl Saying {
     /// What is to be said of an event; `None` for everything that is no reason never to write to a
     /// contact again. Of what failed only the recipient's own part counts: not a block, a policy, a
-    /// rate, a delay. A full mailbox is told once it has led to a suppression.
+    /// rate, a delay, and not a full mailbox, however often it was full: what the gateway makes of that
+    /// ends by itself, and an entry in Mautic does not.
     pub(crate) fn of(event: &FeedEvent) -> Option<Self> {
         match (&event.kind, event.blame) {
             (EventKind::Bounced, Some(Blame::Recipient))
-            | (EventKind::Suppressed, Some(Blame::Recipient | Blame::MailboxFull)) => {
-                Some(Self::Bounced)
-            }
+            | (EventKind::Suppressed, Some(Blame::Recipient)) => Some(Self::Bounced),
             (EventKind::Complained, _) => Some(Self::Complained),
             (EventKind::Unsubscribed, _) => Some(Self::Unsubscribed),
             (EventKind::Resubscribed, _) => Some(Self::Resubscribed),
@@ -84,9 +88,16 @@ impl Saying {
         }
     }
 
-    /// The comment beside the entry: `malote: CODE REPLY (PROVIDER)`. Of addresses that the reply
-    /// quotes only the domains stay, and no mark-up, which Mautic would strip with what is in it.
-    pub(crate) fn comment(self, event: &FeedEvent) -> String {
+    /// The comment beside the entry that `act` adds: `malote: CODE REPLY (PROVIDER)`. Of addresses that
+    /// the reply quotes only the domains stay, and no mark-up, which Mautic would strip with what is in
+    /// it.
+    pub(crate) fn comment(self, event: &FeedEvent, act: &Act) -> String {
+        let prefix = match act {
+            Act::Add {
+                is_first: false, ..
+            } => IN_PLACE_PREFIX,
+            Act::Add { is_first: true, .. } | Act::Leave | Act::Remove => COMMENT_PREFIX,
+        };
         let reply = Reply::none(spoken(event)).without_local_parts();
         let shown = |c: &char| !matches!(c, '<' | '>' | '"' | '\'' | '&');
         let reply: String = reply.chars().filter(shown).collect();
@@ -97,8 +108,8 @@ impl Saying {
         };
         let said = bounded(&said, COMMENT_BYTES_MAX);
         match &event.provider {
-            Some(provider) => format!("{COMMENT_PREFIX} {said} ({provider})"),
-            None => format!("{COMMENT_PREFIX} {said}"),
+            Some(provider) => format!("{prefix} {said} ({provider})"),
+            None => format!("{prefix} {said}"),
         }
     }
 }
@@ -177,8 +188,10 @@ pub(crate) enum Act {
         reason: i64,
         /// The e-mail whose report counts it.
         channel_id: Option<u64>,
+        /// Whether nothing stands there that it could replace.
+        is_first: bool,
     },
-    /// Our entry is removed.
+    /// Our unsubscribe is removed.
     Remove,
 }
 
@@ -188,35 +201,44 @@ pub(crate) enum Act {
 /// (`DoNotContact::addDncForContact` compares the channel with what is then a list), and answers
 /// 200 either way. A second entry of the same reason changes nothing.
 pub(crate) fn act(saying: Saying, entries: Option<&[Entry]>, email_id: Option<u64>) -> Act {
-    let of_email = |entry: &&Entry| entry.channel == "email";
-    let entry = entries.map(|entries| entries.iter().find(of_email));
-    match (saying, entry) {
-        (Saying::Bounced, Some(Some(_))) => Act::Leave,
-        (Saying::Bounced, Some(None) | None) => Act::Add {
+    let of_email = |entries: &'_ [Entry]| -> Vec<Entry> {
+        let own = entries.iter().filter(|entry| entry.channel == "email");
+        own.cloned().collect()
+    };
+    let entries = entries.map(of_email);
+    let is_unsubscribed =
+        |entries: &[Entry]| entries.iter().any(|entry| entry.reason == UNSUBSCRIBED);
+    match (saying, entries.as_deref()) {
+        (Saying::Bounced, Some([_, ..])) => Act::Leave,
+        (Saying::Bounced, Some([]) | None) => Act::Add {
             reason: BOUNCED,
             channel_id: email_id,
+            is_first: true,
         },
-        (Saying::Complained | Saying::Unsubscribed, Some(None)) => Act::Add {
+        (Saying::Complained | Saying::Unsubscribed, Some([])) => Act::Add {
             reason: UNSUBSCRIBED,
             channel_id: email_id,
+            is_first: true,
         },
-        (Saying::Complained | Saying::Unsubscribed, Some(Some(entry)))
-            if entry.reason == UNSUBSCRIBED =>
-        {
+        (Saying::Complained | Saying::Unsubscribed, Some(entries)) if is_unsubscribed(entries) => {
             Act::Leave
         }
-        (Saying::Complained | Saying::Unsubscribed, Some(Some(_)) | None) => Act::Add {
+        (Saying::Complained | Saying::Unsubscribed, Some([_, ..]) | None) => Act::Add {
             reason: UNSUBSCRIBED,
             channel_id: None,
+            is_first: false,
         },
-        (Saying::Resubscribed, Some(Some(entry))) if is_ours(entry) => Act::Remove,
+        // Alone: Mautic removes the first entry of the channel, whatever its reason.
+        (Saying::Resubscribed, Some([entry])) if is_undoable(entry) => Act::Remove,
         (Saying::Resubscribed, Some(_) | None) => Act::Leave,
     }
 }
 
-fn is_ours(entry: &Entry) -> bool {
+/// Whether it is an unsubscribe of ours. A bounce and a complaint stay, also ours: whoever
+/// subscribes again does not mend an address and does not take back a complaint.
+fn is_undoable(entry: &Entry) -> bool {
     let comments = entry.comments.as_deref().unwrap_or_default();
-    comments.starts_with(COMMENT_PREFIX)
+    entry.reason == UNSUBSCRIBED && comments.starts_with(UNDOABLE_PREFIX)
 }
 
 /// The SMTP code and enhanced status code (RFC 3463) that a reply's words begin with or hold.
@@ -247,38 +269,58 @@ mod tests {
     use super::*;
     use crate::webhook::tests::event;
 
+    const FIRST: Act = Act::Add {
+        reason: BOUNCED,
+        channel_id: None,
+        is_first: true,
+    };
+
     #[test]
-    fn only_the_recipient_s_own_part_is_told() {
-        for (kind, blame, saying) in [
-            ("bounced", Some(Blame::Recipient), Some(Saying::Bounced)),
-            ("bounced", Some(Blame::MailboxFull), None),
-            ("bounced", Some(Blame::Content), None),
-            ("bounced", Some(Blame::SenderAuth), None),
-            ("bounced", Some(Blame::Reputation), None),
-            ("bounced", Some(Blame::Rate), None),
-            ("bounced", Some(Blame::Infrastructure), None),
-            ("bounced", Some(Blame::Policy), None),
-            ("bounced", Some(Blame::Unknown), None),
-            ("bounced", None, None),
-            ("suppressed", Some(Blame::Recipient), Some(Saying::Bounced)),
-            (
-                "suppressed",
-                Some(Blame::MailboxFull),
-                Some(Saying::Bounced),
-            ),
-            ("suppressed", None, None),
-            ("complained", None, Some(Saying::Complained)),
-            ("unsubscribed", None, Some(Saying::Unsubscribed)),
-            ("resubscribed", None, Some(Saying::Resubscribed)),
-            ("deferred", Some(Blame::Recipient), None),
-            ("rejected", Some(Blame::Recipient), None),
-            ("expired", None, None),
-            ("delivered", None, None),
-        ] {
-            let mut event = event(kind);
-            event.blame = blame;
-            assert_eq!(Saying::of(&event), saying, "{kind} {blame:?}");
+    fn of_every_kind_and_class_only_what_is_the_recipient_s_own_part_is_told() {
+        const KINDS: [&str; 21] = [
+            "accepted",
+            "sent",
+            "delivered",
+            "deferred",
+            "failed_over",
+            "bounced",
+            "complained",
+            "unsubscribed",
+            "resubscribed",
+            "opened",
+            "clicked",
+            "suppressed",
+            "rejected",
+            "held",
+            "released",
+            "expired",
+            "cancelled",
+            "unknown",
+            "resend_risk",
+            "quarantined",
+            "a_kind_to_come",
+        ];
+        let classes = Blame::ALL.map(Some).into_iter().chain([None]);
+        let mut told = Vec::new();
+        for (kind, blame) in KINDS
+            .into_iter()
+            .flat_map(|kind| classes.clone().map(move |blame| (kind, blame)))
+        {
+            let event = FeedEvent {
+                blame,
+                ..event(kind)
+            };
+            let expected = match (kind, blame) {
+                ("bounced" | "suppressed", Some(Blame::Recipient)) => Some(Saying::Bounced),
+                ("complained", _) => Some(Saying::Complained),
+                ("unsubscribed", _) => Some(Saying::Unsubscribed),
+                ("resubscribed", _) => Some(Saying::Resubscribed),
+                _ => None,
+            };
+            assert_eq!(Saying::of(&event), expected, "{kind} {blame:?}");
+            told.extend(expected);
         }
+        assert_eq!(told.len(), 2 + 3 * (Blame::ALL.len() + 1));
     }
 
     #[test]
@@ -286,21 +328,21 @@ mod tests {
         let mut event = event("bounced");
         event.reply = "550 5.1.1 <ana@one.example>: \"User\" unknown & gone".into();
         assert_eq!(
-            Saying::Bounced.comment(&event),
+            Saying::Bounced.comment(&event, &FIRST),
             "malote: 550 5.1.1 ***@one.example: User unknown  gone (ses)"
         );
         assert_eq!(
-            Saying::Complained.comment(&event),
+            Saying::Complained.comment(&event, &FIRST),
             "malote: complained: 550 5.1.1 ***@one.example: User unknown  gone (ses)"
         );
         event.reply = "ses/tx-550: rejected_recipient: 551 5.1.6 moved".into();
         assert_eq!(
-            Saying::Bounced.comment(&event),
+            Saying::Bounced.comment(&event, &FIRST),
             "malote: 551 5.1.6 moved (ses)"
         );
         event.reply.clear();
         event.provider = None;
-        assert_eq!(Saying::Bounced.comment(&event), "malote: bounced");
+        assert_eq!(Saying::Bounced.comment(&event, &FIRST), "malote: bounced");
     }
 
     #[test]
@@ -314,7 +356,16 @@ mod tests {
             channel: "sms".into(),
             ..entry(1, "")
         };
-        let add = |reason, channel_id| Act::Add { reason, channel_id };
+        let add = |reason, channel_id| Act::Add {
+            reason,
+            channel_id,
+            is_first: true,
+        };
+        let replace = || Act::Add {
+            reason: 1,
+            channel_id: None,
+            is_first: false,
+        };
         let none: &[Entry] = &[];
         for (saying, entries, expected) in [
             (Saying::Bounced, Some(none), add(2, Some(12))),
@@ -323,37 +374,83 @@ mod tests {
             (Saying::Bounced, Some(&[entry(1, "")][..]), Act::Leave),
             (Saying::Bounced, Some(&[entry(2, "")][..]), Act::Leave),
             (Saying::Complained, Some(none), add(1, Some(12))),
-            (Saying::Complained, None, add(1, None)),
-            (Saying::Complained, Some(&[entry(2, "")][..]), add(1, None)),
+            (Saying::Complained, None, replace()),
+            (Saying::Complained, Some(&[entry(2, "")][..]), replace()),
+            (Saying::Unsubscribed, Some(&[entry(3, "")][..]), replace()),
             (
                 Saying::Unsubscribed,
-                Some(&[entry(3, "")][..]),
-                add(1, None),
+                Some(&[entry(2, ""), entry(1, "")][..]),
+                Act::Leave,
             ),
             (Saying::Unsubscribed, Some(&[entry(1, "")][..]), Act::Leave),
             (Saying::Resubscribed, Some(none), Act::Leave),
             (Saying::Resubscribed, None, Act::Leave),
-            (
-                Saying::Resubscribed,
-                Some(&[entry(1, "by hand")][..]),
-                Act::Leave,
-            ),
-            (
-                Saying::Resubscribed,
-                Some(&[entry(1, "malote: unsubscribed")][..]),
-                Act::Remove,
-            ),
-            (
-                Saying::Resubscribed,
-                Some(&[sms, entry(2, "malote: 550")][..]),
-                Act::Remove,
-            ),
         ] {
             assert_eq!(
                 act(saying, entries, Some(12)),
                 expected,
                 "{saying:?} {entries:?}"
             );
+        }
+    }
+
+    #[test]
+    fn only_an_unsubscribe_that_stands_alone_and_is_ours_is_taken_back() {
+        let entry = |reason, comments: &str| Entry {
+            reason,
+            channel: "email".into(),
+            comments: Some(comments.into()),
+        };
+        let sms = Entry {
+            channel: "sms".into(),
+            ..entry(1, "")
+        };
+        let ours = || entry(1, "malote: unsubscribed (ses)");
+        let bounce = || entry(2, "malote: 550 5.1.1 no such user (ses)");
+        let complaint = || entry(1, "malote: complained: abuse (ses)");
+        for (entries, expected) in [
+            (vec![], Act::Leave),
+            (vec![ours()], Act::Remove),
+            (vec![sms.clone(), ours()], Act::Remove),
+            (vec![sms], Act::Leave),
+            (vec![bounce()], Act::Leave),
+            (vec![complaint()], Act::Leave),
+            (vec![entry(2, "malote: unsubscribed user")], Act::Leave),
+            (vec![entry(1, "by hand")], Act::Leave),
+            (vec![entry(1, "User unsubscribed")], Act::Leave),
+            (vec![entry(3, "malote: unsubscribed")], Act::Leave),
+            // Mautic removes the first entry that it finds, whatever its reason.
+            (vec![ours(), bounce()], Act::Leave),
+            (vec![complaint(), ours()], Act::Leave),
+            (vec![ours(), entry(3, "by hand")], Act::Leave),
+        ] {
+            let found = act(Saying::Resubscribed, Some(&entries), Some(12));
+            assert_eq!(found, expected, "{entries:?}");
+        }
+        assert_eq!(act(Saying::Resubscribed, None, None), Act::Leave);
+    }
+
+    #[test]
+    fn an_unsubscribe_that_may_stand_in_place_of_another_entry_is_never_taken_back() {
+        let event = event("unsubscribed");
+        let bounced = Entry {
+            reason: 2,
+            channel: "email".into(),
+            comments: None,
+        };
+        for (entries, is_taken_back) in [
+            (Some(&[][..]), true),
+            (Some(&[bounced][..]), false),
+            (None, false),
+        ] {
+            let act_now = act(Saying::Unsubscribed, entries, None);
+            let stands = Entry {
+                reason: 1,
+                channel: "email".into(),
+                comments: Some(Saying::Unsubscribed.comment(&event, &act_now)),
+            };
+            let undone = act(Saying::Resubscribed, Some(&[stands]), None);
+            assert_eq!(undone == Act::Remove, is_taken_back, "{entries:?}");
         }
     }
 
@@ -376,7 +473,7 @@ mod tests {
         fn any_reply_makes_a_bounded_comment(reply in "\\PC{0,600}") {
             let mut event = event("bounced");
             event.reply = reply.clone();
-            let comment = Saying::Bounced.comment(&event);
+            let comment = Saying::Bounced.comment(&event, &FIRST);
             prop_assert!(comment.starts_with("malote: ") && comment.len() < 512);
             prop_assert!(!comment.contains(['<', '>', '\r', '\n']));
             codes(&reply);

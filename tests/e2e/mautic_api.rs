@@ -1,0 +1,121 @@
+//! Mautic's API at work: what a resubscribe takes back and what it never does.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use malote_tests::{DncEntry, MAUTIC_KEY, Mautic, SmtpClient, World, eventually, text_message};
+use reqwest::{Client, Method};
+
+use crate::mautic_feedback::{NEWS, PLAIN, table};
+use crate::{SENT_MAX, campaigns_by, raw_text};
+
+/// How soon Mautic knows.
+const KNOWN_MAX: Duration = Duration::from_secs(20);
+const BASE: &str = "https://mail.shop.example";
+
+/// Until so many events were told.
+async fn told(world: &World, count: u32) -> Result<()> {
+    let line =
+        format!("malote_outlet_told_total{{outcome=\"told\",outlet=\"mautic/mautic\"}} {count}");
+    eventually(&line, KNOWN_MAX, async || {
+        let request = world.gateway.admin(Method::GET, "/metrics");
+        let text = request.send().await?.text().await?;
+        Ok(text.lines().any(|own| own == line).then_some(()))
+    })
+    .await
+}
+
+/// A campaign's mail without a way to leave, and the gateway's own link in what Mailgun took.
+async fn link_of_mail(world: &World, recipient: &str) -> Result<String> {
+    let mut client = SmtpClient::connect(world.gateway.doors().plain).await?;
+    let login = client.say(&format!("AUTH PLAIN {PLAIN}\r\n")).await?;
+    ensure!(login.code == 235, "{login:?}");
+    let text = text_message("news@shop.example", recipient, "news");
+    let text = format!("X-EMAIL-ID: 42\r\nPrecedence: Bulk\r\n{text}");
+    let reply = client.send("b@shop.example", &[recipient], &text).await?;
+    ensure!(reply.code == 250, "{reply:?}");
+    let gateway = &world.gateway;
+    gateway
+        .reached(recipient, MAUTIC_KEY, &["sent"], SENT_MAX)
+        .await?;
+    let taken = world.mailgun.sandbox.messages_to(recipient);
+    let raw = raw_text(taken.first().context("nothing arrived")?)?;
+    let raw: String = raw.split_whitespace().collect();
+    let (_, rest) = raw.split_once(&format!("<{BASE}/u/")).context("no link")?;
+    let ticket = rest.split('>').next().unwrap_or_default();
+    Ok(format!("http://{}/u/{ticket}", gateway.doors().http))
+}
+
+async fn post(link: &str, form: &str) -> Result<()> {
+    let request = Client::new().post(link).body(form.to_owned());
+    let request = request.header("content-type", "application/x-www-form-urlencoded");
+    let status = request.send().await?.status();
+    ensure!(status == 200, "{status}");
+    Ok(())
+}
+
+fn entry(reason: i64, comments: &str) -> DncEntry {
+    DncEntry {
+        reason,
+        channel_id: None,
+        comments: comments.to_owned(),
+    }
+}
+
+#[tokio::test]
+async fn coming_back_takes_back_our_unsubscribe_and_nothing_else() -> Result<()> {
+    let standing = [
+        ("ana@one.example", None),
+        (
+            "bia@one.example",
+            Some(entry(2, "malote: 550 5.1.1 no such user (ses)")),
+        ),
+        (
+            "clara@one.example",
+            Some(entry(1, "malote: complained (ses)")),
+        ),
+        ("dora@one.example", Some(entry(1, "User unsubscribed"))),
+        ("eva@one.example", Some(entry(3, "by hand"))),
+    ];
+    let mautic = Mautic::start(&standing.clone().map(|(address, _)| address)).await?;
+    for (contact, (_, own)) in mautic.state().contacts.iter_mut().zip(standing.clone()) {
+        contact.1 = own;
+    }
+    let world = World::start_with(|config| {
+        config.add(&table(&mautic, ""));
+        config.add(&format!(
+            "[unsubscribe]\nbase_url = \"{BASE}/\"\nsecret = \"another secret of this test\"\n"
+        ));
+        campaigns_by(config, NEWS)
+    })
+    .await?;
+    let mut links = Vec::new();
+    for (address, _) in &standing {
+        links.push(link_of_mail(&world, address).await?);
+    }
+    for link in &links {
+        post(link, "List-Unsubscribe=One-Click").await?;
+    }
+    told(&world, 5).await?;
+    let of_ana = mautic.entry("ana@one.example").context("not told")?;
+    ensure!(of_ana.reason == 1, "{of_ana:?}");
+    let is_ours = of_ana.comments.starts_with("malote: unsubscribed");
+    ensure!(is_ours, "{of_ana:?}");
+    for link in &links {
+        post(link, "Subscribe=Again").await?;
+    }
+    told(&world, 10).await?;
+    ensure!(mautic.entry("ana@one.example").is_none());
+    for (address, own) in &standing[1..] {
+        let found = mautic.entry(address).context("an entry was lifted")?;
+        let own = own.as_ref().context("no entry")?;
+        let is_as_before = found.comments == own.comments && found.reason == own.reason;
+        let is_in_place = found.reason == 1
+            && own.reason != 1
+            && found
+                .comments
+                .starts_with("malote: in place of another entry:");
+        ensure!(is_as_before || is_in_place, "{address}: {found:?}");
+    }
+    Ok(())
+}
