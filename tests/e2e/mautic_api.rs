@@ -1,4 +1,4 @@
-//! Mautic's API at work: what a resubscribe takes back and what it never does.
+//! Mautic's API at work: every contact of an address is marked, and of what a resubscribe takes back.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use malote_tests::{DncEntry, MAUTIC_KEY, Mautic, SmtpClient, World, eventually, text_message};
 use reqwest::{Client, Method};
 
-use crate::mautic_feedback::{NEWS, PLAIN, table};
+use crate::mautic_feedback::{NEWS, PLAIN, hand_over_with, report, table};
 use crate::{SENT_MAX, campaigns_by, raw_text};
 
 /// How soon Mautic knows.
@@ -117,5 +117,37 @@ async fn coming_back_takes_back_our_unsubscribe_and_nothing_else() -> Result<()>
                 .starts_with("malote: in place of another entry:");
         ensure!(is_as_before || is_in_place, "{address}: {found:?}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn every_contact_of_an_address_is_marked_however_many_there_are() -> Result<()> {
+    const NAMES: usize = 75;
+    let mut addresses = vec!["o'brien@one.example"; NAMES];
+    addresses.insert(40, "obrien@one.example");
+    let mautic = Mautic::start(&addresses).await?;
+    let world = World::start_with(|config| {
+        config.add(&table(&mautic, ""));
+        campaigns_by(config, NEWS)
+    })
+    .await?;
+    let url = "https://mautic.example/email/unsubscribe/1";
+    hand_over_with(&world, "o'brien@one.example", "6650f1a2b3c4d000000009", url).await?;
+    let gateway = &world.gateway;
+    gateway
+        .reached("o'brien@one.example", MAUTIC_KEY, &["sent"], SENT_MAX)
+        .await?;
+    report(&world, "bounced", Some("550 5.1.1 user unknown")).await?;
+    told(&world, 1).await?;
+    let contacts = mautic.state().contacts.clone();
+    let marked = contacts.iter().filter(|(address, entry)| {
+        let is_ours = |entry: &DncEntry| (entry.reason, entry.channel_id) == (2, Some(42));
+        address == "o'brien@one.example" && entry.as_ref().is_some_and(is_ours)
+    });
+    ensure!(marked.count() == NAMES, "{contacts:?}");
+    ensure!(mautic.entry("obrien@one.example").is_none());
+    let requests = mautic.peer.requests();
+    let searches = requests.iter().filter(|request| request.method == "GET");
+    ensure!(searches.count() == 2 && mautic.changes().len() == NAMES);
     Ok(())
 }

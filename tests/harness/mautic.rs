@@ -145,32 +145,48 @@ impl MauticState {
         }
     }
 
-    /// `where[0]` finds; `search` does not understand `+` and then answers everybody.
+    /// `where[0]` finds; `search` does not understand `+` and then answers everybody. A query's text
+    /// is made HTML, and only `in` makes it what it was (`CommonRepository`).
     fn search(&self, query: &str) -> Answer {
         let value = |name: &str| {
             let pair = query.split('&').filter_map(|pair| pair.split_once('='));
             let found = pair.filter(|(key, _)| decoded(key) == name);
             found.map(|(_, value)| decoded(value)).next()
         };
-        let is_exact = value("where[0][col]").as_deref() == Some("email")
-            && value("where[0][expr]").as_deref() == Some("eq");
-        let wanted = value("where[0][val]").filter(|_| is_exact);
-        let found: Map<String, Value> = self
-            .contacts
-            .iter()
-            .enumerate()
-            .filter(|(_, (own, _))| {
-                wanted
-                    .as_ref()
-                    .is_none_or(|wanted| own.eq_ignore_ascii_case(wanted))
-            })
-            .map(|(index, _)| ((index + 1).to_string(), self.shown(index)))
+        let number = |name: &str, default: usize| {
+            let text = value(name);
+            text.and_then(|text| text.parse().ok()).unwrap_or(default)
+        };
+        let is_of_email = value("where[0][col]").as_deref() == Some("email");
+        let wanted = value("where[0][val]").filter(|_| is_of_email);
+        let wanted = match (value("where[0][expr]").as_deref(), wanted) {
+            (Some("in"), Some(list)) => Some(fields_of(&list)),
+            (Some("eq"), Some(text)) => Some(vec![as_html(&text)]),
+            _ => None,
+        };
+        let is_wanted = |own: &str| {
+            let is_own = |wanted: &String| own.eq_ignore_ascii_case(wanted);
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| wanted.iter().any(is_own))
+        };
+        let all = self.contacts.iter().enumerate();
+        let found: Vec<usize> = all
+            .filter(|(_, (own, _))| is_wanted(own))
+            .map(|(index, _)| index)
             .collect();
-        let total = found.len();
+        let page = found
+            .iter()
+            .skip(number("start", 0))
+            .take(number("limit", 30));
+        let page: Map<String, Value> = page
+            .map(|index| ((index + 1).to_string(), self.shown(*index)))
+            .collect();
         // PHP's empty list is an array, its total a text now and a number then.
-        let answer = match total {
-            0 => json!({ "total": 0, "contacts": [] }),
-            _ => json!({ "total": total.to_string(), "contacts": found }),
+        let answer = match (found.len(), page.is_empty()) {
+            (0, _) => json!({ "total": 0, "contacts": [] }),
+            (total, true) => json!({ "total": total.to_string(), "contacts": [] }),
+            (total, false) => json!({ "total": total.to_string(), "contacts": page }),
         };
         Answer::json(200, &answer)
     }
@@ -269,6 +285,30 @@ impl MauticState {
         }
         Answer::Reply(200, String::new(), "unsubscribed".to_owned())
     }
+}
+
+/// `FILTER_SANITIZE_SPECIAL_CHARS`.
+fn as_html(text: &str) -> String {
+    text.replace('&', "&#38;")
+        .replace('\'', "&#39;")
+        .replace('"', "&#34;")
+        .replace('<', "&#60;")
+        .replace('>', "&#62;")
+}
+
+/// The fields of a line of CSV.
+fn fields_of(line: &str) -> Vec<String> {
+    let (mut fields, mut is_quoted) = (vec![String::new()], false);
+    let mut rest = line.chars().peekable();
+    while let Some(c) = rest.next() {
+        let is_pair = c == '"' && is_quoted && rest.next_if_eq(&'"').is_some();
+        match c {
+            '"' if !is_pair => is_quoted = !is_quoted,
+            ',' if !is_quoted => fields.push(String::new()),
+            c => fields.last_mut().into_iter().for_each(|own| own.push(c)),
+        }
+    }
+    fields
 }
 
 /// Decodes a form's text.

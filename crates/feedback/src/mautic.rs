@@ -3,6 +3,7 @@
 mod api;
 mod config;
 mod contact;
+mod lookups;
 mod miss;
 mod pace;
 mod post;
@@ -40,6 +41,9 @@ use crate::web::{Reach, Web};
 /// Longest that telling one event may take, all calls and turns together; below
 /// [`malote_core::outlet::TELL_WAIT_MAX`].
 const TELL_MAX: Duration = Duration::from_secs(55);
+
+/// Largest answer that is read: a page of contacts with all their fields.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
 
 /// One Mautic.
 #[derive(Debug)]
@@ -117,7 +121,7 @@ pub(crate) fn build(
     let reach = Reach::of(config.allow_private);
     let mut table = Table { at, config, faults };
     let (base, sinks) = (table.base(reach), table.sinks());
-    let web = Web::new(reach);
+    let web = Web::new(reach).map(|web| web.reading_up_to(ANSWER_BYTES_MAX));
     if let Err(error) = &web {
         faults.push(ConfigFault::error(at, format!("no TLS: {error}")));
     }
@@ -225,7 +229,7 @@ impl MauticOutlet {
         (event, attempt): (&FeedEvent, u32),
     ) -> Result<Told, Miss> {
         match sink {
-            Sink::Api(api) => api.say(&self.peer, saying, event).await,
+            Sink::Api(api) => api.say(&self.peer, saying, (event, attempt)).await,
             Sink::OneClick(hosts) => post::one_click(&self.peer, hosts, event, attempt).await,
             Sink::Dsn(mailbox) => {
                 report::compose(mailbox, saying, event, self.peer.now()).map(Told::ByMail)

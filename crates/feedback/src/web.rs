@@ -32,7 +32,7 @@ const CONNECT_WAIT_MAX: Duration = Duration::from_secs(10);
 pub(crate) const CALL_WAIT_MAX: Duration = Duration::from_secs(20);
 /// Longest wait for a place among [`CALLS_MAX`].
 const PLACE_WAIT_MAX: Duration = Duration::from_secs(20);
-/// Largest answer that is read. Answers are never decompressed, so this bounds memory too.
+/// Largest answer that is read, unless an outlet says otherwise. Answers are never decompressed, so this bounds memory too.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Calls of one outlet under way at once, and so its connections.
 const CALLS_MAX: usize = 16;
@@ -66,6 +66,7 @@ pub(crate) struct Web {
     reach: Reach,
     /// [`CALL_WAIT_MAX`].
     wait_max: Duration,
+    answer_bytes_max: usize,
 }
 
 /// What a peer answered.
@@ -75,7 +76,7 @@ pub(crate) struct Answer {
     pub status: u16,
     /// The header fields.
     pub headers: HeaderMap,
-    /// The body, at most 64 KiB; of a longer one its beginning.
+    /// The body; of one that is longer than the outlet reads its beginning.
     pub body: Bytes,
 }
 
@@ -126,7 +127,16 @@ impl Web {
             places: Semaphore::new(CALLS_MAX),
             reach,
             wait_max: CALL_WAIT_MAX,
+            answer_bytes_max: ANSWER_BYTES_MAX,
         })
+    }
+
+    /// The same, with another bound of answers.
+    pub(crate) fn reading_up_to(self, answer_bytes_max: usize) -> Self {
+        Self {
+            answer_bytes_max,
+            ..self
+        }
     }
 
     /// How far it reaches.
@@ -145,7 +155,8 @@ impl Web {
         let _place = place.await.map_err(|_| busy())?.map_err(|_| busy())?;
         let exchange = async {
             let mut response = self.client.execute(request).await.map_err(|e| lost(&e))?;
-            let body = read_bounded(&mut response).await.map_err(|e| lost(&e))?;
+            let body = read_bounded(&mut response, self.answer_bytes_max).await;
+            let body = body.map_err(|e| lost(&e))?;
             Ok(Answer {
                 status: response.status().as_u16(),
                 headers: std::mem::take(response.headers_mut()),
@@ -173,11 +184,11 @@ impl Answer {
     }
 }
 
-/// Reads at most [`ANSWER_BYTES_MAX`], whatever `Content-Length` says.
-async fn read_bounded(response: &mut Response) -> Result<Bytes, reqwest::Error> {
+/// Reads at most `bytes_max`, whatever `Content-Length` says.
+async fn read_bounded(response: &mut Response, bytes_max: usize) -> Result<Bytes, reqwest::Error> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
-        let room = ANSWER_BYTES_MAX - body.len();
+        let room = bytes_max - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
         if chunk.len() >= room {
             break;

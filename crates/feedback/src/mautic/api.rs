@@ -1,6 +1,8 @@
 //! Mautic's REST API (versions 4 to 7): find the contacts of an address, put an entry to their
 //! `doNotContact`, take it out again.
 
+use std::collections::BTreeMap;
+
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method};
 use jiff::Timestamp;
@@ -9,8 +11,10 @@ use malote_core::outlet::Told;
 use malote_core::provider::{Reply, bounded};
 use reqwest::{Request, Url};
 use serde_json::{Value, json};
+use tokio::sync::oneshot::error::TryRecvError;
 
 use super::contact::{self, Contact};
+use super::lookups::{self, Found, Lookup, Lookups, Turn};
 use super::miss::Miss;
 use super::pace::Pace;
 use super::saying::{self, Act, Saying};
@@ -18,8 +22,11 @@ use super::token::Login;
 use super::{Peer, email_id};
 use crate::web::Answer;
 
-/// Contacts of one address that are marked; Mautic itself keeps one, imports may leave more.
-const CONTACTS_MAX: usize = 20;
+/// Contacts of one page. One with a hundred fields of its own is some 40 KiB.
+const PAGE: usize = 50;
+/// Pages of one search, and so a thousand contacts. Mautic itself keeps one for an address, imports
+/// may leave more.
+const PAGES_MAX: usize = 20;
 
 /// The way out of a refusal.
 const WAY_OUT: &str = "in Mautic's Configuration > API Settings switch on \"API enabled\" \
@@ -33,6 +40,8 @@ pub(crate) struct Api {
     pub login: Login,
     /// How fast we may call.
     pub pace: Pace,
+    /// Who waits for a search.
+    pub lookups: Lookups,
 }
 
 /// One call.
@@ -53,7 +62,7 @@ pub(crate) fn under(base: &Url, path: &str) -> Url {
 }
 
 impl Api {
-    /// Tells it of one event.
+    /// Tells it of one event. `attempt` counts from 1.
     ///
     /// # Errors
     /// [`Miss`].
@@ -61,33 +70,53 @@ impl Api {
         &self,
         peer: &Peer,
         saying: Saying,
-        event: &FeedEvent,
+        (event, attempt): (&FeedEvent, u32),
     ) -> Result<Told, Miss> {
-        let contacts = self.find(peer, &event.recipient).await?;
-        if contacts.is_empty() {
+        // Every second attempt is made alone, so that an address over which Mautic stumbles does not
+        // hold those that wait with it for ever.
+        let found = match attempt.is_multiple_of(2) {
+            true => self.find_alone(peer, &event.recipient).await?,
+            false => self.find(peer, &event.recipient).await?,
+        };
+        if found.contacts.is_empty() {
             let words = "api: no contact has this address".to_owned();
             return Ok(Told::Done(words));
         }
         let (mut changed, mut left) = (0_usize, 0_usize);
-        for contact in &contacts {
-            let is_changed = match saying {
-                Saying::Resubscribed => self.take_back(peer, contact).await?,
-                Saying::Bounced | Saying::Complained | Saying::Unsubscribed => {
-                    let entries = contact.entries.as_deref();
-                    let act = saying::act(saying, entries, email_id(event));
-                    let comment = saying.comment(event, &act);
-                    self.do_it(peer, contact, &act, &comment).await?
-                }
-            };
-            if is_changed {
-                changed += 1;
-            } else {
-                left += 1;
+        for contact in &found.contacts {
+            match self.mark(peer, contact, saying, event).await? {
+                true => changed += 1,
+                false => left += 1,
             }
         }
+        let more = match found.is_cut {
+            true => format!("; there are more than {} of this address", PAGE * PAGES_MAX),
+            false => String::new(),
+        };
         Ok(Told::Done(format!(
-            "api: {changed} contacts changed, {left} left as they were"
+            "api: {changed} contacts changed, {left} left as they were{more}"
         )))
+    }
+
+    /// Whether anything changed.
+    async fn mark(
+        &self,
+        peer: &Peer,
+        contact: &Contact,
+        saying: Saying,
+        event: &FeedEvent,
+    ) -> Result<bool, Miss> {
+        let act = saying::act(saying, contact.entries.as_deref(), email_id(event));
+        match saying {
+            // What the search did not show may be ours.
+            Saying::Resubscribed if act == Act::Remove || contact.entries.is_none() => {
+                self.take_back(peer, contact).await
+            }
+            Saying::Bounced | Saying::Complained | Saying::Unsubscribed | Saying::Resubscribed => {
+                let comment = saying.comment(event, &act);
+                self.do_it(peer, contact, &act, &comment).await
+            }
+        }
     }
 
     /// Whether it lets us in and shows contacts.
@@ -95,12 +124,7 @@ impl Api {
     /// # Errors
     /// [`Miss`].
     pub(crate) async fn check(&self, peer: &Peer) -> Result<String, Miss> {
-        let call = Call {
-            method: Method::GET,
-            path: "/api/contacts",
-            query: &[("limit", "1")],
-            body: None,
-        };
+        let call = get("/api/contacts", &[("limit", "1")]);
         let answer = self.call(peer, call).await?.ok_or_else(no_such_path)?;
         match answer.get("contacts") {
             Some(_) => Ok("api: GET /api/contacts?limit=1 answers with contacts".to_owned()),
@@ -108,36 +132,115 @@ impl Api {
         }
     }
 
-    /// The search by `where`, not by `search=email:`, which answers everybody in some versions and
-    /// breaks on `+`.
-    async fn find(&self, peer: &Peer, address: &str) -> Result<Vec<Contact>, Miss> {
-        let query = [
-            ("where[0][col]", "email"),
-            ("where[0][expr]", "eq"),
-            ("where[0][val]", address),
-            ("limit", "20"),
-        ];
-        let call = Call {
-            method: Method::GET,
-            path: "/api/contacts",
-            query: &query,
-            body: None,
+    /// The contacts of an address, by a search that whoever waits meanwhile shares.
+    async fn find(&self, peer: &Peer, address: &str) -> Result<Found, Miss> {
+        let (mut answer, _searching) = match self.lookups.join(address).await {
+            Turn::Answered(found) => return found,
+            Turn::Search {
+                answer,
+                _searching: searching,
+            } => (answer, searching),
         };
-        let answer = self.call(peer, call).await?;
-        let answer = answer.ok_or_else(no_such_path)?;
-        let contacts = contact::contacts_with(address, &answer).ok_or_else(not_the_api)?;
-        Ok(contacts.into_iter().take(CONTACTS_MAX).collect())
+        loop {
+            match answer.try_recv() {
+                Ok(found) => return found,
+                Err(TryRecvError::Closed) => return Err(lookups::cut_off()),
+                Err(TryRecvError::Empty) => {}
+            }
+            // Who comes before our turn does is taken along.
+            self.pace.turn().await?;
+            self.answer_all(peer, self.lookups.take()).await;
+        }
+    }
+
+    /// Looks them up together. If there is too much for one search, or something in it that Mautic does
+    /// not take, each is looked up on its own.
+    async fn answer_all(&self, peer: &Peer, lookups: Vec<Lookup>) {
+        let addresses: Vec<String> = lookups.iter().map(|own| own.address.clone()).collect();
+        let found = self.search(peer, &addresses).await;
+        let is_apart = match &found {
+            Ok(found) => found.iter().any(|own| own.is_cut),
+            Err(Miss::Refused(_)) => true,
+            Err(Miss::Wait(_) | Miss::Busy { .. } | Miss::Later { .. } | Miss::Closed(_)) => false,
+        };
+        match found {
+            _ if is_apart && lookups.len() > 1 => {
+                for lookup in lookups {
+                    let found = self.find_alone(peer, &lookup.address).await;
+                    lookup.answer(found);
+                }
+            }
+            Ok(found) => {
+                for (lookup, found) in lookups.into_iter().zip(found) {
+                    lookup.answer(Ok(found));
+                }
+            }
+            Err(miss) => {
+                for lookup in lookups {
+                    lookup.answer(Err(miss.clone()));
+                }
+            }
+        }
+    }
+
+    async fn find_alone(&self, peer: &Peer, address: &str) -> Result<Found, Miss> {
+        self.pace.turn().await?;
+        let found = self.search(peer, &[address.to_owned()]).await?;
+        Ok(found.into_iter().next().unwrap_or_default())
+    }
+
+    /// What there is of each address, page by page; the turn of the first page has been waited for.
+    ///
+    /// By `where`, not by `search=email:`, which answers everybody in some versions and breaks on `+`;
+    /// by `in`, whose value Mautic takes back out of the HTML that it makes of a query (`'` and `&` are
+    /// in addresses), and which is one call for several. `total` may be five seconds old (Mautic 7
+    /// keeps it), so a full page is followed by another one whatever it says.
+    async fn search(&self, peer: &Peer, addresses: &[String]) -> Result<Vec<Found>, Miss> {
+        let list = lookups::list(addresses);
+        let limit = PAGE.to_string();
+        let mut contacts = vec![BTreeMap::new(); addresses.len()];
+        let (mut seen, mut is_cut) = (0, true);
+        for page in 0..PAGES_MAX {
+            if page > 0 {
+                self.pace.turn().await?;
+            }
+            let start = seen.to_string();
+            let query = [
+                ("where[0][col]", "email"),
+                ("where[0][expr]", "in"),
+                ("where[0][val]", list.as_str()),
+                ("orderBy", "id"),
+                ("start", start.as_str()),
+                ("limit", limit.as_str()),
+            ];
+            let answer = self.call_now(peer, get("/api/contacts", &query)).await?;
+            let answer = answer.ok_or_else(no_such_path)?;
+            let page = contact::page(&answer).ok_or_else(not_the_api)?;
+            seen += page.rows.len();
+            let mut is_any = false;
+            for (address, contacts) in addresses.iter().zip(&mut contacts) {
+                let own = contact::of_address(address, &page);
+                is_any |= !own.is_empty();
+                contacts.extend(own.into_iter().map(|contact| (contact.id, contact)));
+            }
+            let is_end = page.rows.len() < PAGE && page.total.is_none_or(|total| seen >= total);
+            // Nobody of a page has an address that was asked for: it answers everybody.
+            if is_end || !is_any {
+                is_cut = false;
+                break;
+            }
+        }
+        let found = contacts.into_iter().map(|contacts| Found {
+            contacts: contacts.into_values().collect(),
+            is_cut,
+        });
+        Ok(found.collect())
     }
 
     /// Takes our entry out, by what the contact says now. Whether anything changed.
     async fn take_back(&self, peer: &Peer, contact: &Contact) -> Result<bool, Miss> {
         let path = format!("/api/contacts/{}", contact.id);
-        let call = Call {
-            method: Method::GET,
-            path: &path,
-            query: &[],
-            body: None,
-        };
+        let call = get(&path, &[]);
         let Some(answer) = self.call(peer, call).await? else {
             return Ok(false);
         };
@@ -177,11 +280,17 @@ impl Api {
         Ok(self.call(peer, call).await?.is_some())
     }
 
-    /// One call; a token that is refused is renewed once. `None` if there is no such thing (404).
+    /// One call in its turn.
     async fn call(&self, peer: &Peer, call: Call<'_>) -> Result<Option<Value>, Miss> {
+        self.pace.turn().await?;
+        self.call_now(peer, call).await
+    }
+
+    /// One call, whose turn has been waited for; a token that is refused is renewed once. `None` if
+    /// there is no such thing (404).
+    async fn call_now(&self, peer: &Peer, call: Call<'_>) -> Result<Option<Value>, Miss> {
         let mut may_renew = true;
         loop {
-            self.pace.turn().await?;
             let now = peer.now();
             let at = (&peer.web, peer.base()?);
             let authorization = self.login.authorization(at, now).await?;
@@ -189,10 +298,20 @@ impl Api {
             let answer = peer.web.call(request).await?;
             if answer.status == 401 && may_renew && self.login.drop_refused(&authorization).await {
                 may_renew = false;
+                self.pace.turn().await?;
                 continue;
             }
             return meaning(&answer, peer.now());
         }
+    }
+}
+
+const fn get<'a>(path: &'a str, query: &'a [(&'a str, &'a str)]) -> Call<'a> {
+    Call {
+        method: Method::GET,
+        path,
+        query,
+        body: None,
     }
 }
 

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::Sink;
 use super::api::Api;
+use super::lookups::Lookups;
 use super::pace::Pace;
 use super::report::Mailbox;
 use super::saying::SinkKind;
@@ -54,7 +55,7 @@ pub struct MauticConfig {
 }
 
 /// Calls of the API a second.
-const PER_SECOND_DEFAULT: f64 = 2.0;
+const PER_SECOND_DEFAULT: f64 = 5.0;
 
 /// A table under examination.
 pub(super) struct Table<'a> {
@@ -155,6 +156,7 @@ impl Table<'_> {
         Some(Api {
             login: self.login()?,
             pace: Pace::new(per_second),
+            lookups: Lookups::default(),
         })
     }
 

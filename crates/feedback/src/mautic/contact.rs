@@ -13,22 +13,40 @@ pub(crate) struct Contact {
     pub entries: Option<Vec<Entry>>,
 }
 
-/// The contacts of `GET /api/contacts` that have this address; `None` if the answer is no list of
-/// contacts. `contacts` is an object by id, and an empty list where there is none. Contacts with
-/// another address are passed over: some versions answer everybody to a search that they do not
-/// understand.
-pub(crate) fn contacts_with(address: &str, answer: &Value) -> Option<Vec<Contact>> {
-    let values: Vec<&Value> = match answer.get("contacts")? {
+/// One page of `GET /api/contacts`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Page<'a> {
+    /// How many there are in all, where it says so.
+    pub total: Option<usize>,
+    /// Its contacts.
+    pub rows: Vec<&'a Value>,
+}
+
+/// `None` if the answer is no list of contacts. `contacts` is an object by id, and an empty list where
+/// there is none; `total` a number now and a text then.
+pub(crate) fn page(answer: &Value) -> Option<Page<'_>> {
+    let rows = match answer.get("contacts")? {
         Value::Object(by_id) => by_id.values().collect(),
         Value::Array(list) => list.iter().collect(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => return None,
     };
+    let total = answer.get("total").and_then(number);
+    let total = total.and_then(|total| usize::try_from(total).ok());
+    Some(Page { total, rows })
+}
+
+/// Those that have this address. Contacts with another one are passed over: they were asked for by
+/// somebody else, or Mautic answers everybody.
+pub(crate) fn of_address(address: &str, page: &Page<'_>) -> Vec<Contact> {
     let wanted = address.to_lowercase();
-    let has_address = |value: &&&Value| {
-        email_of(value).is_some_and(|email| email.trim().to_lowercase() == wanted)
-    };
-    let found = values.iter().filter(has_address);
-    Some(found.filter_map(|value| contact(value)).collect())
+    let has_address =
+        |value: &Value| email_of(value).is_some_and(|email| email.trim().to_lowercase() == wanted);
+    let own = page.rows.iter().filter(|value| has_address(value));
+    own.filter_map(|value| contact(value)).collect()
+}
+
+fn number(value: &Value) -> Option<u64> {
+    value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 
 /// The contact of `GET /api/contacts/ID`.
@@ -37,8 +55,7 @@ pub(crate) fn one(answer: &Value) -> Option<Contact> {
 }
 
 fn contact(value: &Value) -> Option<Contact> {
-    let id = value.get("id")?;
-    let id = id.as_u64().or_else(|| id.as_str()?.parse().ok())?;
+    let id = number(value.get("id")?)?;
     let entries = match value.get("doNotContact") {
         Some(Value::Array(list)) => Some(list.iter().filter_map(entry).collect()),
         // PHP writes a list with gaps as an object.
@@ -70,6 +87,27 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn contacts_with(address: &str, answer: &Value) -> Option<Vec<Contact>> {
+        Some(of_address(address, &page(answer)?))
+    }
+
+    #[test]
+    fn a_total_is_a_number_or_a_text_or_missing() {
+        for (answer, total, rows) in [
+            (json!({ "total": 75, "contacts": [{}] }), Some(75), 1),
+            (
+                json!({ "total": "75", "contacts": { "1": {}, "2": {} } }),
+                Some(75),
+                2,
+            ),
+            (json!({ "total": -1, "contacts": [] }), None, 0),
+            (json!({ "contacts": [] }), None, 0),
+        ] {
+            let page = page(&answer).unwrap();
+            assert_eq!((page.total, page.rows.len()), (total, rows), "{answer}");
+        }
+    }
 
     #[test]
     fn both_shapes_of_a_list_are_read() {

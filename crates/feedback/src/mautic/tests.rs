@@ -73,8 +73,8 @@ async fn a_bounce_is_one_search_and_one_entry_with_the_e_mail_s_number() {
     assert_eq!(
         lines,
         [
-            "GET /api/contacts?where%5B0%5D%5Bcol%5D=email&where%5B0%5D%5Bexpr%5D=eq&\
-             where%5B0%5D%5Bval%5D=ana%2Bx%40one.example&limit=20 HTTP/1.1",
+            "GET /api/contacts?where%5B0%5D%5Bcol%5D=email&where%5B0%5D%5Bexpr%5D=in&\
+             where%5B0%5D%5Bval%5D=ana%2Bx%40one.example&orderBy=id&start=0&limit=50 HTTP/1.1",
             "POST /api/contacts/47/dnc/email/add HTTP/1.1",
         ]
     );
@@ -111,22 +111,151 @@ async fn who_is_not_there_or_marked_already_is_left_alone() {
 
 #[tokio::test]
 async fn only_an_entry_of_ours_is_taken_back_after_another_look() {
-    let entry = |comments: &str| {
-        format!(
-            r#"{{"contact":{{"id":47,"doNotContact":[{{"reason":1,"channel":"email","comments":"{comments}"}}]}}}}"#
-        )
-    };
-    for (comments, calls_made) in [("malote: unsubscribed (ses)", 3), ("by hand", 2)] {
-        let peer = Responder::start(vec![ok(CONTACT), ok(&entry(comments)), ok("{}")]).await;
+    let entry =
+        |comments: &str| format!(r#"[{{"reason":1,"channel":"email","comments":"{comments}"}}]"#);
+    let (ours, by_hand) = (entry("malote: unsubscribed (ses)"), entry("by hand"));
+    for (first, second, calls_made) in [
+        (&ours, &ours, 3),
+        (&ours, &by_hand, 2),
+        (&by_hand, &ours, 1),
+    ] {
+        let seen = CONTACT.replace("[]", first);
+        let again = format!(r#"{{"contact":{{"id":47,"doNotContact":{second}}}}}"#);
+        let peer = Responder::start(vec![ok(&seen), ok(&again), ok("{}")]).await;
         outlet(&peer, "")
             .tell(&event("resubscribed"), 1)
             .await
             .unwrap();
         let (lines, _) = calls(&peer);
         assert_eq!(lines.len(), calls_made, "{lines:?}");
-        assert_eq!(lines[1], "GET /api/contacts/47 HTTP/1.1");
+        if calls_made > 1 {
+            assert_eq!(lines[1], "GET /api/contacts/47 HTTP/1.1");
+        }
         if calls_made == 3 {
             assert_eq!(lines[2], "POST /api/contacts/47/dnc/email/remove HTTP/1.1");
+        }
+    }
+}
+
+/// Contacts from this number on, marked already.
+fn marked(from: usize, count: usize) -> Vec<Value> {
+    let contact = |number: usize| {
+        serde_json::json!({ "id": number, "fields": { "all": { "email": "ana+x@one.example" } },
+            "doNotContact": [{ "reason": 2, "channel": "email" }] })
+    };
+    (from..from + count).map(contact).collect()
+}
+
+#[tokio::test]
+async fn all_pages_are_read_in_both_shapes_also_behind_a_total_that_is_too_small() {
+    let by_id = |list: &[Value]| -> serde_json::Map<String, Value> {
+        let pair = |contact: &Value| (contact["id"].to_string(), contact.clone());
+        list.iter().map(pair).collect()
+    };
+    let first = marked(1, 50);
+    for total in [
+        serde_json::json!("75"),
+        serde_json::json!(75),
+        serde_json::json!("50"),
+    ] {
+        let one = serde_json::json!({ "total": total, "contacts": by_id(&first) });
+        let two = serde_json::json!({ "total": total, "contacts": marked(51, 25) });
+        let peer = Responder::start(vec![ok(&one.to_string()), ok(&two.to_string())]).await;
+        let told = outlet(&peer, "").tell(&event("bounced"), 1).await;
+        let Ok(Told::Done(words)) = told else {
+            panic!("{told:?}");
+        };
+        assert_eq!(words, "api: 0 contacts changed, 75 left as they were");
+        let (lines, _) = calls(&peer);
+        assert!(lines[0].contains("&start=0&") && lines[1].contains("&start=50&"));
+        assert_eq!(lines.len(), 2, "{lines:?}");
+    }
+}
+
+#[tokio::test]
+async fn pages_have_an_end_and_who_answers_everybody_is_asked_once() {
+    let full = serde_json::json!({ "total": "9999", "contacts": marked(1, 50) });
+    let peer = Responder::start(vec![ok(&full.to_string())]).await;
+    let quick = "requests_per_second = 100.0";
+    let told = outlet(&peer, quick).tell(&event("bounced"), 1).await;
+    let Ok(Told::Done(words)) = told else {
+        panic!("{told:?}");
+    };
+    assert!(
+        words.ends_with("there are more than 1000 of this address"),
+        "{words}"
+    );
+    assert_eq!(peer.texts().len(), 20);
+
+    let others = full.to_string().replace("ana+x@", "bob@");
+    let peer = Responder::start(vec![ok(&others)]).await;
+    outlet(&peer, quick)
+        .tell(&event("bounced"), 1)
+        .await
+        .unwrap();
+    assert_eq!(peer.texts().len(), 1);
+}
+
+#[tokio::test]
+async fn who_waits_meanwhile_shares_the_next_search_and_gets_an_own_answer() {
+    let found = serde_json::json!({ "total": 1, "contacts": marked(7, 1) });
+    let refused = || answer("400 Bad Request", "", "{}");
+    for (attempt, acts, searched) in [
+        (1, vec![ok(NOBODY), ok(&found.to_string())], 2),
+        // Together it is refused, alone one of them is.
+        (
+            1,
+            vec![
+                ok(NOBODY),
+                refused(),
+                refused(),
+                ok(&found.to_string()),
+                ok(NOBODY),
+            ],
+            5,
+        ),
+        // A second attempt is made alone.
+        (2, vec![ok(&found.to_string())], 4),
+    ] {
+        let peer = Responder::start(acts).await;
+        let outlet = outlet(&peer, "requests_per_second = 100.0");
+        let recipients = [
+            "first@one.example",
+            "bad@one.example",
+            "ana+x@one.example",
+            "cy@one.example",
+        ];
+        let events = recipients.map(|recipient| FeedEvent {
+            recipient: recipient.into(),
+            ..event("bounced")
+        });
+        let [first, second, third, fourth] = &events;
+        let told = tokio::join!(
+            outlet.tell(first, attempt),
+            outlet.tell(second, attempt),
+            outlet.tell(third, attempt),
+            outlet.tell(fourth, attempt)
+        );
+        let (lines, _) = calls(&peer);
+        assert_eq!(lines.len(), searched, "{lines:?}");
+        let is_marked = |told: &Result<Told, Untold>| matches!(told, Ok(Told::Done(words)) if words.contains("1 left"));
+        assert!(is_marked(&told.2), "{told:?}");
+        assert!(
+            !is_marked(&told.0) && !is_marked(&told.1) && !is_marked(&told.3),
+            "{told:?}"
+        );
+        assert_eq!(
+            matches!(told.1, Err(Untold::Never { .. })),
+            searched == 5,
+            "{told:?}"
+        );
+        if attempt == 1 {
+            assert!(
+                lines[0].contains("val%5D=first%40one.example&"),
+                "{lines:?}"
+            );
+            let shared = "val%5D=bad%40one.example%2Cana%2Bx%40one.example%2Ccy%40one.example&";
+            assert!(lines[1].contains(shared), "{lines:?}");
         }
     }
 }
