@@ -6,8 +6,6 @@ use std::time::Duration;
 use malote_core::guard::GuardPolicy;
 use malote_store::{GuardState, GuardTally};
 
-/// One complaint is no rate: at 500 sends it would be twice the limit.
-const COMPLAINTS_MIN: u64 = 2;
 /// What slowed goes on when it is below this part of the limit, so that it does not flap.
 const EASE: f64 = 0.8;
 
@@ -89,10 +87,6 @@ fn above(policy: &GuardPolicy, tally: &GuardTally, level: Level, ease: f64) -> O
     if tally.sends < policy.min_sends {
         return None;
     }
-    let complaints = match tally.complaints {
-        ..COMPLAINTS_MIN => 0,
-        enough => enough,
-    };
     let (reporting, reporting_word) = complained_of(policy, tally);
     let (bounce_limit, complaint_limit) = match level {
         Level::Slow => (policy.bounce_slow, policy.complaint_slow),
@@ -106,7 +100,7 @@ fn above(policy: &GuardPolicy, tally: &GuardTally, level: Level, ease: f64) -> O
             ("hard bounces", "sends"),
         ),
         (
-            complaints,
+            tally.complaints,
             reporting,
             complaint_limit,
             ("complaints", reporting_word),
@@ -180,9 +174,12 @@ mod tests {
             (tally(500, 0, 16, 0), Some(Level::Slow)),
             (tally(500, 0, 25, 0), Some(Level::Slow)),
             (tally(500, 0, 26, 0), Some(Level::Pause)),
-            // One complaint is no rate, two of so few are.
-            (tally(500, 500, 0, 1), None),
-            (tally(500, 500, 0, 2), Some(Level::Pause)),
+            (tally(499, 499, 0, 1), None),
+            (tally(500, 500, 0, 1), Some(Level::Pause)),
+            (tally(999, 999, 0, 1), Some(Level::Pause)),
+            (tally(1_000, 1_000, 0, 1), Some(Level::Slow)),
+            (tally(1_999, 0, 0, 1), Some(Level::Slow)),
+            (tally(2_000, 2_000, 0, 1), None),
             (tally(3_000, 3_000, 0, 2), Some(Level::Slow)),
             (tally(4_000, 4_000, 0, 2), None),
             // Measured against mail whose complaints are told.
