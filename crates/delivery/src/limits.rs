@@ -24,7 +24,7 @@ mod rate;
 
 /// Share of an account's calls that campaign streams leave free where both classes use it.
 const TRANSACTIONAL_CALLS_SHARE: f64 = 0.25;
-/// Largest slice of a quota taken ahead of sends; what a crash loses of a quota at most.
+/// Largest slice of a quota taken ahead of sends; the store grants less where little is left.
 const QUOTA_SLICE_MAX: u64 = 100;
 /// When to ask again for a quota that does not say when it is free.
 const QUOTA_RETRY: Duration = Duration::from_secs(60);
@@ -295,40 +295,76 @@ impl Account {
             return Ok(None);
         }
         let need = u64::from(wish.recipients);
-        let mut slices = self.slices.lock().await;
+        let slices = &mut *self.slices.lock().await;
         let slice = slices.entry(wish.class).or_default();
         // The store books units in the hour that they are taken in; what is used in a later one
         // would count in a window that is over.
         if slice.taken_at.is_some_and(|at| hour(at) != hour(wish.now)) {
             self.give_back(shared, std::mem::take(slice)).await;
         }
-        if slice.units < need {
-            let (windows, smallest) = self.windows(shared, wish).await?;
-            if windows.is_empty() {
-                return Ok(None);
-            }
-            let ahead = (smallest / 100).clamp(1, QUOTA_SLICE_MAX).max(need);
-            let request = QuotaRequest {
-                account: self.key.clone(),
-                want: ahead.max(need - slice.units),
-                windows,
-                now: wish.now,
-            };
-            let grant = shared.take_quota(request).await?;
-            slice.units += grant.units;
-            slice.taken_at = Some(wish.now);
-            if slice.units < need {
-                let soon = later(wish.now, QUOTA_RETRY);
-                let soonest = later(wish.now, Duration::from_secs(1));
-                // The store takes every window for one that moves with time.
-                let moving = grant.free_at.filter(|_| self.has_moving_window());
-                let anew = self.begins_anew(wish.now);
-                let free_at = moving.into_iter().chain(anew).min();
-                return Ok(Some(free_at.unwrap_or(soon).max(soonest)));
-            }
+        let mut until = self.fill(shared, wish, slice).await?;
+        // What is in hand for the other class may be all that is left: who has to wait keeps
+        // nothing from those that do not.
+        if until.is_some() && self.give_back_others(shared, wish.class, slices).await {
+            let slice = slices.entry(wish.class).or_default();
+            until = self.fill(shared, wish, slice).await?;
         }
-        slice.units -= need;
-        Ok(None)
+        if let Some(slice) = slices.get_mut(&wish.class).filter(|_| until.is_none()) {
+            slice.units = slice.units.saturating_sub(need);
+        }
+        Ok(until)
+    }
+
+    /// Gives back what other classes have in hand; whether they had anything.
+    async fn give_back_others(
+        &self,
+        shared: &dyn Shared,
+        class: Class,
+        slices: &mut Slices,
+    ) -> bool {
+        let mut had_any = false;
+        for (_, other) in slices.iter_mut().filter(|(of, _)| **of != class) {
+            had_any |= other.units > 0;
+            self.give_back(shared, std::mem::take(other)).await;
+        }
+        had_any
+    }
+
+    /// Sees to it that a slice has what a call needs; `Some` is when there will be enough.
+    async fn fill(
+        &self,
+        shared: &dyn Shared,
+        wish: &Wish<'_>,
+        slice: &mut Slice,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let need = u64::from(wish.recipients).saturating_sub(slice.units);
+        if need == 0 {
+            return Ok(None);
+        }
+        let windows = self.windows(shared, wish).await?;
+        if windows.is_empty() {
+            return Ok(None);
+        }
+        let request = QuotaRequest {
+            account: self.key.clone(),
+            need,
+            want: need.max(QUOTA_SLICE_MAX),
+            windows,
+            now: wish.now,
+        };
+        let grant = shared.take_quota(request).await?;
+        slice.units += grant.units;
+        slice.taken_at = Some(wish.now);
+        if grant.units >= need {
+            return Ok(None);
+        }
+        let soon = later(wish.now, QUOTA_RETRY);
+        let soonest = later(wish.now, Duration::from_secs(1));
+        // The store takes every window for one that moves with time.
+        let moving = grant.free_at.filter(|_| self.has_moving_window());
+        let anew = self.begins_anew(wish.now);
+        let free_at = moving.into_iter().chain(anew).min();
+        Ok(Some(free_at.unwrap_or(soon).max(soonest)))
     }
 
     fn has_moving_window(&self) -> bool {
@@ -373,12 +409,12 @@ impl Account {
         has_cap || (self.warmup.is_some() && !self.is_warm.load(Ordering::Relaxed))
     }
 
-    /// The windows that must hold, and the smallest cap among them.
+    /// The windows that must hold.
     async fn windows(
         &self,
         shared: &dyn Shared,
         wish: &Wish<'_>,
-    ) -> Result<(Vec<(Timestamp, u64)>, u64), StoreError> {
+    ) -> Result<Vec<(Timestamp, u64)>, StoreError> {
         let mut windows = quota_windows(&self.limits, wish.class, wish.now);
         if let Some(schedule) = &self.warmup
             && !self.is_warm.load(Ordering::Relaxed)
@@ -399,12 +435,7 @@ impl Account {
                 windows.push((midnight, record.cap));
             }
         }
-        let smallest = windows
-            .iter()
-            .map(|(_, cap)| *cap)
-            .min()
-            .unwrap_or(u64::MAX);
-        Ok((windows, smallest))
+        Ok(windows)
     }
 }
 

@@ -3,11 +3,12 @@
 #[path = "../examples/quota_slices/simulation.rs"]
 mod simulation;
 
+use malote_store::QUOTA_SHARES;
 use simulation::{Death, Scenario, percent, run};
 
-/// Largest slice of a quota: a hundredth, at most 100.
+/// Largest slice of a quota, at most 100.
 fn slice(per_day: u64) -> u64 {
-    (per_day / 100).clamp(1, 100)
+    (per_day / QUOTA_SHARES).clamp(1, 100)
 }
 
 #[tokio::test]

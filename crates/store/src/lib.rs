@@ -57,7 +57,7 @@ pub use record::{
     PendingAttempt, QueueFilter, QueueStats, Settlement, TakenOver,
 };
 pub use shared::{
-    BreakerRecord, QuotaGrant, QuotaRequest, Return, Shared, SoftBounce, SuppressedAddress,
+    BreakerRecord, QUOTA_SHARES, QuotaGrant, QuotaRequest, Return, Shared, SoftBounce, SuppressedAddress,
     Suppression, SuppressionQuery, SuppressionReason, SuppressionScope, Switch, WarmupRecord,
 };
 pub use spool::{Spool, StoreError, TOLD_LOOKED_AT_MAX};

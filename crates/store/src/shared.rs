@@ -16,8 +16,8 @@ use crate::{Erasing, GuardBook, Nodes, StoreError};
 /// Keeps what several nodes must agree on. Every write is durable when it returns.
 #[async_trait]
 pub trait Shared: GuardBook {
-    /// Takes up to `want` units out of a quota, never more than what is left of it. A unit taken
-    /// is spent unless given back; callers take slices and keep what they do not use at once.
+    /// Takes units out of a quota, never more than what is left of it. A unit taken is spent unless
+    /// given back; callers take slices and keep what they do not use at once.
     ///
     /// # Errors
     /// If the grant cannot be written; then nothing was taken.
@@ -148,12 +148,19 @@ pub trait Shared: GuardBook {
     }
 }
 
+/// Beyond what a call needs, this part of what a quota leaves is granted at once. Two slices, one of
+/// each class, are lost with a process that dies: at most a hundredth of what is left then.
+pub const QUOTA_SHARES: u64 = 200;
+
 /// A wish for units of a quota.
 #[derive(Debug, Clone, PartialEq)]
 pub struct QuotaRequest {
     /// Which: `ses`, or `ses/tx` for a pool's own.
     pub account: String,
-    /// Units wished for.
+    /// Units for a call that waits: granted as far as every window leaves them.
+    pub need: u64,
+    /// Units in all, at least `need`. What goes beyond that is for calls to come, and at most one
+    /// of [`QUOTA_SHARES`] of what the windows leave.
     pub want: u64,
     /// Every window that must hold: its start and its cap. Each cap counts all units taken from
     /// the account since that start.
@@ -163,6 +170,13 @@ pub struct QuotaRequest {
     /// `now` and the windows' starts (off these only if it is more than a second), and `free_at`
     /// is by the caller's clock again. So a node with a wrong clock counts as the others do.
     pub now: Timestamp,
+}
+
+impl QuotaRequest {
+    /// What is granted of what is left.
+    pub(crate) fn granted_of(&self, left: u64) -> u64 {
+        left.min(self.need.max(self.want.min(left / QUOTA_SHARES)))
+    }
 }
 
 /// Somebody who wants mail again after an unsubscribe.
@@ -194,7 +208,7 @@ pub struct SoftBounce {
 pub struct QuotaGrant {
     /// How many, 0 to `want`.
     pub units: u64,
-    /// When units will be free again, if fewer than wanted were granted and it is known.
+    /// When units will be free again, if fewer than needed were granted and it is known.
     pub free_at: Option<Timestamp>,
 }
 

@@ -13,8 +13,11 @@ use crate::order;
 
 const DAY_S: i64 = 24 * 3_600;
 const QUOTA: usize = 1_000;
-/// The slices of a node that dies are lost, and its calls under way are spent without arriving.
-const QUOTA_USED_MIN: usize = QUOTA * 98 / 100 - CONCURRENCY;
+const QUOTA_USED_MIN: usize = QUOTA * 98 / 100;
+/// A node that dies loses what it has in hand of a slice of each class, a two-hundredth of what is
+/// left, and its calls under way are spent and may not arrive.
+const LOST_MAX: usize = 2 * (QUOTA / 200 - 1) + CONCURRENCY;
+const _: () = assert!(QUOTA_USED_MIN + LOST_MAX <= QUOTA);
 const PER_SECOND: usize = 50;
 /// What may come in any second: a rate's burst is a tenth of a second's worth, what a node has taken
 /// of it is good for another tenth, and a busy machine brings what is on its way a tenth late.

@@ -15,6 +15,23 @@ fn alone() -> (Arc<dyn Shared>, tempfile::TempDir) {
     (Arc::new(store), dir)
 }
 
+fn target() -> TargetName {
+    TargetName {
+        provider: "ses".parse().unwrap(),
+        pool: "tx".parse().unwrap(),
+    }
+}
+
+fn wish(target: &TargetName, class: Class, recipients: u32) -> Wish<'_> {
+    Wish {
+        target,
+        class,
+        recipients,
+        patience: Duration::ZERO,
+        now: "2026-11-22T01:30:00Z".parse().unwrap(),
+    }
+}
+
 #[test]
 fn a_day_is_rolling_or_begins_at_midnight_somewhere() {
     let now: Timestamp = "2026-11-22T01:30:00Z".parse().unwrap();
@@ -48,21 +65,35 @@ async fn a_spent_day_is_free_again_at_its_midnight() {
             ..Limits::default()
         };
         let account = Account::new(&shared, "a".into(), &limits, false);
-        let target = TargetName {
-            provider: "ses".parse().unwrap(),
-            pool: "tx".parse().unwrap(),
-        };
-        let wish = Wish {
-            target: &target,
-            class: Class::Transactional,
-            recipients: 1,
-            patience: Duration::ZERO,
-            now: "2026-11-22T01:30:00Z".parse().unwrap(),
-        };
+        let target = target();
+        let wish = wish(&target, Class::Transactional, 1);
         assert_eq!(account.spend(&*shared, &wish).await, Ok(None));
         let spent = account.spend(&*shared, &wish).await.unwrap();
         assert_eq!(spent.unwrap().to_string(), free_at, "{day}");
     }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_quota_has_nothing_of_it_in_hand() {
+    let (shared, _dir) = alone();
+    let limits = Limits {
+        per_day: Some(1_000),
+        ..Limits::default()
+    };
+    let node = || Account::new(&shared, "a".into(), &limits, true);
+    let (one, other, target) = (node(), node(), target());
+    let spend = async |account: &Account, class, recipients| {
+        let wish = wish(&target, class, recipients);
+        account.spend(&*shared, &wish).await.unwrap()
+    };
+    // Takes five, of which four stay in hand; then the rest goes to campaigns.
+    assert_eq!(spend(&one, Class::Transactional, 1).await, None);
+    assert_eq!(spend(&one, Class::Campaign, 995).await, None);
+    assert!(spend(&other, Class::Campaign, 1).await.is_some());
+    assert_eq!(spend(&one, Class::Campaign, 1).await, None);
+    // The three that are left are nobody's yet.
+    assert_eq!(spend(&other, Class::Campaign, 3).await, None);
+    assert!(spend(&one, Class::Transactional, 1).await.is_some());
 }
 
 #[test]

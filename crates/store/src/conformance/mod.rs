@@ -103,6 +103,7 @@ macro_rules! conformance_shared {
         $crate::conformance_tests!($new, shared:
             a_quota_is_never_exceeded_in_any_window,
             concurrent_takers_share_one_quota,
+            less_of_a_quota_is_taken_ahead_the_less_is_left,
             units_given_back_can_be_taken_again,
             warm_up_breakers_and_switches_are_kept,
             a_suppression_stops_an_address_in_its_scope,

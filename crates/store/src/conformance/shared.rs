@@ -19,6 +19,7 @@ const HOUR: i64 = 3_600;
 fn wish(want: u64, now: i64, windows: &[(i64, u64)]) -> QuotaRequest {
     QuotaRequest {
         account: "ses".into(),
+        need: want,
         want,
         windows: windows
             .iter()
@@ -51,6 +52,26 @@ pub async fn a_quota_is_never_exceeded_in_any_window(shared: &dyn Shared) {
     assert_eq!(take(100, 26 * HOUR).await.units, 40);
     let unlimited = shared.take_quota(wish(7, 0, &[])).await.unwrap();
     assert_eq!(unlimited.units, 7);
+}
+
+/// What is taken ahead of use is a share of what is left, and the last unit is for whoever needs it.
+pub async fn less_of_a_quota_is_taken_ahead_the_less_is_left(shared: &dyn Shared) {
+    let take = async |need: u64| {
+        let request = QuotaRequest {
+            need,
+            ..wish(100, 0, &[(-HOUR, 1_000_000), (-24 * HOUR, 1_000)])
+        };
+        let grant = shared.take_quota(request).await.unwrap();
+        (grant.units, grant.free_at.is_some())
+    };
+    assert_eq!(take(1).await, (5, false));
+    assert_eq!(take(95).await, (95, false));
+    assert_eq!(take(1).await, (4, false));
+    assert_eq!(take(500).await, (500, false));
+    assert_eq!(take(1).await, (1, false));
+    assert_eq!(take(394).await, (394, false));
+    assert_eq!(take(3).await, (1, true));
+    assert_eq!(take(1).await, (0, true));
 }
 
 /// Sixteen takers at once never get more than there is.

@@ -8,9 +8,10 @@ use crate::postgres::columns::{micros, signed, timestamp, unsigned};
 use crate::postgres::database::Database;
 use crate::postgres::fault::Fault;
 use crate::postgres::metrics::Operation;
+use crate::shared::QUOTA_SHARES;
 use crate::{QuotaGrant, QuotaRequest, StoreError};
 
-/// Takes what every window leaves, at most what is wished for.
+/// Takes what every window leaves, at most what [`QuotaRequest`] allows.
 pub(super) async fn take(
     database: &Database,
     request: &QuotaRequest,
@@ -29,10 +30,12 @@ pub(super) async fn take(
     let rows = database
         .rows(
             Operation::Quota,
-            "SELECT units, free_at FROM malote.take_quota($1, $2, $3, $4, $5, $6)",
+            "SELECT units, free_at FROM malote.take_quota_4($1, $2, $3, $4, $5, $6, $7, $8)",
             &[
                 (&request.account, Type::TEXT),
+                (&signed(request.need), Type::INT8),
                 (&signed(request.want), Type::INT8),
+                (&signed(QUOTA_SHARES), Type::INT8),
                 (&micros(request.now), Type::INT8),
                 (&micros(node_clock), Type::INT8),
                 (&starts, Type::INT8_ARRAY),

@@ -57,6 +57,11 @@ pub(super) const SHARED: Part = Part {
             sql: include_str!("shared_3.sql"),
             needs: 1,
         },
+        Step {
+            name: "quotas taken in shares of what is left",
+            sql: include_str!("shared_4.sql"),
+            needs: 1,
+        },
     ],
 };
 

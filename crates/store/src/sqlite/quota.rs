@@ -14,18 +14,19 @@ fn hour(at: Timestamp) -> i64 {
     at.as_second().div_euclid(HOUR_S)
 }
 
-/// Takes what every window leaves, at most what is wished for.
+/// Takes what every window leaves, at most what [`QuotaRequest`] allows.
 pub(crate) fn take(tx: &mut Tx<'_>, request: &QuotaRequest) -> Result<QuotaGrant, Fault> {
-    let mut units = request.want;
+    let mut least_left = u64::MAX;
     let mut free_at = None;
     for (since, cap) in &request.windows {
         let left = cap.saturating_sub(used(tx.conn, &request.account, *since)?);
-        if left < request.want {
+        if left < request.need {
             let freed = freed_at(tx.conn, request, *since)?;
             free_at = freed.into_iter().chain(free_at).max();
         }
-        units = units.min(left);
+        least_left = least_left.min(left);
     }
+    let units = request.granted_of(least_left);
     if units > 0 {
         tx.conn
             .prepare_cached(

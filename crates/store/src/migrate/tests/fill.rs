@@ -221,6 +221,7 @@ async fn limits(shared: &dyn Shared) {
     for account in ["ses", "ses/tx"] {
         let request = QuotaRequest {
             account: account.into(),
+            need: 17,
             want: 17,
             windows: vec![(at(-3_600), 100)],
             now: at(0),

@@ -55,6 +55,7 @@ async fn what_a_store_knew_is_carried_over_once() {
     store.set_warmup("ses/tx", record).await.unwrap();
     let request = QuotaRequest {
         account: "ses".into(),
+        need: 30,
         want: 30,
         windows: vec![(at(-3_600), 40)],
         now: at(0),

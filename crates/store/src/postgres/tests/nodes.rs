@@ -117,7 +117,8 @@ async fn three_nodes_use_a_quota_fully_and_never_more() {
                     let now = SystemClock::start().now();
                     let request = QuotaRequest {
                         account: "ses".into(),
-                        want: 7,
+                        need: 1,
+                        want: 100,
                         windows: vec![(now - jiff::SignedDuration::from_hours(24), 1_000)],
                         now,
                     };
@@ -145,6 +146,7 @@ async fn a_node_whose_clock_is_wrong_counts_as_the_others_do() {
     let other = other.await.unwrap();
     let hour = |now: jiff::Timestamp| QuotaRequest {
         account: "ses".into(),
+        need: 10,
         want: 10,
         windows: vec![(now - jiff::SignedDuration::from_hours(1), 10)],
         now,

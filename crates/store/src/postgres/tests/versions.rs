@@ -17,6 +17,8 @@ const EXPANDED: Part = Part {
     steps: &[
         SHARED.steps[0],
         SHARED.steps[1],
+        SHARED.steps[2],
+        SHARED.steps[3],
         Step {
             name: "notes on switches",
             sql: "ALTER TABLE malote.switches ADD COLUMN note text NOT NULL DEFAULT '';
@@ -33,10 +35,12 @@ const CONTRACTED: Part = Part {
         EXPANDED.steps[0],
         EXPANDED.steps[1],
         EXPANDED.steps[2],
+        EXPANDED.steps[3],
+        EXPANDED.steps[4],
         Step {
             name: "switches by id",
             sql: "ALTER TABLE malote.switches RENAME COLUMN name TO target",
-            needs: 4,
+            needs: 6,
         },
     ],
 };
@@ -83,7 +87,7 @@ async fn a_step_that_takes_away_waits_until_older_nodes_have_gone() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     let said = refusal(&database.settings()).await;
-    assert!(said.contains("needs a malote that knows 4"), "{said}");
+    assert!(said.contains("needs a malote that knows 6"), "{said}");
     assert!(said.contains("start the newer malote"), "{said}");
 }
 
@@ -92,5 +96,5 @@ async fn new_tables_are_made_with_every_step() {
     let database = Cluster::of_all().database().await;
     start(&database, CONTRACTED).await.unwrap();
     let said = refusal(&database.settings()).await;
-    assert!(said.contains("needs a malote that knows 4"), "{said}");
+    assert!(said.contains("needs a malote that knows 6"), "{said}");
 }
