@@ -167,6 +167,8 @@ impl MigrateArgs {
             address_key_env: None,
             address_key_file: None,
             node: None,
+            // A move neither asks for it nor notes it: the first gateway does.
+            cluster: "malote".to_owned(),
         };
         let mut faults = Vec::new();
         let settings = config.build(at, &mut faults);

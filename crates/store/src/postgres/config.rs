@@ -39,6 +39,10 @@ pub struct PostgresConfig {
     pub address_key_file: Option<PathBuf>,
     /// What this node is called by the others; default the machine's name.
     pub node: Option<String>,
+    /// What the installation is called that the node belongs to; default `malote`. The database keeps
+    /// the name that it was first opened under, and refuses another.
+    #[serde(default = "cluster")]
+    pub cluster: String,
 }
 
 /// How the connection to the database is kept from others.
@@ -60,16 +64,21 @@ pub struct PostgresSettings {
     pub(super) tls: PostgresTls,
     pub(super) ca_file: Option<PathBuf>,
     pub(super) key: AddressKey,
+    pub(super) cluster: String,
     node: Option<String>,
     /// The table that it comes from, for texts to the operator.
     pub(super) at: String,
 }
 
-/// Longest name of a node.
-const NODE_BYTES_MAX: usize = 64;
+/// Longest name of a node, and of a cluster.
+const NAME_BYTES_MAX: usize = 64;
 
 const fn pool() -> u16 {
     8
+}
+
+fn cluster() -> String {
+    "malote".to_owned()
 }
 
 impl PostgresConfig {
@@ -86,11 +95,13 @@ impl PostgresConfig {
             let message = "has no use with tls = \"none\"";
             found.push(ConfigFault::error(format!("{at}.ca_file"), message));
         }
-        if let Some(name) = &self.node {
-            let is_printable = name.chars().all(|c| c.is_ascii_graphic());
-            if name.is_empty() || name.len() > NODE_BYTES_MAX || !is_printable {
+        for (field, name) in [
+            ("node", self.node.as_ref()),
+            ("cluster", Some(&self.cluster)),
+        ] {
+            if name.is_some_and(|name| !is_name(name)) {
                 let message = "must be 1 to 64 printable characters without spaces";
-                found.push(ConfigFault::error(format!("{at}.node"), message));
+                found.push(ConfigFault::error(format!("{at}.{field}"), message));
             }
         }
         let is_unusable = found
@@ -106,6 +117,7 @@ impl PostgresConfig {
             tls: self.tls,
             ca_file: self.ca_file.clone(),
             key,
+            cluster: self.cluster.clone(),
             node: self.node.clone(),
             at: at.to_owned(),
         })
@@ -179,6 +191,11 @@ impl PostgresConfig {
         }
         key
     }
+}
+
+fn is_name(text: &str) -> bool {
+    let is_printable = text.chars().all(|c| c.is_ascii_graphic());
+    !text.is_empty() && text.len() <= NAME_BYTES_MAX && is_printable
 }
 
 fn is_near(host: &Host) -> bool {
@@ -320,6 +337,10 @@ mod tests {
             (
                 format!(r#"{{"url":"postgresql://m@h/m","address_key":"{KEY}","pool":1}}"#),
                 "shared.postgres.pool: must be 2 to 64",
+            ),
+            (
+                format!(r#"{{"url":"postgresql://m@h/m","address_key":"{KEY}","cluster":"a b"}}"#),
+                "shared.postgres.cluster: must be 1 to 64 printable",
             ),
             (
                 format!(

@@ -19,6 +19,7 @@ use crate::address_key::AddressKey;
 use crate::postgres::config::{PostgresSettings, PostgresTls};
 use crate::postgres::fault::{Fault, late};
 use crate::postgres::metrics::{Metrics, Operation};
+use crate::postgres::schema::Owner;
 use crate::postgres::{migrate, schema, server, tls};
 
 /// Longest wait for a connection: for a free one, for a new one, and for its first answer.
@@ -79,22 +80,23 @@ impl Database {
     ///
     /// # Errors
     /// If the server cannot be reached or is refused, its tables are newer than this program, were
-    /// written with another address key, or are half of a store that is being moved. The text is
-    /// for the operator.
+    /// written with another address key or by another cluster, or are half of a store that is being
+    /// moved. The text is for the operator.
     pub(crate) async fn open(
         settings: &PostgresSettings,
         parts: PostgresParts,
         opening: Opening,
         registry: &Registry,
     ) -> Result<Self, StoreError> {
-        let database = Self::open_any(settings, parts, opening, registry).await?;
+        let owner = Owner::of(settings);
+        let database = Self::open_as(owner, settings, (parts, opening), registry).await?;
         let client = database.connection().await?;
         migrate::refuse_moved(&**client, opening).await?;
         drop(client);
         Ok(database)
     }
 
-    /// As [`Database::open`], for who moves a store: also half of one.
+    /// As [`Database::open`], for who moves a store: also half of one, whatever its cluster.
     ///
     /// # Errors
     /// As [`Database::open`].
@@ -102,6 +104,19 @@ impl Database {
         settings: &PostgresSettings,
         parts: PostgresParts,
         opening: Opening,
+        registry: &Registry,
+    ) -> Result<Self, StoreError> {
+        let owner = Owner {
+            cluster: None,
+            ..Owner::of(settings)
+        };
+        Self::open_as(owner, settings, (parts, opening), registry).await
+    }
+
+    async fn open_as(
+        owner: Owner<'_>,
+        settings: &PostgresSettings,
+        (parts, opening): (PostgresParts, Opening),
         registry: &Registry,
     ) -> Result<Self, StoreError> {
         let database = Self {
@@ -115,7 +130,7 @@ impl Database {
         let made = async {
             let mut client = database.pool.get().await?;
             server::refuse_unsafe(&client).await?;
-            schema::bring_up(&mut client, parts, opening, &database.key).await
+            schema::bring_up(&mut client, parts, opening, owner).await
         };
         let begun = Instant::now();
         let opened = match timeout(OPEN_MAX, made).await {

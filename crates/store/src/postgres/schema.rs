@@ -1,5 +1,5 @@
-//! The tables in the schema `malote`, in parts with versions of their own, and the note of the
-//! address key.
+//! The tables in the schema `malote`, in parts with versions of their own, and the notes of whose
+//! they are.
 
 use deadpool_postgres::{Client, Transaction};
 use tokio_postgres::GenericClient;
@@ -7,6 +7,7 @@ use tokio_postgres::types::Type;
 
 use crate::StoreError;
 use crate::address_key::AddressKey;
+use crate::postgres::config::PostgresSettings;
 use crate::postgres::database::{Opening, PostgresParts};
 use crate::postgres::fault::Fault;
 
@@ -112,18 +113,36 @@ fn parts_of(parts: PostgresParts) -> &'static [Part] {
     }
 }
 
-/// Brings the tables to this program's version and notes the key, all in one transaction.
+/// Whose tables they have to be.
+#[derive(Clone, Copy)]
+pub(crate) struct Owner<'a> {
+    /// The key under which addresses are hashed.
+    pub(crate) key: &'a AddressKey,
+    /// The installation; `None` asks for none and notes none.
+    pub(crate) cluster: Option<&'a str>,
+}
+
+impl<'a> Owner<'a> {
+    /// As the configuration says.
+    pub(crate) fn of(settings: &'a PostgresSettings) -> Self {
+        Self {
+            key: &settings.key,
+            cluster: Some(&settings.cluster),
+        }
+    }
+}
+
+/// Brings the tables to this program's version and notes the owner, all in one transaction.
 ///
 /// # Errors
-/// If the tables are newer than this program or were written with another key, or the role may
-/// not make them.
+/// If the tables are newer than this program or somebody else's, or the role may not make them.
 pub(crate) async fn bring_up(
     client: &mut Client,
     parts: PostgresParts,
     opening: Opening,
-    key: &AddressKey,
+    owner: Owner<'_>,
 ) -> Result<(), Fault> {
-    bring_up_parts(client, parts_of(parts), opening, key).await
+    bring_up_parts(client, parts_of(parts), opening, owner).await
 }
 
 /// As [`bring_up`], for these tables.
@@ -134,7 +153,7 @@ pub(super) async fn bring_up_parts(
     client: &mut Client,
     parts: &[Part],
     opening: Opening,
-    key: &AddressKey,
+    owner: Owner<'_>,
 ) -> Result<(), Fault> {
     let tx = client.transaction().await?;
     match opening {
@@ -161,7 +180,10 @@ pub(super) async fn bring_up_parts(
     for part in parts {
         apply(&tx, part, opening).await?;
     }
-    check_key(&tx, key, opening).await?;
+    check_key(&tx, owner.key, opening).await?;
+    if let Some(cluster) = owner.cluster {
+        check_cluster(&tx, cluster, opening).await?;
+    }
     Ok(tx.commit().await?)
 }
 
@@ -283,17 +305,7 @@ pub(super) async fn others_are_connected<C: GenericClient>(conn: &C) -> Result<b
 /// Suppressions are found by their keyed hash: under another key none would be.
 async fn check_key(tx: &Transaction<'_>, key: &AddressKey, opening: Opening) -> Result<(), Fault> {
     let mine = &key.fingerprint()[..];
-    if opening == Opening::Migrate {
-        tx.execute_typed(
-            "INSERT INTO malote.meta (key, value) VALUES ('address_key', $1)
-             ON CONFLICT (key) DO NOTHING",
-            &[(&mine, Type::BYTEA)],
-        )
-        .await?;
-    }
-    let sql = "SELECT value FROM malote.meta WHERE key = 'address_key'";
-    let noted = tx.query_typed_opt(sql, &[]).await?;
-    let noted: Option<Vec<u8>> = noted.map(|row| row.try_get(0)).transpose()?;
+    let noted = noted(tx, ("address_key", mine), opening).await?;
     if noted.is_some_and(|noted| noted != mine) {
         return Err(engine(
             "address_key is not the key that this database was written with: suppressions would \
@@ -303,6 +315,40 @@ async fn check_key(tx: &Transaction<'_>, key: &AddressKey, opening: Opening) -> 
         ));
     }
     Ok(())
+}
+
+/// Two installations in one database would work on each other's mail, and one whose configuration
+/// began as a copy of another's has its key.
+async fn check_cluster(tx: &Transaction<'_>, mine: &str, opening: Opening) -> Result<(), Fault> {
+    let Some(noted) = noted(tx, ("cluster", mine.as_bytes()), opening).await? else {
+        return Ok(());
+    };
+    if noted != mine.as_bytes() {
+        let noted = String::from_utf8_lossy(&noted);
+        return Err(engine(format!(
+            "the database belongs to the cluster \"{noted}\", and this gateway to \"{mine}\": give \
+             it a database of its own, or say cluster = \"{noted}\" if it is one of those"
+        )));
+    }
+    Ok(())
+}
+
+/// What the database keeps under a name. A gateway that is the first notes its own.
+async fn noted(
+    tx: &Transaction<'_>,
+    (name, mine): (&str, &[u8]),
+    opening: Opening,
+) -> Result<Option<Vec<u8>>, Fault> {
+    if opening == Opening::Migrate {
+        tx.execute_typed(
+            "INSERT INTO malote.meta (key, value) VALUES ($1, $2) ON CONFLICT (key) DO NOTHING",
+            &[(&name, Type::TEXT), (&mine, Type::BYTEA)],
+        )
+        .await?;
+    }
+    let sql = "SELECT value FROM malote.meta WHERE key = $1";
+    let row = tx.query_typed_opt(sql, &[(&name, Type::TEXT)]).await?;
+    Ok(row.map(|row| row.try_get(0)).transpose()?)
 }
 
 fn engine(text: String) -> Fault {

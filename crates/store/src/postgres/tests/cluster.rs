@@ -155,8 +155,13 @@ impl TestDatabase {
 
 /// What an engine needs to open a database in clear.
 pub(crate) fn settings(url: &str, key: &str) -> PostgresSettings {
+    settings_in(url, key, "malote")
+}
+
+/// As [`settings`], of a node of this cluster.
+pub(crate) fn settings_in(url: &str, key: &str, cluster: &str) -> PostgresSettings {
     let table = serde_json::json!({
-        "url": url, "address_key": key, "tls": "none", "pool": 4,
+        "url": url, "address_key": key, "tls": "none", "pool": 4, "cluster": cluster,
     });
     let config: PostgresConfig = serde_json::from_value(table).unwrap();
     config.build("shared.postgres", &mut Vec::new()).unwrap()

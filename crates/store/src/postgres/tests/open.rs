@@ -1,8 +1,13 @@
 //! Which databases are refused, and that several nodes may make the tables at once.
 
-use crate::Shared;
-use crate::postgres::tests::cluster::{Cluster, KEY, settings};
+use std::sync::Arc;
+
+use malote_core::clock::FixedClock;
+
+use crate::conformance::mail::at;
+use crate::postgres::tests::cluster::{Cluster, KEY, settings, settings_in};
 use crate::postgres::tests::{refusal, try_open};
+use crate::{PostgresShared, Shared};
 
 #[tokio::test]
 async fn nodes_that_start_at_once_make_the_tables_once() {
@@ -25,6 +30,21 @@ async fn another_address_key_is_refused() {
     let other = settings(&database.url(), &KEY.replace('0', "f"));
     let said = refusal(&other).await;
     assert!(said.contains("give every node the same key"), "{said}");
+    drop(try_open(&database.settings()).await.unwrap());
+}
+
+#[tokio::test]
+async fn another_cluster_with_the_same_key_is_refused_with_both_names() {
+    let database = Cluster::of_all().database().await;
+    drop(try_open(&database.settings()).await.unwrap());
+    let other = settings_in(&database.url(), KEY, "staging");
+    let clock = Arc::new(FixedClock(at(0)));
+    let look = PostgresShared::look_at(&other, clock).await;
+    for said in [refusal(&other).await, look.unwrap_err().to_string()] {
+        assert!(said.contains("the cluster \"malote\""), "{said}");
+        assert!(said.contains("this gateway to \"staging\""), "{said}");
+        assert!(said.contains("a database of its own"), "{said}");
+    }
     drop(try_open(&database.settings()).await.unwrap());
 }
 

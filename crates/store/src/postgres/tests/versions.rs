@@ -7,7 +7,7 @@ use crate::address_key::{AddressKey, of_text};
 use crate::conformance::shared;
 use crate::postgres::database::Opening;
 use crate::postgres::fault::Fault;
-use crate::postgres::schema::{BASE, Part, SHARED, Step, bring_up_parts};
+use crate::postgres::schema::{BASE, Owner, Part, SHARED, Step, bring_up_parts};
 use crate::postgres::tests::cluster::{Cluster, KEY, TestDatabase};
 use crate::postgres::tests::{fresh, refusal, stop_clock, try_open};
 
@@ -52,7 +52,11 @@ async fn start(database: &TestDatabase, part: Part) -> Result<(), String> {
     let manager = deadpool_postgres::Manager::new(database.url().parse().unwrap(), NoTls);
     let pool = deadpool_postgres::Pool::builder(manager).build().unwrap();
     let mut client = pool.get().await.unwrap();
-    let done = bring_up_parts(&mut client, &parts, Opening::Migrate, &key).await;
+    let owner = Owner {
+        key: &key,
+        cluster: None,
+    };
+    let done = bring_up_parts(&mut client, &parts, Opening::Migrate, owner).await;
     done.map_err(|fault| match fault {
         Fault::Conflict => "conflict".to_owned(),
         Fault::Refused(error) => error.to_string(),
