@@ -84,6 +84,11 @@ pub(super) const SPOOL: Part = Part {
             sql: include_str!("spool/schema_3.sql"),
             needs: 1,
         },
+        Step {
+            name: "where processes are",
+            sql: include_str!("spool/sessions_4.sql"),
+            needs: 1,
+        },
     ],
 };
 

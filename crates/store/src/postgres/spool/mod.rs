@@ -17,6 +17,7 @@ mod leasehold;
 mod moves;
 mod outbox;
 mod outbox_engine;
+mod presence;
 mod restored;
 mod retain;
 mod rows;
@@ -48,6 +49,7 @@ use crate::postgres::spool::args::Id;
 use crate::postgres::spool::batcher::Batcher;
 use crate::postgres::spool::days::Days;
 use crate::postgres::spool::feed::Horizon;
+use crate::postgres::spool::presence::Presence;
 use crate::postgres::spool::sessions::Own;
 use crate::postgres::spool::settle::{Settling, Starting};
 use crate::postgres::spool::strays::Held;
@@ -129,6 +131,7 @@ pub(crate) struct Core {
     pub(crate) clock: Arc<dyn Clock>,
     /// Tells this process's sessions from those of others.
     pub(crate) node: Id,
+    pub(crate) presence: Arc<Presence>,
     pub(crate) own: Arc<Own>,
     pub(crate) held: Held,
     pub(crate) days: Days,
@@ -216,6 +219,7 @@ impl PostgresSpool {
             database,
             clock,
             node: Id(node),
+            presence: Arc::new(Presence::of(Id(node))),
             own: Arc::default(),
             held: Held::default(),
             days: Days::default(),

@@ -16,9 +16,10 @@ use crate::postgres::database::Database;
 use crate::postgres::fault::Fault;
 use crate::postgres::metrics::Operation;
 use crate::postgres::spool::args::{self, Id, count};
+use crate::postgres::spool::presence::Presence;
 use crate::postgres::spool::rows::{self, Job};
 use crate::postgres::spool::timeline::{self, Change};
-use crate::postgres::spool::{Tx, lease};
+use crate::postgres::spool::{Core, Tx, lease};
 use crate::{AttemptStart, PendingAttempt, StoreError, TakenOver};
 
 /// How often a process tells that it lives.
@@ -119,8 +120,9 @@ pub(crate) async fn beat(database: &Database, own: &Own) -> Result<bool, StoreEr
     Ok(changed > 0 || own.session() != Some(session))
 }
 
-/// Opens a session of `node` and ends its earlier ones.
-pub(crate) async fn open(tx: &Tx<'_>, node: Id) -> Result<i64, Fault> {
+/// Opens a session of this process and ends its earlier ones.
+pub(crate) async fn open(tx: &Tx<'_>, core: &Core) -> Result<i64, Fault> {
+    let (node, place) = (core.node, core.presence.place());
     args::run(
         tx,
         "UPDATE malote.sessions SET ended_at = clock_timestamp()
@@ -128,8 +130,8 @@ pub(crate) async fn open(tx: &Tx<'_>, node: Id) -> Result<i64, Fault> {
         &[&node],
     )
     .await?;
-    let sql = "INSERT INTO malote.sessions (node) VALUES ($1) RETURNING id";
-    let row = args::row(tx, sql, &[&node]).await?;
+    let sql = "INSERT INTO malote.sessions (node, place) VALUES ($1, $2) RETURNING id";
+    let row = args::row(tx, sql, &[&node, &place]).await?;
     let row = row.ok_or_else(|| Fault::from(StoreError::Engine("no session was made".into())))?;
     Ok(row.try_get(0)?)
 }
@@ -145,10 +147,38 @@ pub(crate) async fn close(tx: &Tx<'_>, session: i64) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Ends the sessions of processes that are dead: by proof, or because they no longer beat.
+pub(crate) async fn end_dead(tx: &Tx<'_>, core: &Core) -> Result<(), Fault> {
+    end_gone(tx, core).await?;
+    end_expired(tx, &core.own).await
+}
+
+/// Ends the sessions of processes of this machine that have ended: nobody need wait for their expiry.
+/// What one of them had sent to the server last is done, or fails as its session is over.
+async fn end_gone(tx: &Tx<'_>, core: &Core) -> Result<(), Fault> {
+    let Some(place) = core.presence.place() else {
+        return Ok(());
+    };
+    let sql = "SELECT id, node FROM malote.sessions
+        WHERE ended_at IS NULL AND place = $1 AND node <> $2";
+    let mut gone: Vec<i64> = Vec::new();
+    for row in args::rows(tx, sql, &[&place, &core.node]).await? {
+        if Presence::has_ended(row.try_get(1)?) {
+            gone.push(row.try_get(0)?);
+        }
+    }
+    if !gone.is_empty() {
+        let sql = "UPDATE malote.sessions SET ended_at = clock_timestamp()
+            WHERE id = ANY($1) AND ended_at IS NULL";
+        args::run(tx, sql, &[&gone]).await?;
+    }
+    Ok(())
+}
+
 /// Ends the sessions of processes that no longer beat, if we may judge.
-pub(crate) async fn end_expired(tx: &Tx<'_>, own: &Own) -> Result<u64, Fault> {
+async fn end_expired(tx: &Tx<'_>, own: &Own) -> Result<(), Fault> {
     let Some(session) = own.session().filter(|_| own.may_judge()) else {
-        return Ok(0);
+        return Ok(());
     };
     args::run(
         tx,
@@ -165,6 +195,7 @@ pub(crate) async fn end_expired(tx: &Tx<'_>, own: &Own) -> Result<u64, Fault> {
         &[&session, &EXPIRY_S],
     )
     .await
+    .map(drop)
 }
 
 /// What one step took over, and whether there may be more.

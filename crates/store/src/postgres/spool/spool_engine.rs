@@ -181,8 +181,7 @@ impl Spool for PostgresSpool {
         if !self.is_open() {
             return Err(StoreError::Closed);
         }
-        let session =
-            in_transaction!(core, Operation::Session, |tx| sessions::open(tx, core.node))?;
+        let session = in_transaction!(core, Operation::Session, |tx| sessions::open(tx, core))?;
         core.own.open(session);
         let taken = self.take_over_ended(session, now).await?;
         Ok((NodeSession(session), taken.pending))
@@ -195,9 +194,7 @@ impl Spool for PostgresSpool {
     ) -> Result<TakenOver, StoreError> {
         let core = &self.inner.core;
         self.own(session)?;
-        in_transaction!(core, Operation::Session, |tx| sessions::end_expired(
-            tx, &core.own
-        ))?;
+        in_transaction!(core, Operation::Session, |tx| sessions::end_dead(tx, core))?;
         let strays = self.take_strays(session.0, now).await?;
         let mut taken = self.take_over_ended(session.0, now).await?;
         taken.queued += strays.queued;

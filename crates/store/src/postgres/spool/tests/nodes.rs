@@ -1,6 +1,7 @@
 //! Several processes on one spool: each delivery to one of them, and what the dead leave to others.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use malote_core::event::State;
@@ -112,7 +113,8 @@ async fn a_node_that_no_longer_beats_is_taken_for_dead() {
     let session = mail::session(&heir, at(0)).await;
     mail::accept(&dead, mail::message(lane, at(0), &["a@x.test"])).await;
     assert_eq!(dead.lease(lost, lane, 1, at(0)).await.unwrap().len(), 1);
-    // Dropped, it beats no more and says nothing, as after a kill.
+    // Dropped, it beats no more and says nothing, as after a kill; nobody here knows that it ended.
+    let elsewhere = Arc::clone(&dead.inner.core.presence);
     drop(dead);
     let died = tokio::time::Instant::now();
     while heir.take_over(session, at(1)).await.unwrap().queued == 0 {
@@ -120,6 +122,26 @@ async fn a_node_that_no_longer_beats_is_taken_for_dead() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     assert!(died.elapsed() > Duration::from_secs(8), "it could be alive");
+    drop(elsewhere);
+}
+
+#[tokio::test]
+async fn a_process_of_the_same_machine_that_has_ended_is_not_waited_for() {
+    let database = Cluster::of_all().database().await;
+    let dead = open(&database.settings()).await.spool;
+    let heir = open(&database.settings()).await.spool;
+    let lane = mail::tx_lane(&dead).await;
+    let lost = mail::session(&dead, at(0)).await;
+    let session = mail::session(&heir, at(0)).await;
+    mail::accept(&dead, mail::message(lane, at(0), &["a@x.test"])).await;
+    assert_eq!(dead.lease(lost, lane, 1, at(0)).await.unwrap().len(), 1);
+    assert_eq!(heir.take_over(session, at(1)).await.unwrap().queued, 0);
+    drop(dead);
+    let died = tokio::time::Instant::now();
+    while heir.take_over(session, at(1)).await.unwrap().queued == 0 {
+        assert!(died.elapsed() < Duration::from_secs(5), "it was waited for");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test]
