@@ -1,6 +1,7 @@
 //! One suite over all adapters: each service's simulator misbehaves in every way it can, and the
 //! verdict, the step that follows and what arrived are asserted, never only that it failed.
 
+mod by_smtp;
 mod partial;
 
 use std::fmt::Write as _;

@@ -31,7 +31,7 @@ pub use peer::{Answer, Peer, Request};
 pub use postgres::{Postgres, postgres_tool};
 pub use prometheus::{Prometheus, dashboards, queries};
 pub use recorder::{Exchange, HttpMessage, Recorder};
-pub use rehearsal::{WEBHOOK_SECRET, provider_tables, webhook_path, webhook_table};
+pub use rehearsal::{WEBHOOK_SECRET, provider_tables, smtp_tables, webhook_path, webhook_table};
 pub use service::Service;
 pub use shim::Shim;
 pub use smtp::{Reply, SmtpClient};

@@ -39,6 +39,46 @@ pub fn provider_tables(kind: Kind, name: &str, address: SocketAddr) -> String {
     format!("[providers.{name}.{kind}]\n{keys}\nendpoint = \"http://{address}\"\n")
 }
 
+/// The tables of a provider at this service's SMTP: the kind's own `transport = "smtp"` where it has
+/// one, else its preset. The simulator there knows the login that is answered.
+#[must_use]
+pub fn smtp_tables(kind: Kind, name: &str, address: SocketAddr) -> (String, (String, String)) {
+    let (user, keys) = match kind {
+        Kind::Sendgrid => ("apikey", "api_key = \"key-sandbox\"\n"),
+        Kind::Postmark => ("key-sandbox", "server_token = \"key-sandbox\"\n"),
+        Kind::Elasticemail | Kind::Smtp2go => {
+            ("shop", "api_key = \"key-sandbox\"\nuser = \"shop\"\n")
+        }
+        Kind::Ses
+        | Kind::Mailgun
+        | Kind::Sparkpost
+        | Kind::Postal
+        | Kind::Brevo
+        | Kind::Resend
+        | Kind::Mailjet
+        | Kind::Mailtrap
+        | Kind::Smtp => ("shop", ""),
+    };
+    let login = (user.to_owned(), "key-sandbox".to_owned());
+    let preset = kind.as_str();
+    if !keys.is_empty() {
+        let table = format!(
+            "[providers.{name}.{preset}]\n{keys}transport = \"smtp\"\nendpoint = \"smtp://{address}\"\n"
+        );
+        return (table, login);
+    }
+    let preset = match kind == Kind::Smtp {
+        true => String::new(),
+        false => format!("preset = \"{preset}\"\n"),
+    };
+    let (host, port) = (address.ip(), address.port());
+    let table = format!(
+        "[providers.{name}.smtp]\n{preset}host = \"{host}\"\nport = {port}\ntls = \"none\"\n\
+         user = \"{user}\"\npassword = \"key-sandbox\"\n"
+    );
+    (table, login)
+}
+
 /// The simulators' shared secret for webhooks, where a service signs nothing or by it.
 pub const WEBHOOK_SECRET: &str = "webhook-secret-sandbox";
 

@@ -222,6 +222,9 @@ pub struct SmtpAccount {
     pub login: Option<(String, String)>,
     /// The `SIZE` it announces and enforces, octets.
     pub message_bytes_max: usize,
+    /// The service whose words it answers in, where that service documents its own; `None`: any
+    /// server's.
+    pub service: Option<Kind>,
 }
 
 impl Default for SmtpAccount {
@@ -230,6 +233,7 @@ impl Default for SmtpAccount {
             hostname: "sandbox.invalid".to_owned(),
             login: None,
             message_bytes_max: 52_428_800,
+            service: None,
         }
     }
 }

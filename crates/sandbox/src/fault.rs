@@ -365,9 +365,9 @@ impl Faults {
         self.next_if(|fault| matches!(fault.kind, FaultKind::CutEarly | FaultKind::HangEarly))
     }
 
-    /// The armed fault for this stage of an SMTP session, if it is the next one.
-    pub(crate) fn for_stage(&self, stage: Stage) -> Option<Fault> {
-        self.next_if(|fault| fault.stage() == stage)
+    /// The armed fault that strikes here in an SMTP session, if it is the next one.
+    pub(crate) fn for_stage(&self, strikes_here: impl Fn(&Fault) -> bool) -> Option<Fault> {
+        self.next_if(strikes_here)
     }
 
     /// Counts a fault that a recipient asked for.
@@ -457,9 +457,10 @@ mod tests {
     fn a_fault_waits_for_its_stage() {
         let faults = Faults::default();
         assert!(faults.arm(Fault::once(FaultKind::Status(550)).at(Stage::Rcpt)));
-        assert_eq!(faults.for_stage(Stage::Mail), None);
-        assert!(faults.for_stage(Stage::Rcpt).is_some());
-        assert_eq!(faults.for_stage(Stage::Rcpt), None);
+        let at = |stage| faults.for_stage(|fault| fault.stage() == stage);
+        assert_eq!(at(Stage::Mail), None);
+        assert!(at(Stage::Rcpt).is_some());
+        assert_eq!(at(Stage::Rcpt), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! PIPELINING, SIZE, 8BITMIME, SMTPUTF8, DSN and AUTH).
 
 mod connection;
+mod services;
 mod session;
 mod words;
 

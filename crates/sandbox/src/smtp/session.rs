@@ -6,7 +6,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 
+use super::services::{answer, stage};
 use super::words::{Act, act, stage_of_recipient};
+use crate::config::Kind;
 use crate::fault::{Fault, FaultKind, Stage};
 use crate::mailbox::Arrival;
 use crate::sandbox::Sandbox;
@@ -114,20 +116,22 @@ impl Session {
         let Some(raw) = raw else {
             return say("552 5.3.4 Message too big");
         };
-        let armed = self.sandbox.faults().for_stage(Stage::End);
-        let fault = armed.or_else(|| self.sandbox.faults().play(transaction.fault.clone()));
-        match fault {
-            None => self.take(transaction, raw),
-            Some(fault) => {
-                let is_late = fault.kind == FaultKind::Slow;
-                let is_taken = fault.after_take || is_late || fault.kind == FaultKind::CutReply;
-                let usual = match is_taken {
-                    true => self.take(transaction, raw),
-                    false => say(""),
-                };
-                step(act(&fault, Stage::End), usual)
-            }
+        if let Some(refused) = self.refused_sender(&transaction.mail_from, Stage::End) {
+            return refused;
         }
+        let armed = self.armed(Stage::End);
+        let fault = armed.or_else(|| self.sandbox.faults().play(transaction.fault.clone()));
+        let Some(fault) = fault else {
+            return self.take(transaction, raw);
+        };
+        let mail_from = transaction.mail_from.clone();
+        let act = act(self.service(), &fault, Stage::End);
+        let ends_well = matches!(fault.kind, FaultKind::Slow | FaultKind::CutReply);
+        let usual = match fault.after_take || ends_well || act == Act::Usual {
+            true => self.take(transaction, raw),
+            false => say(""),
+        };
+        named(step(act, usual), &mail_from)
     }
 
     fn command(&mut self, line: &str) -> Step {
@@ -197,7 +201,8 @@ impl Session {
             .as_ref()
             .is_some_and(|(known, secret)| known == user && secret == password);
         if !is_right {
-            return say("535 5.7.8 Authentication credentials invalid");
+            let own = answer(self.service(), FaultKind::Status(401)).and_then(|own| own.reply);
+            return say(own.unwrap_or("535 5.7.8 Authentication credentials invalid"));
         }
         let step = self.or_fault(Stage::Auth, say("235 2.7.0 Authentication successful"));
         self.is_logged_in = matches!(&step, Step::Say(text) if text.starts_with('2'));
@@ -222,12 +227,8 @@ impl Session {
         if params.iter().any(is_big) {
             return say("552 5.3.4 Message too big");
         }
-        let is_known =
-            mail_from.is_empty() || self.sandbox.config().account.may_send_from(mail_from);
-        let usual = match is_known {
-            true => say("250 2.1.0 Ok"),
-            false => say("550 5.7.1 Sender domain not allowed"),
-        };
+        let refused = self.refused_sender(mail_from, Stage::Mail);
+        let usual = refused.unwrap_or_else(|| say("250 2.1.0 Ok"));
         let step = self.or_fault(Stage::Mail, usual);
         if matches!(&step, Step::Say(text) | Step::Late(_, text) if text.starts_with('2')) {
             self.transaction = Some(Transaction {
@@ -247,6 +248,7 @@ impl Session {
         };
         let address = address.to_owned();
         let asked = Fault::of_recipient(&address);
+        let service = self.service();
         let usual = self.or_fault(Stage::Rcpt, say("250 2.1.5 Ok"));
         let Some(transaction) = &mut self.transaction else {
             return say("503 5.5.1 MAIL first");
@@ -259,9 +261,9 @@ impl Session {
             return usual;
         }
         match asked.filter(|_| transaction.fault.is_none()) {
-            Some(fault) if stage_of_recipient(&fault) == Stage::Rcpt => {
+            Some(fault) if stage_of_recipient(service, &fault) == Stage::Rcpt => {
                 self.sandbox.faults().play(Some(fault.clone()));
-                return step(act(&fault, Stage::Rcpt), usual);
+                return step(act(service, &fault, Stage::Rcpt), usual);
             }
             Some(fault) => transaction.fault = Some(fault),
             None => {}
@@ -278,10 +280,11 @@ impl Session {
             return say("554 5.5.1 No valid recipients");
         }
         let go = "354 End data with <CR><LF>.<CR><LF>\r\n".to_owned();
-        let asked = transaction.fault.clone();
-        if let Some(fault) = asked.filter(|fault| stage_of_recipient(fault) == Stage::Data) {
+        let (service, asked) = (self.service(), transaction.fault.clone());
+        let is_due = |fault: &Fault| stage_of_recipient(service, fault) == Stage::Data;
+        if let Some(fault) = asked.filter(is_due) {
             self.sandbox.faults().play(Some(fault.clone()));
-            return step(act(&fault, Stage::Data), Step::Listen(go));
+            return step(act(service, &fault, Stage::Data), Step::Listen(go));
         }
         match self.or_fault(Stage::Data, Step::Listen(go)) {
             // The message is not even begun: the transaction is over.
@@ -313,11 +316,44 @@ impl Session {
         say(&format!("250 2.0.0 Ok: queued as {id}"))
     }
 
-    fn or_fault(&self, stage: Stage, usual: Step) -> Step {
-        match self.sandbox.faults().for_stage(stage) {
-            Some(fault) => step(act(&fault, stage), usual),
+    /// In whose words it answers.
+    fn service(&self) -> Option<Kind> {
+        self.sandbox.config().smtp.service
+    }
+
+    /// The refusal of a sender that the account does not have, if it is told here.
+    fn refused_sender(&self, mail_from: &str, at: Stage) -> Option<Step> {
+        if mail_from.is_empty() || self.sandbox.config().account.may_send_from(mail_from) {
+            return None;
+        }
+        let Some(own) = answer(self.service(), FaultKind::Sender) else {
+            return (at == Stage::Mail).then(|| say("550 5.7.1 Sender domain not allowed"));
+        };
+        let reply = own.reply.filter(|_| own.stage == at)?;
+        Some(named(say(reply), mail_from))
+    }
+
+    /// The armed fault that strikes here.
+    fn armed(&self, at: Stage) -> Option<Fault> {
+        let service = self.service();
+        let faults = self.sandbox.faults();
+        faults.for_stage(|fault| stage(service, fault) == at)
+    }
+
+    fn or_fault(&self, at: Stage, usual: Step) -> Step {
+        match self.armed(at) {
+            Some(fault) => step(act(self.service(), &fault, at), usual),
             None => usual,
         }
+    }
+}
+
+/// The same step, in whose words the sender has its name.
+fn named(step: Step, mail_from: &str) -> Step {
+    match step {
+        Step::Say(text) => Step::Say(text.replace("{sender}", mail_from)),
+        other
+        @ (Step::Listen(_) | Step::Close(_) | Step::Hang | Step::Deaf(_) | Step::Late(..)) => other,
     }
 }
 
@@ -327,6 +363,7 @@ fn step(act: Act, usual: Step) -> Step {
         Act::Reply(text) => Step::Say(text),
         Act::Last(text) => Step::Close(text),
         Act::Hang => Step::Hang,
+        Act::Usual => usual,
         Act::Deaf => match usual {
             Step::Say(text) | Step::Listen(text) => Step::Deaf(text),
             unsaid @ (Step::Close(_) | Step::Hang | Step::Deaf(_) | Step::Late(..)) => unsaid,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::services::answer;
+use crate::config::Kind;
 use crate::fault::{Fault, FaultKind, Stage};
 
 /// Octets of a reply line that no client should keep.
@@ -20,11 +22,16 @@ pub(crate) enum Act {
     Deaf,
     /// The usual reply, late.
     Late(Duration),
+    /// The usual reply.
+    Usual,
 }
 
-/// The act of a fault at a stage.
-pub(crate) fn act(fault: &Fault, stage: Stage) -> Act {
+/// The act of a fault at a stage, in the words of this service.
+pub(crate) fn act(service: Option<Kind>, fault: &Fault, stage: Stage) -> Act {
     let reply = |text: &str| Act::Reply(format!("{text}\r\n"));
+    if let Some(answer) = answer(service, fault.kind) {
+        return answer.reply.map_or(Act::Usual, reply);
+    }
     match fault.kind {
         FaultKind::Status(number) => status(number, stage),
         FaultKind::Bare(number) => Act::Reply(format!("{number} error\r\n")),
@@ -46,9 +53,15 @@ pub(crate) fn act(fault: &Fault, stage: Stage) -> Act {
 }
 
 /// Where a fault that a recipient asks for strikes: not before that recipient is known.
-pub(crate) fn stage_of_recipient(fault: &Fault) -> Stage {
+pub(crate) fn stage_of_recipient(service: Option<Kind>, fault: &Fault) -> Stage {
     if fault.after_take {
         return Stage::End;
+    }
+    if let Some(answer) = answer(service, fault.kind) {
+        return match answer.stage {
+            Stage::Rcpt | Stage::Data | Stage::End => answer.stage,
+            Stage::Connect | Stage::Ehlo | Stage::Auth | Stage::Mail => Stage::Rcpt,
+        };
     }
     match fault.kind {
         FaultKind::Status(_)
