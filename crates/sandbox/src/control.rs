@@ -52,7 +52,12 @@ async fn messages(State(sandbox): State<Sandbox>, Query(listing): Query<Listing>
         .mailbox()
         .list(listing.after, listing.rcpt.as_deref(), limit);
     let with_raw = listing.raw == Some(1);
-    let listed: Vec<_> = taken.iter().map(|taken| taken.to_json(with_raw)).collect();
+    let listed = taken.iter().map(|taken| {
+        let mut listed = taken.to_json(with_raw);
+        listed["provider"] = sandbox.kind().as_str().into();
+        listed
+    });
+    let listed: Vec<_> = listed.collect();
     json_answer(StatusCode::OK, &listed.into())
 }
 

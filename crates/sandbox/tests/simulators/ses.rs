@@ -238,6 +238,7 @@ async fn the_control_endpoints_arm_list_count_and_forget() {
         .unwrap();
     assert_eq!(listed.as_array().map(Vec::len), Some(1));
     assert_eq!(listed[0]["raw"], STANDARD.encode(MESSAGE));
+    assert_eq!(listed[0]["provider"], "ses");
     assert_eq!(listed[0]["headers"][0], json!(["From", "s@example.com"]));
     let stats: Value = get("/_sandbox/stats").await.unwrap().json().await.unwrap();
     assert_eq!((&stats["sends"], &stats["faults"]), (&json!(3), &json!(2)));
