@@ -1,21 +1,96 @@
 //! `malote check --online` finds, without sending mail, what mail would fail on.
 
-use anyhow::{Context, Result, ensure};
-use malote_sandbox::Kind;
-use malote_tests::{Config, Gateway, Service, provider_tables, run};
-use serde_json::Value;
+pub(crate) mod cells;
 
+use anyhow::{Context, Result, ensure};
+use malote_sandbox::{Kind, SandboxConfig};
+use malote_tests::{Config, Gateway, Service, provider_tables, run, smtp_tables};
+use serde_json::{Value, json};
+
+use self::cells::{Cell, ROWS, Row};
 use crate::SENT_MAX;
 
-/// An account that knows another sender and another pool than ours.
-async fn strange(kind: Kind, is_limited: bool) -> Result<Service> {
-    Service::start_on(kind, ([127, 0, 0, 1], 0).into(), |config| {
-        config.account.senders = Some(vec!["other.example".to_owned()]);
-        config.account.pools = Some(vec!["other".to_owned()]);
-        config.ses.configuration_sets = Some(vec!["other".to_owned()]);
-        config.account.is_limited = is_limited;
-    })
-    .await
+/// What is wrong with an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wrong {
+    Key,
+    Senders,
+    Pools,
+    Account,
+}
+
+impl Wrong {
+    const ALL: [Self; 4] = [Self::Key, Self::Senders, Self::Pools, Self::Account];
+
+    /// The name of the row's provider at such an account.
+    fn name(self, row: &Row) -> String {
+        format!("{self:?}_{}_{}", row.kind.as_str(), row.way).to_lowercase()
+    }
+
+    /// What the row says of it.
+    const fn cell(self, row: &Row) -> Cell {
+        match self {
+            Self::Key => Cell::Refused("provider_unusable"),
+            Self::Senders => row.sender,
+            Self::Pools => row.pool.1,
+            Self::Account => row.account,
+        }
+    }
+
+    /// What is told where it cannot be asked.
+    const fn unasked(self) -> &'static str {
+        match self {
+            Self::Key => "the key cannot be asked",
+            Self::Senders => "senders cannot be asked: look at ",
+            Self::Pools => "pools cannot be asked: look at ",
+            Self::Account => "account cannot be asked: look at ",
+        }
+    }
+}
+
+/// The account of a row with this wrong, and the tables of its provider.
+async fn account(row: &Row, wrong: Wrong) -> Result<(Service, String)> {
+    let any = ([127, 0, 0, 1], 0).into();
+    let is_smtp = row.way == "smtp";
+    let kind = if is_smtp { Kind::Smtp } else { row.kind };
+    let (_, login) = smtp_tables(row.kind, "any", any);
+    let adapt = |config: &mut SandboxConfig| {
+        // Senders and pools are named, not any: some services only have lists of them.
+        let senders = match wrong {
+            Wrong::Senders => ["other.example"].as_slice(),
+            Wrong::Key | Wrong::Pools | Wrong::Account => &["shop.example", "news.example.com"],
+        };
+        let pool = if wrong == Wrong::Pools {
+            "other"
+        } else {
+            "ours"
+        };
+        let senders = senders.iter().map(|sender| (*sender).to_owned());
+        config.account.senders = Some(senders.collect());
+        config.account.pools = Some(vec![pool.to_owned()]);
+        config.ses.configuration_sets = Some(vec![pool.to_owned()]);
+        config.account.is_limited = wrong == Wrong::Account;
+        if is_smtp {
+            config.smtp.service = Some(row.kind);
+            config.smtp.login = Some(login);
+        }
+    };
+    let service = Service::start_on(kind, any, adapt).await?;
+    let name = wrong.name(row);
+    let mut tables = match is_smtp {
+        true => smtp_tables(row.kind, &name, service.address).0,
+        false => provider_tables(row.kind, &name, service.address),
+    };
+    if wrong == Wrong::Key {
+        tables = tables
+            .replace("key-sandbox", "key-wrong")
+            .replace("wJalr", "wrong");
+    }
+    let (pool_key, _) = row.pool;
+    if !pool_key.is_empty() {
+        tables += &format!("[providers.{name}.pools.x]\n{pool_key} = \"ours\"\n");
+    }
+    Ok((service, tables))
 }
 
 /// Each provider's answer, by its name.
@@ -36,80 +111,60 @@ fn answer<'a>(online: &'a [Value], name: &str) -> Result<&'a Value> {
 }
 
 #[tokio::test]
-async fn a_wrong_key_is_found_at_every_service() -> Result<()> {
+async fn what_is_wrong_is_found_or_told_to_be_beyond_asking() -> Result<()> {
     let mut tables = String::new();
-    let mut services = Vec::new();
-    for kind in Kind::all().filter(|kind| *kind != Kind::Smtp) {
-        let service = Service::start(kind).await?;
-        let right = provider_tables(kind, kind.as_str(), service.address);
-        tables.push_str(
-            &right
-                .replace("key-sandbox", "key-wrong")
-                .replace("wJalr", "wrong"),
-        );
-        services.push(service);
+    let mut accounts = Vec::new();
+    for row in ROWS {
+        for wrong in Wrong::ALL {
+            let (service, table) = account(row, wrong).await?;
+            tables += &table;
+            accounts.push((row, wrong, service));
+        }
     }
     let online = checked(&tables).await?;
-    for service in &services {
-        let name = service.sandbox.kind().as_str();
-        let answer = answer(&online, name)?;
-        ensure!(answer["is_good"] == false, "{name}: {answer}");
-        ensure!(
-            answer["note"].to_string().contains("provider_unusable"),
-            "{answer}"
-        );
-    }
-    Ok(())
-}
-
-#[tokio::test]
-async fn strange_senders_missing_pools_and_limited_accounts_are_found() -> Result<()> {
-    let pool = |key: &str| format!("[providers.it.pools.x]\n{key} = \"ours\"\n");
-    for (kind, pool_key, found) in [
-        (
-            Kind::Sendgrid,
-            "ip_pool_name",
-            &["sender shop.example", "pool x"][..],
-        ),
-        (
-            Kind::Sparkpost,
-            "ip_pool",
-            &["sender shop.example", "pool x", "account"],
-        ),
-        (Kind::Postmark, "message_stream", &["pool x"]),
-        (Kind::Elasticemail, "", &["sender shop.example"]),
-        (Kind::Brevo, "", &["sender shop.example"]),
-        (Kind::Resend, "", &["sender shop.example"]),
-        (Kind::Mailjet, "", &["sender shop.example", "account"]),
-        (Kind::Mailtrap, "", &["sender shop.example"]),
-        (Kind::Smtp2go, "", &["sender shop.example", "account"]),
-        (
-            Kind::Ses,
-            "configuration_set",
-            &["sender shop.example", "pool x", "account"],
-        ),
-        (Kind::Mailgun, "sending_ip_pool", &["pool x", "account"]),
-        (Kind::Smtp, "", &["sender shop.example"]),
-    ] {
-        let service = strange(kind, found.contains(&"account")).await?;
-        let mut tables = provider_tables(kind, "it", service.address);
-        if !pool_key.is_empty() {
-            tables.push_str(&pool(pool_key));
-        }
-        let online = checked(&tables).await?;
-        let answer = answer(&online, "it")?;
-        ensure!(answer["is_good"] == true, "{}: {answer}", kind.as_str());
-        let findings = answer["findings"].to_string();
-        for about in found {
-            ensure!(
-                findings.contains(about),
-                "{}: no {about} in {findings}",
-                kind.as_str()
-            );
+    let mut surprises = Vec::new();
+    for (row, wrong, service) in &accounts {
+        let name = wrong.name(row);
+        let answer = answer(&online, &name)?;
+        let cell = wrong.cell(row);
+        if !is_as_said(answer, *wrong, cell) {
+            surprises.push(format!("{name} is not {cell:?}: {answer}"));
         }
         ensure!(service.sandbox.stats().messages == 0, "mail was sent");
     }
+    ensure!(surprises.is_empty(), "{}", surprises.join("\n"));
     Ok(())
+}
+
+/// Whether the answer says of this wrong what the cell does, and nothing else of it.
+fn is_as_said(answer: &Value, wrong: Wrong, cell: Cell) -> bool {
+    let begins = |list: &Value, text: &str| {
+        let mut texts = list.as_array().into_iter().flatten();
+        texts.any(|told| told.as_str().is_some_and(|told| told.starts_with(text)))
+    };
+    let (findings, unasked) = (&answer["findings"], &answer["unasked"]);
+    let is_unasked = begins(unasked, wrong.unasked());
+    match cell {
+        Cell::Refused(why) => {
+            answer["is_good"] == false && answer["note"].to_string().contains(why)
+        }
+        Cell::Finds(text) => answer["is_good"] == true && begins(findings, text) && !is_unasked,
+        Cell::Unasked => answer["is_good"] == true && is_unasked && *findings == json!([]),
+        Cell::Without => answer["is_good"] == true && !is_unasked && *findings == json!([]),
+    }
+}
+
+#[test]
+fn every_way_to_every_service_has_a_row() {
+    for kind in Kind::all() {
+        let ways = ROWS.iter().filter(|row| row.kind == kind);
+        let ways: Vec<&str> = ways.map(|row| row.way).collect();
+        let expected: &[&str] = match kind == Kind::Smtp {
+            true => &["smtp"],
+            false => &["api", "smtp"],
+        };
+        assert_eq!(ways, expected, "{}", kind.as_str());
+    }
 }
 
 /// Nothing is wrong with a simulator whose account was told of no sender and no pool.
@@ -148,7 +203,7 @@ async fn an_account_with_every_sender_and_pool_is_good() -> Result<()> {
     for service in &services {
         let answer = answer(&online, service.sandbox.kind().as_str())?;
         ensure!(answer["is_good"] == true, "{answer}");
-        ensure!(answer["findings"] == serde_json::json!([]), "{answer}");
+        ensure!(answer["findings"] == json!([]), "{answer}");
         let count = service.sandbox.stats().messages;
         ensure!(count == 0, "mail was sent: {answer}");
     }

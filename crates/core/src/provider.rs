@@ -45,12 +45,19 @@ pub trait Provider: Send + Sync {
 
     /// Looks, without sending mail, for what mail would fail on: pools that the service does not
     /// know, sender domains that it has not verified, an account that may not mail everybody.
-    /// Asked by an operator, never on mail's way. What the service cannot be asked is not found.
+    /// Asked by an operator, never on mail's way. What the service cannot be asked is not found, but
+    /// told by [`Provider::unasked`].
     ///
     /// # Errors
     /// What the service said, classified as a send would be.
     async fn inspect(&self, _senders: &[String]) -> Result<Vec<Finding>, SendError> {
         Ok(Vec::new())
+    }
+
+    /// What [`Provider::inspect`] cannot ask this service, whatever its key may, and where an operator
+    /// finds it.
+    fn unasked(&self) -> &'static [Unasked] {
+        &[]
     }
 
     /// Asks which DNS records the service wants to find for sender domains, where it tells: names
@@ -419,6 +426,38 @@ pub enum About {
     Pool(PoolName),
     /// This sender domain: the service does not accept mail from it.
     Sender(String),
+}
+
+/// A question that a service has no answer to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unasked {
+    /// What cannot be asked.
+    pub question: Question,
+    /// Where the answer stands.
+    pub look_at: &'static str,
+}
+
+/// What [`Provider::inspect`] asks a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// Whether it accepts mail from our sender domains.
+    Senders,
+    /// Whether it knows what our pools name.
+    Pools,
+    /// Whether the account may mail everybody.
+    Account,
+}
+
+impl Question {
+    /// As an operator reads it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Senders => "senders",
+            Self::Pools => "pools",
+            Self::Account => "account",
+        }
+    }
 }
 
 #[cfg(test)]

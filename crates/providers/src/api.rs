@@ -13,7 +13,7 @@ use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
 use malote_core::provider::{
     Account, Capabilities, Finding, Outgoing, Provider, Reply, SendError, SendReport, SenderRecord,
-    Verdict, report_for_all,
+    Unasked, Verdict, report_for_all,
 };
 use malote_core::stream::Class;
 use reqwest::Url;
@@ -54,6 +54,11 @@ pub(crate) trait Service: Send + Sync + 'static {
         _senders: &[String],
     ) -> Result<Vec<Finding>, SendError> {
         Ok(Vec::new())
+    }
+
+    /// See [`Provider::unasked`].
+    fn unasked(&self) -> &'static [Unasked] {
+        &[]
     }
 
     /// See [`Provider::sender_records`].
@@ -201,6 +206,10 @@ impl<S: Service> Provider for HttpApi<S> {
 
     async fn inspect(&self, senders: &[String]) -> Result<Vec<Finding>, SendError> {
         self.service.inspect(self.line(), senders).await
+    }
+
+    fn unasked(&self) -> &'static [Unasked] {
+        self.service.unasked()
     }
 
     async fn sender_records(&self, senders: &[String]) -> Result<Vec<SenderRecord>, SendError> {

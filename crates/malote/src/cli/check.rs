@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use malote_core::clock::{Clock, SystemClock};
-use malote_core::provider::{About, Finding, Provider};
+use malote_core::provider::{About, Finding, Provider, Unasked};
 use malote_store::{PostgresShared, PostgresStore};
 use serde::Serialize;
 use tokio::task::JoinSet;
@@ -42,6 +42,8 @@ struct Online {
     note: String,
     /// What mail would fail on, though the credentials are good.
     findings: Vec<String>,
+    /// What the service has no answer to, and where it stands.
+    unasked: Vec<String>,
 }
 
 /// What the database said.
@@ -156,6 +158,7 @@ async fn ask_one(name: String, provider: Arc<dyn Provider>, senders: Arc<[String
         is_good: false,
         note: String::new(),
         findings: Vec::new(),
+        unasked: provider.unasked().iter().map(untold).collect(),
     };
     let answer = tokio::time::timeout(ANSWER_MAX, provider.check()).await;
     match answer {
@@ -195,6 +198,11 @@ fn told(finding: &Finding) -> String {
     }
 }
 
+fn untold(unasked: &Unasked) -> String {
+    let what = unasked.question.as_str();
+    format!("{what} cannot be asked: look at {}", unasked.look_at)
+}
+
 fn print(answers: &[Online]) -> std::io::Result<()> {
     let mut table = Table::new(&["PROVIDER", "KIND", "READY", "NOTE"]);
     for answer in answers {
@@ -202,6 +210,9 @@ fn print(answers: &[Online]) -> std::io::Result<()> {
         table.row([&answer.provider, answer.kind, is_good, &answer.note]);
         for finding in &answer.findings {
             table.row(["", "", "but", finding]);
+        }
+        for unasked in &answer.unasked {
+            table.row(["", "", "?", unasked]);
         }
     }
     table.print()

@@ -13,7 +13,7 @@ use malote_core::address::EmailAddress;
 use malote_core::clock::Clock;
 use malote_core::provider::{
     Account, Capabilities, Finding, Outgoing, Provider, Reply, SendError, SendReport, SenderRecord,
-    Verdict, report_for_all,
+    Unasked, Verdict, report_for_all,
 };
 
 use sha2::{Digest as _, Sha256};
@@ -114,6 +114,10 @@ impl Provider for Signing {
 
     async fn inspect(&self, senders: &[String]) -> Result<Vec<Finding>, SendError> {
         self.provider.inspect(senders).await
+    }
+
+    fn unasked(&self) -> &'static [Unasked] {
+        self.provider.unasked()
     }
 
     async fn sender_records(&self, senders: &[String]) -> Result<Vec<SenderRecord>, SendError> {

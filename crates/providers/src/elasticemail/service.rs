@@ -5,8 +5,8 @@ use http::Method;
 use http::header::{HeaderMap, HeaderName};
 use jiff::Timestamp;
 use malote_core::provider::{
-    About, Account, Capabilities, Finding, Outgoing, Reply, SendError, SendReport, Verdict,
-    bounded, report_for_all,
+    About, Account, Capabilities, Finding, Outgoing, Question, Reply, SendError, SendReport,
+    Unasked, Verdict, bounded, report_for_all,
 };
 use malote_core::tracking::TrackingSwitches;
 use serde::Deserialize;
@@ -168,7 +168,7 @@ impl Service for ElasticEmail {
         })
     }
 
-    /// Sender domains only: the API has no list of IP pools.
+    /// Sender domains only; see [`Service::unasked`].
     async fn inspect(&self, line: Line<'_>, senders: &[String]) -> Result<Vec<Finding>, SendError> {
         let Domains::Known(domains) = self.domains(line).await? else {
             return Ok(Vec::new());
@@ -189,5 +189,18 @@ impl Service for ElasticEmail {
             })
         });
         Ok(findings.collect())
+    }
+
+    fn unasked(&self) -> &'static [Unasked] {
+        &[
+            Unasked {
+                question: Question::Pools,
+                look_at: "the console's private IPs and channels: no call of the API lists them",
+            },
+            Unasked {
+                question: Question::Account,
+                look_at: "the console's dashboard: no call of the API tells of a limit",
+            },
+        ]
     }
 }

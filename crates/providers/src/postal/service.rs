@@ -5,7 +5,8 @@ use http::Method;
 use http::header::{HeaderMap, HeaderName};
 use jiff::Timestamp;
 use malote_core::provider::{
-    About, Account, Capabilities, Finding, Outgoing, SendError, SendReport, Verdict, bounded,
+    About, Account, Capabilities, Finding, Outgoing, Question, SendError, SendReport, Unasked,
+    Verdict, bounded,
 };
 use malote_core::tracking::TrackingSwitches;
 
@@ -112,5 +113,13 @@ impl Service for Postal {
             }
         }
         Ok(findings)
+    }
+
+    fn unasked(&self) -> &'static [Unasked] {
+        &[Unasked {
+            question: Question::Account,
+            look_at: "the mail server's page at the installation: its mode and its limits are told \
+                      nowhere else",
+        }]
     }
 }

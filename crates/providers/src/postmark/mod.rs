@@ -20,7 +20,9 @@ use jiff::Timestamp;
 use malote_core::clock::Clock;
 use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
-use malote_core::provider::{Account, Capabilities, Finding, Outgoing, SendError, SendReport};
+use malote_core::provider::{
+    Account, Capabilities, Finding, Outgoing, Question, SendError, SendReport, Unasked,
+};
 use malote_core::service_list::ServiceList;
 use malote_core::tracking::{Switch, TrackingSwitches};
 
@@ -184,5 +186,12 @@ impl Service for Postmark {
             line.now,
         )?);
         Ok(findings)
+    }
+
+    fn unasked(&self) -> &'static [Unasked] {
+        &[Unasked {
+            question: Question::Senders,
+            look_at: "the console's sender signatures: only the account's own token may list them",
+        }]
     }
 }

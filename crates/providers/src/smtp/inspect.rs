@@ -3,9 +3,11 @@
 
 use std::net::IpAddr;
 
-use malote_core::provider::{About, Finding, SendError, bounded};
+use malote_core::provider::{About, Finding, Question, SendError, Unasked, Verdict, bounded};
 
+use super::classify::{Context, Stage};
 use super::connect::{Endpoint, transient};
+use super::dialect::Dialect;
 use super::reply::ServerReply;
 
 /// Most sender domains that one inspection asks about.
@@ -33,7 +35,7 @@ pub(super) async fn inspect(
         let mail = format!("MAIL FROM:<{MAILBOX}@{sender}>\r\n");
         let reply = link.ask(&mail, wait).await;
         let reply = reply.map_err(|trouble| transient(&format!("MAIL FROM: {trouble}")))?;
-        if is_final(&reply) {
+        if is_final(endpoint, &reply) {
             findings.push(finding(endpoint, sender, &reply));
         }
         let reset = link.ask("RSET\r\n", wait).await;
@@ -44,9 +46,38 @@ pub(super) async fn inspect(
     Ok(findings)
 }
 
-/// What is refused for now (RFC 5321 4.2.1) may be a greylist or a moment.
-const fn is_final(reply: &ServerReply) -> bool {
+/// What is refused for now (RFC 5321 4.2.1) may be a greylist or a moment, unless the service is
+/// known to mean the sender by it.
+fn is_final(endpoint: &Endpoint, reply: &ServerReply) -> bool {
+    let context = Context {
+        stage: Stage::MailFrom,
+        recipients: 1,
+    };
     matches!(reply.code, 500..=599)
+        || endpoint.dialect.verdict(context, reply, None) == Verdict::SenderUnusable
+}
+
+const SENDERS: Unasked = Unasked {
+    question: Question::Senders,
+    look_at: "the service's console: by SMTP it judges a sender only when mail comes",
+};
+const POOLS: Unasked = Unasked {
+    question: Question::Pools,
+    look_at: "the service's console: SMTP tells nothing of them",
+};
+const ACCOUNT: Unasked = Unasked {
+    question: Question::Account,
+    look_at: "the service's console: SMTP tells no more than that the login is good",
+};
+
+/// What SMTP does not tell of this service.
+pub(super) const fn unasked(dialect: &Dialect) -> &'static [Unasked] {
+    match (dialect.judges_domain_at_mail, dialect.pool_key.is_some()) {
+        (true, false) => &[ACCOUNT],
+        (true, true) => &[POOLS, ACCOUNT],
+        (false, false) => &[SENDERS, ACCOUNT],
+        (false, true) => &[SENDERS, POOLS, ACCOUNT],
+    }
 }
 
 fn finding(endpoint: &Endpoint, sender: &str, reply: &ServerReply) -> Finding {

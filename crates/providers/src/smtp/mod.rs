@@ -37,7 +37,7 @@ use malote_core::message::has_bare_cr_lf;
 use malote_core::name::ProviderName;
 use malote_core::provider::{
     Account, Capabilities, Fault, Finding, Outgoing, Provider, Reply, SendError, SendReport,
-    Verdict, report_for_all,
+    Unasked, Verdict, report_for_all,
 };
 
 use self::config::Settings;
@@ -187,5 +187,9 @@ impl Provider for SmtpProvider {
     async fn inspect(&self, senders: &[String]) -> Result<Vec<Finding>, SendError> {
         let source = self.pools.any_source();
         inspect::inspect(self.pool.endpoint(), source, senders).await
+    }
+
+    fn unasked(&self) -> &'static [Unasked] {
+        inspect::unasked(self.pool.endpoint().dialect)
     }
 }

@@ -11,6 +11,9 @@ use super::classify::{Document, THROTTLED_WAIT};
 use crate::http::Answer;
 use crate::records::record;
 
+/// Emails a month of the free plan, which is the smallest; it sends 200 of them a day.
+const FREE_PLAN_EMAILS: i64 = 1000;
+
 /// An answer to a question that carries no mail.
 #[derive(Debug)]
 pub(super) enum Told<T> {
@@ -209,11 +212,16 @@ impl Cycle {
     /// What mail will fail on.
     pub(super) fn finding(&self) -> Option<Finding> {
         let max = self.cycle_max.filter(|max| *max > 0)?;
-        if self.cycle_remaining? > 0 {
+        let text = if self.cycle_remaining? <= 0 {
+            let end = self.cycle_end.as_deref().unwrap_or("a date untold");
+            format!("the month's {max} are sent, until {}", bounded(end, 40))
+        } else if max <= FREE_PLAN_EMAILS {
+            format!(
+                "a free account takes {max} emails a month; upgrade it before mail depends on it"
+            )
+        } else {
             return None;
-        }
-        let end = self.cycle_end.as_deref().unwrap_or("a date untold");
-        let text = format!("the month's {max} are sent, until {}", bounded(end, 40));
+        };
         Some(Finding {
             about: About::Account,
             text,

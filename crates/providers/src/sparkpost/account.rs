@@ -9,6 +9,9 @@ use serde::Deserialize;
 use crate::http::{Answer, verdict_of_status};
 use crate::records::record;
 
+/// The plan of an account on trial.
+const TEST_PLAN: &str = "test";
+
 #[derive(Deserialize)]
 struct Results<T> {
     results: T,
@@ -21,6 +24,13 @@ pub(super) struct AccountDocument {
     status_reason_category: Option<String>,
     usage: Option<Usage>,
     pending_cancellation: Option<PendingCancellation>,
+    subscription: Option<Subscription>,
+}
+
+/// The plan.
+#[derive(Deserialize)]
+struct Subscription {
+    code: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -152,14 +162,24 @@ impl AccountDocument {
     }
 
     /// What mail will fail on.
-    pub(super) fn finding(&self) -> Option<Finding> {
-        let ends = self.pending_cancellation.as_ref()?;
-        let when = ends.effective_date.as_deref().unwrap_or("a date untold");
-        let text = format!("the account is cancelled and ends at {}", bounded(when, 40));
-        Some(Finding {
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let mut texts = Vec::new();
+        if let Some(ends) = &self.pending_cancellation {
+            let when = ends.effective_date.as_deref().unwrap_or("a date untold");
+            let when = bounded(when, 40);
+            texts.push(format!("the account is cancelled and ends at {when}"));
+        }
+        let plan = self.subscription.as_ref();
+        if plan.is_some_and(|plan| plan.code.as_deref() == Some(TEST_PLAN)) {
+            let text =
+                "a test account takes 500 emails a month; upgrade it before mail depends on it";
+            texts.push(text.to_owned());
+        }
+        let findings = texts.into_iter().map(|text| Finding {
             about: About::Account,
             text,
-        })
+        });
+        findings.collect()
     }
 }
 

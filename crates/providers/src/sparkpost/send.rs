@@ -169,7 +169,7 @@ impl Service for Sparkpost {
         let mut findings = Vec::new();
         let answer = line.ask(self.account_call()).await?;
         if let Told::Yes(account) = account::account(&answer)? {
-            findings.extend(account.finding());
+            findings.extend(account.findings());
         }
         findings.extend(self.missing_pools(line).await?);
         for sender in senders {

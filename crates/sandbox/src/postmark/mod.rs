@@ -282,7 +282,8 @@ async fn server(State(sandbox): State<Sandbox>, headers: HeaderMap) -> Response 
             "Color": "blue",
             "SmtpApiActivated": true,
             "RawEmailEnabled": false,
-            "DeliveryType": "Live",
+            // All that this call tells of a limit.
+            "DeliveryType": if sandbox.config().account.is_limited { "Sandbox" } else { "Live" },
             "TrackOpens": false,
             "TrackLinks": "None",
         }))
