@@ -1,6 +1,6 @@
 //! When a queue will be empty and when a quota will be spent, at the pace of the last minutes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::time::Duration;
 
@@ -10,9 +10,12 @@ use malote_core::name::StreamName;
 use malote_store::{QueueStats, StoreError};
 
 use crate::engine::{Engine, lock};
+use crate::limits::QuotaLeft;
 
 /// Time after which an old pace weighs a third of what it did.
 const MEMORY: Duration = Duration::from_secs(120);
+/// One a day; what is slower is not a pace.
+const PACE_MIN: f64 = 1.0 / 86_400.0;
 /// What waits to be sent without anybody's help.
 const WAITING: [State; 3] = [State::Queued, State::Scheduled, State::Deferred];
 
@@ -85,8 +88,7 @@ pub(crate) fn seconds_left(count: u64, per_second: f64) -> f64 {
     if count == 0 {
         return 0.0;
     }
-    // Slower than one a day is not a pace.
-    if per_second < 1.0 / 86_400.0 {
+    if per_second < PACE_MIN {
         return f64::INFINITY;
     }
     count as f64 / per_second
@@ -97,10 +99,36 @@ pub(crate) fn seconds_left(count: u64, per_second: f64) -> f64 {
 pub(crate) struct Forecaster {
     streams: Paces<StreamName>,
     accounts: Paces<String>,
+    /// Which stream's mail goes to which account.
+    ways: Paces<(String, String)>,
+}
+
+/// When a quota will be spent.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Spent<'a> {
+    quota: &'a QuotaLeft,
+    seconds: f64,
+}
+
+/// The quota that each of these streams' mail meets first, by the accounts it goes to.
+fn first_quotas<'a, 'b>(
+    spent: &[Spent<'a>],
+    ways: impl Iterator<Item = &'b (String, String)>,
+) -> BTreeMap<&'b str, Spent<'a>> {
+    let mut first: BTreeMap<&str, Spent<'_>> = BTreeMap::new();
+    for (stream, account) in ways {
+        for spent in spent.iter().filter(|spent| spent.quota.account == *account) {
+            let known = first.entry(stream).or_insert(*spent);
+            if spent.seconds < known.seconds {
+                *known = *spent;
+            }
+        }
+    }
+    first
 }
 
 impl Engine {
-    /// Works out both forecasts and shows them as metrics.
+    /// Works out when queues are empty, when quotas are spent, and which of them a queue meets first.
     pub(crate) async fn forecast(&self, stats: &QueueStats) -> Result<(), StoreError> {
         let now = self.clock.now();
         let policy = self.policy.load_full();
@@ -133,19 +161,46 @@ impl Engine {
         forecaster
             .accounts
             .keep(|account| paces.contains_key(account));
+        let sent = self.metrics.sent_by_account();
+        let mut ways = Vec::new();
+        for (way, count) in &sent {
+            let pace = forecaster.ways.take(way.clone(), *count, now);
+            if pace.is_some_and(|pace| pace >= PACE_MIN) {
+                ways.push(way);
+            }
+        }
+        forecaster.ways.keep(|way| sent.contains_key(way));
         drop(forecaster);
+        self.show_quotas(&quotas, &paces, &ways);
+        Ok(())
+    }
+
+    fn show_quotas(
+        &self,
+        quotas: &[QuotaLeft],
+        paces: &HashMap<String, Option<f64>>,
+        ways: &[&(String, String)],
+    ) {
         self.metrics.quota_left.reset();
         self.metrics.quota_spent_in.reset();
-        for quota in &quotas {
+        self.metrics.first_quota.reset();
+        let mut spent = Vec::new();
+        for quota in quotas {
             let labels = [quota.account.as_str(), quota.window];
             let left = i64::try_from(quota.left).unwrap_or(i64::MAX);
             self.metrics.quota_left.with_label_values(&labels).set(left);
             if let Some(pace) = paces.get(&quota.account).copied().flatten() {
+                let seconds = seconds_left(quota.left, pace);
                 let spent_in = self.metrics.quota_spent_in.with_label_values(&labels);
-                spent_in.set(seconds_left(quota.left, pace));
+                spent_in.set(seconds);
+                spent.push(Spent { quota, seconds });
             }
         }
-        Ok(())
+        for (stream, Spent { quota, seconds }) in first_quotas(&spent, ways.iter().copied()) {
+            let labels = [stream, quota.account.as_str(), quota.window];
+            let first = self.metrics.first_quota.with_label_values(&labels);
+            first.set(seconds);
+        }
     }
 }
 
@@ -184,6 +239,43 @@ mod tests {
         let mut paces = Paces::default();
         paces.take("a", 1_000, at(0));
         assert_eq!(paces.take("a", 0, at(10)), Some(0.0));
+    }
+
+    #[test]
+    fn a_stream_meets_the_first_quota_of_the_accounts_it_goes_to() {
+        let quota = |account: &str, window| QuotaLeft {
+            account: account.to_owned(),
+            window,
+            cap: 100,
+            left: 50,
+        };
+        let quotas = [quota("a", "hour"), quota("a", "day"), quota("b/x", "day")];
+        let seconds = [90.0, 60.0, 30.0];
+        let spent = quotas.iter().zip(seconds);
+        let spent: Vec<_> = spent
+            .map(|(quota, seconds)| Spent { quota, seconds })
+            .collect();
+        let ways = [
+            ("tx", "a"),
+            ("tx", "a/default"),
+            ("news", "a"),
+            ("news", "b/x"),
+            ("idle", "c"),
+        ];
+        let ways = ways.map(|(stream, account)| (stream.to_owned(), account.to_owned()));
+        let first = first_quotas(&spent, ways.iter());
+        let first: Vec<_> = first
+            .iter()
+            .map(|(stream, s)| {
+                (
+                    *stream,
+                    s.quota.account.as_str(),
+                    s.quota.window,
+                    s.seconds as u64,
+                )
+            })
+            .collect();
+        assert_eq!(first, [("news", "b/x", "day", 30), ("tx", "a", "day", 60)]);
     }
 
     #[test]

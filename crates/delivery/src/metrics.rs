@@ -1,11 +1,14 @@
 //! What the engine counts. Labels are closed sets: names from the configuration and our own words.
 
+use std::collections::HashMap;
+
 use jiff::Timestamp;
 use malote_core::event::{Blame, ProviderEvent};
 use malote_core::name::{MailboxProvider, ProviderName, StreamName, TargetName};
 use malote_core::outlet::OutletName;
 use malote_core::returned::ReturnPurpose;
 use malote_store::{Suppression, SuppressionReason};
+use prometheus::core::Collector;
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts,
     Registry,
@@ -85,6 +88,9 @@ pub struct Metrics {
     pub quota_left: IntGaugeVec,
     /// Seconds until it is spent at the pace of the last minutes; infinite if nothing uses it.
     pub quota_spent_in: GaugeVec,
+    /// The same of the quota that a stream's mail meets first, by stream, account and window: one of
+    /// those accounts that its mail went to in the last minutes.
+    pub first_quota: GaugeVec,
     /// 1 while a target can take mail, by provider and pool.
     pub target_up: IntGaugeVec,
     /// 1 for the state that a target's breaker is in, by provider, pool and state.
@@ -269,6 +275,11 @@ impl Metrics {
                 "Time until a quota is spent at the present pace",
                 &["account", "window"],
             )?,
+            first_quota: forecast(
+                "malote_queue_first_quota_seconds",
+                "Time until the first quota that the queue meets is spent at the present pace",
+                &["stream", "account", "window"],
+            )?,
             target_up: gauge(
                 "malote_target_up",
                 "1 while a target can take mail",
@@ -324,6 +335,35 @@ impl Metrics {
             outcome,
         ];
         self.attempts.with_label_values(&labels).inc();
+    }
+
+    /// Recipients sent since the start, by stream and account (`provider`, and `provider/pool`).
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a counter of whole recipients, which the library keeps as a float"
+    )]
+    pub(crate) fn sent_by_account(&self) -> HashMap<(String, String), u64> {
+        let mut sent: HashMap<(String, String), u64> = HashMap::new();
+        for family in self.attempts.collect() {
+            for counter in family.get_metric() {
+                let label = |name: &str| {
+                    let mut labels = counter.get_label().iter();
+                    let label = labels.find(|label| label.name() == name);
+                    label.map_or("", |label| label.value())
+                };
+                if label("outcome") != "sent" {
+                    continue;
+                }
+                let (stream, provider) = (label("stream"), label("provider"));
+                let pool = format!("{provider}/{}", label("pool"));
+                for account in [provider.to_owned(), pool] {
+                    let count = sent.entry((stream.to_owned(), account)).or_default();
+                    *count += counter.get_counter().get_value() as u64;
+                }
+            }
+        }
+        sent
     }
 
     /// Makes the rare counters of what is configured stand at 0: Prometheus sees no increase in a
