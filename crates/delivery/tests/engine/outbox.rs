@@ -217,6 +217,8 @@ async fn given_up(say: Say) {
     .await;
     rig.clock.advance(2 * DAY);
     // The first event is given up; the second has its own three days.
+    until_kept(&rig, &app, "given up", |record| record.waiting == 1).await;
+    rig.clock.advance(Duration::from_secs(60));
     until("the next is tried", || {
         app.words().iter().any(|w| w == "poor@x.example sent")
     })

@@ -194,7 +194,9 @@ pub async fn only_an_unsubscribe_is_undone_by_who_comes_back(shared: &dyn Shared
             "{who} {scope:?}"
         );
     }
-    // Nothing that stood for no time is shown.
+    // What stood for no time is neither shown nor lifted.
+    let lifted = shared.unsuppress(&address("ann@x.test"), None).await;
+    assert_eq!(lifted.unwrap(), 0);
     let listed = listed(shared, &SuppressionQuery::default()).await;
     assert_eq!(listed, [entry("bob@x.test", stream("news"), None)]);
 }

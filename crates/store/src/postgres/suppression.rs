@@ -210,7 +210,8 @@ pub(super) async fn unsuppress(
                 };
                 let hash = |scope: &String| key.hash(scope, address_key).to_vec();
                 let hashes: Vec<Vec<u8>> = scopes.iter().map(hash).collect();
-                let sql = "DELETE FROM malote.suppressions WHERE hash = ANY($1)";
+                let sql = "DELETE FROM malote.suppressions
+                    WHERE hash = ANY($1) AND (expires_at IS NULL OR expires_at > created_at)";
                 Ok(tx
                     .execute_typed(sql, &[(&hashes, Type::BYTEA_ARRAY)])
                     .await?)

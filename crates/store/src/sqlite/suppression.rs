@@ -148,7 +148,10 @@ pub(crate) fn unsuppress(
         let hash = key.hash(&scope, &address.key());
         lifted += tx
             .conn
-            .prepare_cached("DELETE FROM suppressions WHERE hash = ?1")?
+            .prepare_cached(
+                "DELETE FROM suppressions
+                 WHERE hash = ?1 AND (expires_at IS NULL OR expires_at > created_at)",
+            )?
             .execute([&hash[..]])? as u64;
     }
     Ok(lifted)
