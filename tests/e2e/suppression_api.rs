@@ -36,7 +36,7 @@ async fn an_app_stops_and_lifts_its_own_stream_and_no_more() -> Result<()> {
         .request(Method::POST, "/v1/messages", MAUTIC_KEY);
     let sent = answered(request.json(&news("x@one.example")).send().await?, 202).await?;
     let stream = sent["stream"].as_str().context("no stream")?;
-    let body = json!({ "scope": stream, "reason": "unsubscribe", "source": "shop" });
+    let body = json!({ "scope": stream, "reason": "unsubscribe", "detail": "shop" });
     let put = |body: &Value| {
         ask(&world, Method::PUT, "/Ana@one.example", MAUTIC_KEY)
             .json(body)
@@ -45,7 +45,7 @@ async fn an_app_stops_and_lifts_its_own_stream_and_no_more() -> Result<()> {
     answered(put(&body).await?, 201).await?;
     let again = answered(put(&body).await?, 200).await?;
     ensure!(
-        again["source"] == "shop" && again["reason"] == "unsubscribe",
+        again["source"] == "credential:mautic" && again["reason"] == "unsubscribe",
         "{again}"
     );
     ensure!(status_of(&world, "ana@ONE.example").await? == "suppressed");
@@ -64,7 +64,9 @@ async fn an_app_stops_and_lifts_its_own_stream_and_no_more() -> Result<()> {
         .admin(Method::GET, "/admin/v1/suppressions/export?format=csv");
     let exported = exported.send().await?.text().await?;
     ensure!(
-        exported.contains(&format!("Ana@one.example,{stream},unsubscribe,shop,")),
+        exported.contains(&format!(
+            "Ana@one.example,{stream},unsubscribe,credential:mautic,"
+        )),
         "{exported}"
     );
 

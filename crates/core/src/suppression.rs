@@ -21,6 +21,8 @@ pub const SOURCE_OPERATOR: &str = "operator";
 pub const SOURCE_RECIPIENT: &str = "recipient";
 /// The [`Suppression::source`] of an import that names none.
 pub const SOURCE_IMPORT: &str = "import";
+/// What the [`Suppression::source`] of an app's own entry begins with; its name follows.
+pub const SOURCE_APP_PREFIX: &str = "credential:";
 /// Most entries of one page of [`Suppressions::list`].
 pub const SUPPRESSION_PAGE_MAX: u16 = 1_000;
 
@@ -222,6 +224,12 @@ pub fn source_of(provider: &ProviderName) -> String {
     format!("provider:{provider}")
 }
 
+/// The [`Suppression::source`] of what an app put in by itself, and may take out again.
+#[must_use]
+pub fn source_of_app(name: &CredentialName) -> String {
+    format!("{SOURCE_APP_PREFIX}{name}")
+}
+
 /// The place of an entry in a list: behind it, the list goes on.
 pub type SuppressionPlace = (SuppressedAddress, SuppressionScope);
 
@@ -261,26 +269,36 @@ pub enum Asker<'a> {
 }
 
 impl Asker<'_> {
-    /// Whether it may be told of an entry for an address that it named. An entry in the scope of a
-    /// stream that it may use it would learn of by sending; of a global one it is told if the entry
-    /// is its own.
+    /// Whether it may be told of an entry: an app of what its own mail caused and what it put in.
     #[must_use]
     pub fn may_see(&self, entry: &Suppression) -> bool {
         match self {
             Self::Operator => true,
-            Self::Credential(own) => {
-                entry.credential.as_ref() == Some(&own.name) || self.may_change(&entry.scope)
-            }
+            Self::Credential(own) => entry.credential.as_ref() == Some(&own.name),
         }
     }
 
-    /// Whether it may add and lift entries of this scope.
+    /// Whether it may put entries in this scope: an app where it may send.
     #[must_use]
-    pub fn may_change(&self, scope: &SuppressionScope) -> bool {
+    pub fn may_put(&self, scope: &SuppressionScope) -> bool {
         match (self, scope) {
             (Self::Operator, _) => true,
             (Self::Credential(_), SuppressionScope::Global) => false,
             (Self::Credential(own), SuppressionScope::Stream(stream)) => own.may_use(stream),
+        }
+    }
+
+    /// Whether it may lift an entry: an app what it put in itself and nobody else stands behind. A
+    /// bounce, a complaint or an unsubscribe that its mail caused is the recipient's word.
+    #[must_use]
+    pub fn may_lift(&self, entry: &Suppression) -> bool {
+        match self {
+            Self::Operator => true,
+            Self::Credential(own) => {
+                self.may_see(entry)
+                    && self.may_put(&entry.scope)
+                    && entry.source == source_of_app(&own.name)
+            }
         }
     }
 }
@@ -320,7 +338,9 @@ pub trait Suppressions: Send + Sync {
     /// If the store cannot be read.
     async fn entries_of(&self, address: &EmailAddress) -> Result<Vec<Suppression>, LedgerFault>;
 
-    /// Adds an entry, durably; one that stands is replaced only by one that lasts longer.
+    /// Adds an entry, durably; one that stands is replaced by one that lasts longer. Between an app's
+    /// own word and anybody else's the latter counts, and the entry ends with the later of both; what
+    /// two apps put in is neither's to lift.
     ///
     /// # Errors
     /// `NotFound` if its scope is a stream that is not configured; or if the store cannot be
@@ -392,32 +412,60 @@ mod tests {
     }
 
     #[test]
-    fn an_app_changes_its_own_streams_only_and_sees_no_stranger_s_global_entry() {
+    fn an_app_sees_what_it_caused_and_lifts_what_it_put_in() {
         let shop = credential(&["news"]);
         let own = Asker::Credential(&shop);
-        for (scope, owner, sees, changes) in [
-            ("global", None, false, false),
-            ("global", Some("shop"), true, false),
-            ("global", Some("blog"), false, false),
-            ("news", None, true, true),
-            ("news", Some("blog"), true, true),
-            ("offers", None, false, false),
-            ("offers", Some("shop"), true, false),
+        let by_shop = "credential:shop";
+        for (scope, owner, source, [sees, puts, lifts]) in [
+            ("global", None, SOURCE_OPERATOR, [false, false, false]),
+            ("global", Some("shop"), "provider:ses", [true, false, false]),
+            ("global", Some("shop"), by_shop, [true, false, false]),
+            (
+                "global",
+                Some("blog"),
+                "provider:ses",
+                [false, false, false],
+            ),
+            ("news", None, SOURCE_OPERATOR, [false, true, false]),
+            ("news", None, by_shop, [false, true, false]),
+            ("news", Some("shop"), by_shop, [true, true, true]),
+            ("news", Some("shop"), "provider:ses", [true, true, false]),
+            ("news", Some("shop"), SOURCE_RECIPIENT, [true, true, false]),
+            ("news", Some("shop"), SOURCE_IMPORT, [true, true, false]),
+            (
+                "news",
+                Some("blog"),
+                "credential:blog",
+                [false, true, false],
+            ),
+            ("news", Some("blog"), by_shop, [false, true, false]),
+            ("offers", None, SOURCE_OPERATOR, [false, false, false]),
+            ("offers", Some("shop"), by_shop, [true, false, false]),
         ] {
             let entry = Suppression {
                 address: "a@x.test".parse().unwrap(),
                 scope: scope.parse().unwrap(),
                 reason: SuppressionReason::Manual,
                 detail: String::new(),
-                source: SOURCE_OPERATOR.into(),
+                source: source.into(),
                 provider: None,
                 credential: owner.map(|name| name.parse().unwrap()),
                 created_at: Timestamp::UNIX_EPOCH,
                 expires_at: None,
             };
-            assert_eq!(own.may_see(&entry), sees, "{scope} {owner:?}");
-            assert_eq!(own.may_change(&entry.scope), changes, "{scope}");
-            assert!(Asker::Operator.may_see(&entry) && Asker::Operator.may_change(&entry.scope));
+            let found = |asker: Asker<'_>| {
+                [
+                    asker.may_see(&entry),
+                    asker.may_put(&entry.scope),
+                    asker.may_lift(&entry),
+                ]
+            };
+            assert_eq!(
+                found(own),
+                [sees, puts, lifts],
+                "{scope} {owner:?} {source}"
+            );
+            assert_eq!(found(Asker::Operator), [true; 3]);
         }
     }
 

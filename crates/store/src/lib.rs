@@ -31,6 +31,7 @@ mod record;
 mod shared;
 mod spool;
 mod sqlite;
+mod suppression_merge;
 mod words;
 
 pub use config::SqliteConfig;
@@ -57,8 +58,9 @@ pub use record::{
     PendingAttempt, QueueFilter, QueueStats, Settlement, TakenOver,
 };
 pub use shared::{
-    BreakerRecord, QUOTA_SHARES, QuotaGrant, QuotaRequest, Return, Shared, SoftBounce, SuppressedAddress,
-    Suppression, SuppressionQuery, SuppressionReason, SuppressionScope, Switch, WarmupRecord,
+    BreakerRecord, QUOTA_SHARES, QuotaGrant, QuotaRequest, Return, Shared, SoftBounce,
+    SuppressedAddress, Suppression, SuppressionQuery, SuppressionReason, SuppressionScope, Switch,
+    WarmupRecord,
 };
 pub use spool::{Spool, StoreError, TOLD_LOOKED_AT_MAX};
 pub use sqlite::{BackupReport, OnFatal, RestoreReport, SqliteStore, restore, sqlite_address_key};

@@ -13,7 +13,8 @@ use malote_core::ledger::LedgerFault;
 use malote_core::provider::{REPLY_TEXT_BYTES_MAX, bounded};
 use malote_core::suppression::{
     Asker, Put, SOURCE_BYTES_MAX, SOURCE_OPERATOR, SUPPRESSION_PAGE_MAX, Suppression,
-    SuppressionQuery, SuppressionReason, SuppressionScope, cursor_behind, place_of, without_effect,
+    SuppressionQuery, SuppressionReason, SuppressionScope, cursor_behind, place_of, source_of_app,
+    without_effect,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -43,12 +44,12 @@ pub(crate) struct SuppressionBody {
     /// Why.
     #[schema(schema_with = reason_schema)]
     reason: &'static str,
-    /// Where it comes from: `provider:NAME`, `credential:NAME`, `operator`, `import`, or what was
-    /// said when it was put; `null` if the entry is not this credential's.
+    /// Where it comes from: `provider:NAME`, `credential:NAME`, `recipient`, `operator`, `import`, or
+    /// what was said when it was put.
     #[schema(example = "provider:ses")]
-    source: Option<String>,
-    /// In words: what a server said; `null` if the entry is not this credential's.
-    detail: Option<String>,
+    source: String,
+    /// In words: what a server said.
+    detail: String,
     /// Since when.
     #[schema(format = DateTime)]
     at: String,
@@ -79,8 +80,8 @@ pub(crate) struct SuppressionRequest {
     /// Why; `manual` if absent.
     #[schema(schema_with = reason_schema)]
     reason: Option<String>,
-    /// Where it comes from, at most 128 octets; `credential:NAME` if absent. Only we say
-    /// `provider:`.
+    /// Where it comes from, at most 128 octets, with the admin token; `operator` if absent. What an API
+    /// key puts comes from `credential:NAME`; words of its own go into `detail`.
     source: Option<String>,
     /// In words.
     detail: Option<String>,
@@ -144,19 +145,15 @@ pub(crate) async fn list(
     let found = state.ports.suppressions.list(&query).await?;
     let is_full = found.len() == usize::try_from(query.limit).unwrap_or(usize::MAX);
     let next_cursor = found.last().filter(|_| is_full).map(cursor_behind);
-    let shown = found
-        .into_iter()
-        .map(|entry| shown(entry, caller.as_deref()));
     Ok(Json(SuppressionsBody {
-        suppressions: shown.collect(),
+        suppressions: found.into_iter().map(shown).collect(),
         next_cursor,
     }))
 }
 
 /// The suppressions of one address.
 ///
-/// An API key is told of entries in the streams that it may use, and of those that its own mail
-/// caused.
+/// An API key is told of those that its own mail caused and that it added.
 #[utoipa::path(
     get,
     path = "/v1/suppressions/{email}",
@@ -192,11 +189,8 @@ pub(crate) async fn show(
     if found.is_empty() {
         return Err(nothing());
     }
-    let shown = found
-        .into_iter()
-        .map(|entry| shown(entry, caller.as_deref()));
     Ok(Json(SuppressionsBody {
-        suppressions: shown.collect(),
+        suppressions: found.into_iter().map(shown).collect(),
         next_cursor: None,
     }))
 }
@@ -204,8 +198,9 @@ pub(crate) async fn show(
 /// Suppress an address.
 ///
 /// The same request may be repeated. An entry that stands in the scope is replaced only by one that
-/// lasts longer; the answer is the entry that stands. An API key may do so in the streams that it may
-/// use.
+/// lasts longer, and what somebody else said of the address stays; the answer is the entry that
+/// stands, or, where the caller may not see that, what was asked for. An API key may do so in the
+/// streams that it may use.
 #[utoipa::path(
     put,
     path = "/v1/suppressions/{email}",
@@ -237,16 +232,19 @@ pub(crate) async fn put(
     let address = parse_email(email)?;
     let wanted: SuppressionRequest = json::parse(&received.bytes)?;
     let entry = entry_of(address, wanted, caller.as_deref(), state.ports.clock.now())?;
-    if !asker(caller.as_deref()).may_change(&entry.scope) {
+    let asker = asker(caller.as_deref());
+    if !asker.may_put(&entry.scope) {
         return Err(scope_not_allowed(&entry.scope));
     }
-    let scope = entry.scope.clone();
-    match state.ports.suppressions.put(entry).await {
-        Ok(Put::Added(entry)) => Ok((StatusCode::CREATED, Json(shown(entry, caller.as_deref())))),
-        Ok(Put::Stands(entry)) => Ok((StatusCode::OK, Json(shown(entry, caller.as_deref())))),
-        Ok(Put::WithoutEffect) => Err(has_no_effect(&scope)),
+    match state.ports.suppressions.put(entry.clone()).await {
+        Ok(Put::Added(entry)) => Ok((StatusCode::CREATED, Json(shown(entry)))),
+        Ok(Put::Stands(stands)) if asker.may_see(&stands) => {
+            Ok((StatusCode::OK, Json(shown(stands))))
+        }
+        Ok(Put::Stands(_)) => Ok((StatusCode::OK, Json(shown(entry)))),
+        Ok(Put::WithoutEffect) => Err(has_no_effect(&entry.scope)),
         Err(LedgerFault::NotFound) => {
-            let text = format!("no stream {scope} is configured");
+            let text = format!("no stream {} is configured", entry.scope);
             Err(Problem::at(ProblemKind::InvalidValue, "/scope", text))
         }
         Err(fault @ (LedgerFault::BadCursor | LedgerFault::Unavailable)) => Err(fault.into()),
@@ -255,8 +253,9 @@ pub(crate) async fn put(
 
 /// Lift the suppressions of an address.
 ///
-/// Without `scope`, in every scope that the caller may change: an API key the streams that it may use,
-/// the admin token all.
+/// Without `scope`, in every scope. An API key lifts what it put in itself, in the streams that it may
+/// use: a bounce, a complaint or an unsubscribe that its mail caused takes the admin token, and so does
+/// what another one put in as well.
 #[utoipa::path(
     delete,
     path = "/v1/suppressions/{email}",
@@ -287,18 +286,19 @@ pub(crate) async fn lift(
     let address = parse_email(email)?;
     let asker = asker(caller.as_deref());
     if let Some(scope) = &scope
-        && !asker.may_change(scope)
+        && !asker.may_put(scope)
     {
         return Err(scope_not_allowed(scope));
     }
     let stands = state.ports.suppressions.entries_of(&address).await?;
-    let scopes = stands.into_iter().map(|entry| entry.scope);
-    let scopes: Vec<SuppressionScope> = scopes
-        .filter(|own| asker.may_change(own) && scope.as_ref().is_none_or(|scope| scope == own))
-        .collect();
+    let is_meant = |own: &Suppression| scope.as_ref().is_none_or(|scope| *scope == own.scope);
+    let lifted = stands
+        .into_iter()
+        .filter(|entry| asker.may_lift(entry) && is_meant(entry));
+    let scopes: Vec<SuppressionScope> = lifted.map(|entry| entry.scope).collect();
     let lifted = state.ports.suppressions.lift(&address, &scopes).await?;
     if lifted == 0 {
-        return Err(nothing());
+        return Err(nothing_to_lift(asker));
     }
     Ok(Json(LiftedBody { lifted }))
 }
@@ -307,15 +307,13 @@ fn asker(caller: Option<&Credential>) -> Asker<'_> {
     caller.map_or(Asker::Operator, Asker::Credential)
 }
 
-/// An entry as this caller may see it.
-fn shown(entry: Suppression, caller: Option<&Credential>) -> SuppressionBody {
-    let is_own = caller.is_none_or(|own| entry.credential.as_ref() == Some(&own.name));
+fn shown(entry: Suppression) -> SuppressionBody {
     SuppressionBody {
         email: entry.address.to_string(),
         scope: entry.scope.to_string(),
         reason: entry.reason.as_str(),
-        source: is_own.then_some(entry.source),
-        detail: is_own.then_some(entry.detail),
+        source: entry.source,
+        detail: entry.detail,
         at: written(entry.created_at),
         expires_at: entry.expires_at.map(written),
     }
@@ -355,16 +353,16 @@ fn entry_of(
     });
     let own_source = caller.map_or_else(
         || SOURCE_OPERATOR.to_owned(),
-        |own| format!("credential:{}", own.name),
+        |own| source_of_app(&own.name),
     );
-    let source = wanted.source.unwrap_or(own_source);
+    let source = wanted.source.unwrap_or_else(|| own_source.clone());
     if source.is_empty() || source.len() > SOURCE_BYTES_MAX || source.chars().any(char::is_control)
     {
         let text = format!("use 1 to {SOURCE_BYTES_MAX} octets without control characters");
         faults.push(ProblemKind::InvalidValue, "/source", text);
     }
-    if caller.is_some() && source.starts_with("provider:") {
-        let text = "what begins with provider: a provider has told";
+    if caller.is_some() && source != own_source {
+        let text = format!("what this key puts comes from {own_source}: leave it out, use detail");
         faults.push(ProblemKind::InvalidValue, "/source", text);
     }
     let mut time = |name: &str, text: Option<String>| {
@@ -425,6 +423,17 @@ fn has_no_effect(scope: &SuppressionScope) -> Problem {
 
 fn nothing() -> Problem {
     Problem::new(ProblemKind::NotFound, "no such suppression")
+}
+
+fn nothing_to_lift(asker: Asker<'_>) -> Problem {
+    match asker {
+        Asker::Operator => nothing(),
+        Asker::Credential(_) => {
+            let text = "no such suppression that this credential put in by itself; the admin token \
+                        lifts the others";
+            Problem::new(ProblemKind::NotFound, text)
+        }
+    }
 }
 
 fn set_scope(scope: &mut Option<SuppressionScope>, name: &str, value: &str) -> Result<(), String> {

@@ -110,6 +110,7 @@ macro_rules! conformance_shared {
             only_an_unsubscribe_is_undone_by_who_comes_back,
             of_an_unsubscribe_and_a_return_the_later_counts,
             a_suppression_is_replaced_only_by_a_longer_one,
+            an_app_s_word_never_stands_before_another_s,
             suppressions_are_listed_in_pages,
             a_list_of_suppressions_is_filtered_by_owner_and_scope,
             an_erased_suppression_still_stops_its_address,

@@ -348,6 +348,61 @@ pub async fn a_suppression_is_replaced_only_by_a_longer_one(shared: &dyn Shared)
     }
 }
 
+/// Whoever may lift an app's entry must not lift with it what somebody else said of the address.
+pub async fn an_app_s_word_never_stands_before_another_s(shared: &dyn Shared) {
+    let (never, soon, late) = (None, Some(100), Some(200));
+    let (shop, blog, other) = ("credential:shop", "credential:blog", "recipient");
+    for (number, (first, second, source, credential, until)) in [
+        ((shop, never), (other, never), other, None, never),
+        ((shop, never), (other, soon), other, None, never),
+        ((shop, soon), (other, late), other, None, late),
+        ((other, soon), (shop, never), other, None, never),
+        ((other, never), (shop, never), other, None, never),
+        ((other, late), (shop, soon), other, None, late),
+        ((shop, soon), (shop, late), shop, Some("shop"), late),
+        ((shop, never), (shop, soon), shop, Some("shop"), never),
+        ((shop, never), (blog, never), shop, None, never),
+        ((shop, soon), (blog, late), blog, None, late),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let own = address(&format!("a{number}@x.test"));
+        for (source, until) in [first, second] {
+            let name = source.strip_prefix("credential:");
+            let one = Suppression {
+                source: source.to_owned(),
+                credential: name.map(|name| name.parse().unwrap()),
+                ..entry(own.as_str(), stream("news"), until.map(at))
+            };
+            shared.suppress(vec![one]).await.unwrap();
+        }
+        let asked = std::slice::from_ref(&own);
+        let stopped = shared.suppressed(asked, &[stream("news")], at(1)).await;
+        let stands = stopped.unwrap().remove(0).unwrap();
+        let found = (stands.source.as_str(), stands.expires_at);
+        assert_eq!(found, (source, until.map(at)), "{first:?} {second:?}");
+        let owner = stands.credential.as_ref().map(|name| name.as_str());
+        assert_eq!(owner, credential, "{first:?} {second:?}");
+    }
+    // What had ended says nothing any more.
+    let gone = Suppression {
+        source: other.to_owned(),
+        ..entry("gone@x.test", stream("news"), Some(at(10)))
+    };
+    let fresh = Suppression {
+        source: shop.to_owned(),
+        credential: Some("shop".parse().unwrap()),
+        created_at: at(20),
+        ..entry("gone@x.test", stream("news"), Some(at(30)))
+    };
+    shared.suppress(vec![gone]).await.unwrap();
+    shared.suppress(vec![fresh.clone()]).await.unwrap();
+    let asked = [address("gone@x.test")];
+    let stopped = shared.suppressed(&asked, &[stream("news")], at(21)).await;
+    assert_eq!(stopped.unwrap(), [Some(fresh)]);
+}
+
 /// Pages in the order of addresses and scopes, without gap or repeat.
 pub async fn suppressions_are_listed_in_pages(shared: &dyn Shared) {
     let mut entries = Vec::new();

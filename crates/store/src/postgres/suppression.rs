@@ -15,6 +15,7 @@ use crate::postgres::columns::{micros, parsed, text, timestamp, unsigned};
 use crate::postgres::database::Database;
 use crate::postgres::fault::{Fault, damaged};
 use crate::postgres::metrics::Operation;
+use crate::suppression_merge::do_update;
 use crate::words::{self, SUPPRESSIONS_PAGE_MAX, scope_text, soft_bounce_event, soft_bounce_hash};
 use crate::{
     Erasing, Return, SoftBounce, StoreError, SuppressedAddress, Suppression, SuppressionQuery,
@@ -116,8 +117,7 @@ fn lasts_longer(one: &Suppression, other: &Suppression) -> bool {
     }
 }
 
-/// Writes suppressions; one that stands is replaced only by one that lasts longer,
-/// and somebody's return by no earlier unsubscribe.
+/// Writes suppressions in two statements; which words of one that stands are replaced is [`do_update`]'s.
 pub(super) async fn suppress(
     database: &Database,
     entries: &BTreeMap<[u8; 16], Suppression>,
@@ -137,22 +137,17 @@ pub(super) async fn suppress(
     let created: Vec<i64> = all().map(|one| micros(one.created_at)).collect();
     let expires: Vec<Option<i64>> = all().map(|one| one.expires_at.map(micros)).collect();
     let sources: Vec<String> = all().map(|one| text(&one.source)).collect();
+    let sql = format!(
+        "INSERT INTO malote.suppressions AS s (hash, address, scope, reason, detail, provider,
+            credential, created_at, expires_at, source)
+         SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+         ON CONFLICT (hash) {}",
+        do_update(", written_by = excluded.written_by")
+    );
     database
         .execute(
             SUPPRESSION,
-            "INSERT INTO malote.suppressions AS s (hash, address, scope, reason, detail, provider,
-                credential, created_at, expires_at, source)
-             SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-             ON CONFLICT (hash) DO UPDATE SET address = excluded.address,
-                reason = excluded.reason, detail = excluded.detail,
-                provider = excluded.provider, credential = excluded.credential,
-                created_at = excluded.created_at, expires_at = excluded.expires_at,
-                source = excluded.source,
-                written_by = excluded.written_by
-             WHERE s.expires_at IS NOT NULL
-                AND (excluded.expires_at IS NULL OR excluded.expires_at > s.expires_at)
-                AND (s.expires_at > s.created_at OR s.reason <> excluded.reason
-                    OR s.created_at <= excluded.created_at)",
+            &sql,
             &[
                 (&hashes, Type::BYTEA_ARRAY),
                 (&addresses, Type::TEXT_ARRAY),

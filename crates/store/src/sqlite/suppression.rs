@@ -11,6 +11,7 @@ use crate::sqlite::columns::{damaged, micros, parsed, timestamp, unsigned};
 use crate::sqlite::fault::Fault;
 use crate::sqlite::rows::{opt_str, str_of};
 use crate::sqlite::writer::Tx;
+use crate::suppression_merge::do_update;
 use crate::words::{
     self, SUPPRESSIONS_PAGE_MAX, scope_text, soft_bounce_event, soft_bounce_hash, suppression_hash,
 };
@@ -81,41 +82,37 @@ pub(crate) fn lookup(
     Ok(found)
 }
 
-/// Writes suppressions; one that stands is replaced only by one that lasts longer, and somebody's
-/// return by no earlier unsubscribe. Of unsubscribes the time of the last is kept. They are in the filter before the commit: whoever is told of
-/// them finds them.
+/// Writes suppressions; which words of one that stands are replaced is [`do_update`]'s, and of
+/// unsubscribes the time of the last is kept. They are in the filter before the commit: whoever is told
+/// of them finds them.
 pub(crate) fn suppress(
     tx: &mut Tx<'_>,
     (key, filter): (&AddressKey, &HashFilter),
     entries: &[Suppression],
 ) -> Result<(), Fault> {
+    let sql = format!(
+        "INSERT INTO suppressions AS s (hash, address, scope, reason, detail, provider,
+            credential, created_at, expires_at, source)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
+         ON CONFLICT (hash) {}",
+        do_update("")
+    );
     for entry in entries {
         let scope = scope_text(&entry.scope);
         let hash = suppression_hash(key, &entry.address, &entry.scope);
         filter.add(&hash);
-        tx.conn
-            .prepare_cached(
-                "INSERT INTO suppressions (hash, address, scope, reason, detail, provider,
-                    credential, created_at, expires_at, source)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)
-                 ON CONFLICT (hash) DO UPDATE SET address = ?2, reason = ?4, detail = ?5,
-                    provider = ?6, credential = ?7, created_at = ?8, expires_at = ?9,
-                    source = ?10
-                 WHERE expires_at IS NOT NULL AND (?9 IS NULL OR ?9 > expires_at)
-                    AND (expires_at > created_at OR reason <> ?4 OR created_at <= ?8)",
-            )?
-            .execute(params![
-                &hash[..],
-                entry.address.to_string(),
-                scope,
-                entry.reason.as_str(),
-                entry.detail,
-                entry.provider.as_ref().map(|name| name.as_str()),
-                entry.credential.as_ref().map(|name| name.as_str()),
-                micros(entry.created_at),
-                entry.expires_at.map(micros),
-                entry.source,
-            ])?;
+        tx.conn.prepare_cached(&sql)?.execute(params![
+            &hash[..],
+            entry.address.to_string(),
+            scope,
+            entry.reason.as_str(),
+            entry.detail,
+            entry.provider.as_ref().map(|name| name.as_str()),
+            entry.credential.as_ref().map(|name| name.as_str()),
+            micros(entry.created_at),
+            entry.expires_at.map(micros),
+            entry.source,
+        ])?;
         if entry.reason == SuppressionReason::Unsubscribe {
             tx.conn
                 .prepare_cached(

@@ -117,13 +117,13 @@ fn keep(gateway: &Gateway, email: &str, scope: &str, owner: Option<&str>) {
 #[tokio::test]
 async fn an_app_puts_sees_and_lifts_in_its_own_stream_and_a_repeat_changes_nothing() {
     let gateway = Gateway::start().await;
-    let body = json!({"scope": "transactional", "reason": "unsubscribe", "source": "crm",
+    let body = json!({"scope": "transactional", "reason": "unsubscribe", "detail": "crm",
         "at": "2026-01-02T03:04:05Z"});
     let first = put(&gateway, "Ana%40dest.example", body.clone(), SHOP).await;
     assert_eq!(first.status(), 201);
     let first: Value = first.json().await.unwrap();
     let expected = json!({"email": "Ana@dest.example", "scope": "transactional",
-        "reason": "unsubscribe", "source": "crm", "detail": "",
+        "reason": "unsubscribe", "source": "credential:shop", "detail": "crm",
         "at": "2026-01-02T03:04:05Z", "expires_at": null});
     assert_eq!(first, expected);
     let again = put(&gateway, "Ana@dest.example", body, SHOP).await;
@@ -169,19 +169,27 @@ async fn an_app_is_not_told_of_strangers_and_the_admin_token_of_everything() {
         ("a@x.test", NEWS, 404),
         ("b@x.test", SHOP, 404),
         ("c@x.test", SHOP, 404),
-        ("c@x.test", NEWS, 200),
+        ("c@x.test", NEWS, 404),
+        ("d@x.test", SHOP, 404),
         ("b@x.test", OPERATOR, 200),
     ] {
         let answer = ask(&gateway, Method::GET, &format!("/{email}"), key).await;
         assert_eq!(answer.status(), status, "{email} {key}");
     }
-    let shared: Value = ask(&gateway, Method::GET, "/d@x.test", SHOP)
-        .await
-        .json()
-        .await
-        .unwrap();
-    let entry = &shared["suppressions"][0];
-    assert!(entry["detail"].is_null() && entry["source"].is_null());
+    // To put over a stranger's is no way to see or to lift it.
+    let body = json!({"scope": "transactional", "detail": "mine"});
+    let stands = put(&gateway, "d@x.test", body, SHOP).await;
+    assert_eq!(stands.status(), 200);
+    let stands: Value = stands.json().await.unwrap();
+    assert_eq!(
+        (&stands["reason"], &stands["detail"]),
+        (&json!("manual"), &json!("mine"))
+    );
+    keep(&gateway, "e@x.test", "transactional", Some("shop"));
+    for email in ["d@x.test", "e@x.test"] {
+        let lifted = ask(&gateway, Method::DELETE, &format!("/{email}"), SHOP).await;
+        assert_eq!(problem(lifted).await.1, "not_found", "{email}");
+    }
     // Its own mail caused it, and still it is not the app's to lift.
     let own = ask(&gateway, Method::DELETE, "/a@x.test", SHOP).await;
     assert_eq!(problem(own).await.1, "not_found");
@@ -298,6 +306,8 @@ async fn what_cannot_be_put_is_refused_with_the_field_s_name_and_nothing_is_kept
         ("at", "yesterday", "invalid_value"),
         ("source", "", "invalid_value"),
         ("source", "provider:ses", "invalid_value"),
+        ("source", "credential:news", "invalid_value"),
+        ("source", "crm", "invalid_value"),
         ("expires_at", "2001-01-01T00:00:00Z", "invalid_value"),
         ("colour", "red", "unknown_field"),
     ] {

@@ -1,0 +1,53 @@
+//! Which words an entry keeps when another one comes for the same address and scope: the part of
+//! the statement that both engines share.
+//!
+//! One row stands for both, so whoever may lift what an app put in (the app itself) must not lift
+//! with it what a recipient, a provider, an operator or another app said.
+
+use malote_core::suppression::SOURCE_APP_PREFIX;
+
+/// The columns that tell where an entry comes from.
+const WORDS: [&str; 5] = ["reason", "detail", "provider", "created_at", "source"];
+
+/// Whether the row of this name is an app's own word.
+fn is_app(row: &str) -> String {
+    let length = SOURCE_APP_PREFIX.len();
+    format!("substr({row}.source, 1, {length}) = '{SOURCE_APP_PREFIX}'")
+}
+
+/// `DO UPDATE ...` of an insert into suppressions `AS s`; `more` is set as well.
+///
+/// The longer one counts, whole. An app's word gives way to anybody else's whichever is longer, and
+/// then the entry ends with the later of both. Of two apps the longer one's words count, and the
+/// credential is nobody's. Somebody's return (an entry that stood for no time) gives way to no earlier
+/// unsubscribe.
+pub(crate) fn do_update(more: &str) -> String {
+    let longer = "(s.expires_at IS NOT NULL
+        AND (excluded.expires_at IS NULL OR excluded.expires_at > s.expires_at))";
+    let (old_app, new_app) = (is_app("s"), is_app("excluded"));
+    // What had ended when the new one came says nothing any more.
+    let ended = "(s.expires_at IS NOT NULL AND s.expires_at <= excluded.created_at)";
+    let counts = format!(
+        "({ended} OR ({old_app} AND NOT {new_app})
+            OR ({longer} AND ({old_app} OR NOT {new_app})))"
+    );
+    let are_two_apps = format!(
+        "(NOT {ended} AND {old_app} AND {new_app}
+            AND (s.credential IS NULL OR s.credential <> excluded.credential))"
+    );
+    let no_later_return = "(s.expires_at IS NULL OR s.expires_at > s.created_at
+            OR s.reason <> excluded.reason OR s.created_at <= excluded.created_at)";
+    let words = WORDS.map(|column| {
+        format!("{column} = CASE WHEN {counts} THEN excluded.{column} ELSE s.{column} END")
+    });
+    let words = words.join(", ");
+    format!(
+        "DO UPDATE SET address = excluded.address, {words},
+            credential = CASE WHEN {are_two_apps} THEN NULL
+                WHEN {counts} THEN excluded.credential ELSE s.credential END,
+            expires_at = CASE WHEN {ended} OR {longer} THEN excluded.expires_at
+                ELSE s.expires_at END{more}
+         WHERE ({counts} OR {longer} OR ({are_two_apps} AND s.credential IS NOT NULL))
+            AND {no_later_return}"
+    )
+}
