@@ -90,6 +90,11 @@ impl<T> SingleFlight<T> {
         }
     }
 
+    /// Whether there is a value of `key`, however old.
+    pub(crate) fn knows(&self, key: &str) -> bool {
+        self.lock().contains_key(key)
+    }
+
     /// Forgets everything: the values have turned out wrong.
     pub(crate) fn forget(&self) {
         self.lock().clear();

@@ -3,8 +3,9 @@
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -30,6 +31,12 @@ const CERTIFICATE_BYTES_MAX: usize = 16 * 1024;
 const FETCH_WAIT_MAX: Duration = Duration::from_secs(3);
 /// A certificate is fetched again after this, so that one that SNS has withdrawn goes.
 const KEPT_MAX: SignedDuration = SignedDuration::from_hours(24);
+/// How long a fetch that failed is not made again: less than the 20 s after which SNS posts again
+/// (three times, "Amazon SNS message delivery retries"), so that each of its posts is a new chance.
+const FAILED_KEPT: SignedDuration = SignedDuration::from_secs(10);
+/// Places remembered as failed. While there are so many, a place that never gave a certificate is not
+/// asked at all: whoever makes up addresses makes no more calls than these.
+const FAILED_MAX: usize = 8;
 
 /// SNS's signature versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +129,14 @@ pub(crate) struct Certificates {
     pinned: Option<Arc<SigningCertificate>>,
     web: Arc<dyn Web>,
     cache: SingleFlight<SigningCertificate>,
+    failed: Mutex<BTreeMap<String, Failed>>,
+}
+
+/// A fetch that failed.
+#[derive(Debug, Clone)]
+struct Failed {
+    refusal: WebhookRefusal,
+    until: Timestamp,
 }
 
 impl Certificates {
@@ -131,6 +146,7 @@ impl Certificates {
             pinned: pinned.map(Arc::new),
             web,
             cache: SingleFlight::new(),
+            failed: Mutex::default(),
         }
     }
 
@@ -165,22 +181,17 @@ impl Certificates {
         now: Timestamp,
     ) -> Result<Arc<SigningCertificate>, WebhookRefusal> {
         let fetch = async {
-            let pem = self
-                .web
-                .get(url, CERTIFICATE_BYTES_MAX)
-                .await
-                .map_err(refusal_of)?;
-            let certificate = SigningCertificate::read(&pem).map_err(WebhookRefusal::Forbidden)?;
-            certificate
-                .check(topic, now)
-                .map_err(WebhookRefusal::Forbidden)?;
-            if certificate.is_self_signed {
-                let why = "the signing certificate is signed by itself";
-                return Err(WebhookRefusal::Forbidden(why));
+            // Whoever waited for its turn finds what became of the one before.
+            if let Some(refusal) = self.refusal(url, now) {
+                return Err(refusal);
+            }
+            let fetched = self.fetch(url, topic, now).await;
+            if let Err(refusal) = &fetched {
+                self.note_failed(url, refusal, now);
             }
             let until = now.checked_add(KEPT_MAX).unwrap_or(Timestamp::MAX);
             Ok(Kept {
-                value: Arc::new(certificate),
+                value: Arc::new(fetched?),
                 renew_at: until,
                 until,
             })
@@ -191,17 +202,61 @@ impl Certificates {
             NoValue::Busy => WebhookRefusal::Unavailable("the signing certificate is slow to come"),
         })
     }
+
+    async fn fetch(
+        &self,
+        url: &str,
+        topic: &Topic,
+        now: Timestamp,
+    ) -> Result<SigningCertificate, WebhookRefusal> {
+        let pem = self.web.get(url, CERTIFICATE_BYTES_MAX).await;
+        let pem = pem.map_err(refusal_of)?;
+        let certificate = SigningCertificate::read(&pem).map_err(WebhookRefusal::Forbidden)?;
+        certificate
+            .check(topic, now)
+            .map_err(WebhookRefusal::Forbidden)?;
+        if certificate.is_self_signed {
+            let why = "the signing certificate is signed by itself";
+            return Err(WebhookRefusal::Forbidden(why));
+        }
+        Ok(certificate)
+    }
+
+    /// Why this place is not asked now.
+    fn refusal(&self, url: &str, now: Timestamp) -> Option<WebhookRefusal> {
+        let mut failed = self.failed();
+        failed.retain(|_, own| now < own.until);
+        if let Some(own) = failed.get(url) {
+            return Some(own.refusal.clone());
+        }
+        let is_full = failed.len() >= FAILED_MAX && !self.cache.knows(url);
+        is_full.then_some(WebhookRefusal::Unavailable(
+            "too many signing certificates could not be fetched",
+        ))
+    }
+
+    fn note_failed(&self, url: &str, refusal: &WebhookRefusal, now: Timestamp) {
+        let failed = Failed {
+            refusal: refusal.clone(),
+            until: now.checked_add(FAILED_KEPT).unwrap_or(Timestamp::MAX),
+        };
+        self.failed().insert(url.to_owned(), failed);
+    }
+
+    fn failed(&self) -> MutexGuard<'_, BTreeMap<String, Failed>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
+/// Nothing is known of the post then, so it is to come again: SNS takes a 4xx for a delivery.
 fn refusal_of(fault: FetchFault) -> WebhookRefusal {
-    match fault {
-        FetchFault::Status(300..=399) | FetchFault::NotWhole => {
-            WebhookRefusal::Forbidden("what is at the signing certificate's place is none")
-        }
+    WebhookRefusal::Unavailable(match fault {
+        FetchFault::Status(300..=399) => "the signing certificate's place leads elsewhere",
+        FetchFault::NotWhole => "the signing certificate is too long or was cut off",
         FetchFault::Status(_) | FetchFault::Unreachable(_) => {
-            WebhookRefusal::Unavailable("the signing certificate cannot be fetched")
+            "the signing certificate cannot be fetched"
         }
-    }
+    })
 }
 
 /// Fetches documents of AWS by HTTPS. A seam, so that tests count the calls.

@@ -4,4 +4,4 @@ mod credentials;
 mod events;
 mod sends;
 mod verdicts;
-mod webhooks;
+pub(super) mod webhooks;

@@ -1,10 +1,12 @@
 //! Fetching over real TLS from hosts that misbehave, and how long what was fetched is kept.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use futures_util::future::join_all;
+use malote_core::clock::Clock;
+use malote_core::webhook::WebhookParser;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -16,6 +18,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::*;
+use crate::ses::tests::webhooks::{SIGNED_V2, TOPIC, request};
+use crate::ses::webhook::SnsWebhook;
 
 const HOST: &str = "sns.us-east-1.amazonaws.com";
 const FILE: &str = "SimpleNotificationService-0123456789abcdef0123456789abcdef.pem";
@@ -148,7 +152,8 @@ impl Play {
             }
             Act::Redirect => {
                 let header = format!(
-                    "HTTP/1.1 302 Found\r\nLocation: https://{ear}/{FILE}\r\nContent-Length: 0\r\n\r\n"
+                    "HTTP/1.1 302 Found\r\nLocation: https://{ear}/{FILE}\r\n\
+                     Content-Length: 0\r\nConnection: close\r\n\r\n"
                 );
                 stream.write_all(header.as_bytes()).await.ok()?;
             }
@@ -208,6 +213,118 @@ async fn a_host_that_hangs_or_drips_is_given_up() {
     let timed_out = Err(FetchFault::Unreachable("timed out".to_owned()));
     assert_eq!((&one, &two), (&timed_out, &timed_out));
     assert!(started.elapsed() >= FETCH_WAIT_MAX);
+}
+
+/// The webhook of this provider, which fetches over the host's own sockets.
+fn webhook(
+    host: Host,
+) -> (
+    SnsWebhook,
+    Arc<SteppedClock>,
+    [Arc<AtomicUsize>; 2],
+    JoinSet<()>,
+) {
+    let Host {
+        web,
+        asked,
+        heard,
+        _served,
+        ..
+    } = host;
+    let web: Arc<dyn Web> = Arc::new(web);
+    let clock = Arc::new(SteppedClock(Mutex::new(
+        "2026-12-01T00:00:00Z".parse().unwrap(),
+    )));
+    let webhook = SnsWebhook {
+        name: "ses".parse().unwrap(),
+        topics: vec![Topic::parse(TOPIC).unwrap()],
+        allow_sha1: true,
+        certificates: Certificates::new(None, Arc::clone(&web)),
+        web,
+        clock: Arc::clone(&clock) as _,
+        has_warned_of_sha1: AtomicBool::new(false),
+    };
+    (webhook, clock, [asked, heard], _served)
+}
+
+/// A clock that goes when it is told to.
+struct SteppedClock(Mutex<Timestamp>);
+
+impl SteppedClock {
+    fn step(&self, by: SignedDuration) {
+        let mut now = self.0.lock().unwrap();
+        *now = now.checked_add(by).unwrap();
+    }
+}
+
+impl Clock for SteppedClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap()
+    }
+}
+
+#[tokio::test]
+async fn posts_wait_for_one_fetch_and_one_that_failed_is_not_made_again_at_once() {
+    let acts = [Act::Redirect, Act::Gibibyte, Act::Hang];
+    let each = acts.map(|act| async move {
+        let (webhook, clock, [asked, heard], _served) = webhook(Host::start(act).await);
+        let post = request(SIGNED_V2, &[]);
+        let posts = async || {
+            let answers = join_all((0..50).map(|_| webhook.parse(&post))).await;
+            for answer in answers {
+                let is_for_later = matches!(answer, Err(WebhookRefusal::Unavailable(_)));
+                assert!(is_for_later, "nothing is believed, and it may come again");
+            }
+        };
+        let started = Instant::now();
+        posts().await;
+        assert!(
+            started.elapsed() < 3 * FETCH_WAIT_MAX,
+            "the others do not wait"
+        );
+        clock.step(FAILED_KEPT - SignedDuration::from_secs(1));
+        posts().await;
+        assert_eq!(asked.load(Ordering::SeqCst), 1, "one fetch, remembered");
+        clock.step(SignedDuration::from_secs(1));
+        posts().await;
+        assert_eq!(asked.load(Ordering::SeqCst), 2, "and not for ever");
+        assert_eq!(heard.load(Ordering::SeqCst), 0, "nobody else is called");
+    });
+    join_all(each).await;
+}
+
+#[tokio::test]
+async fn made_up_places_cost_a_few_calls_and_no_known_one_its_renewal() {
+    let web = Arc::new(Picky::default());
+    let certificates = Certificates::new(None, Arc::clone(&web) as _);
+    let topic = Topic::parse(TOPIC).unwrap();
+    let good = format!("https://{HOST}/{FILE}");
+    let from: Timestamp = "2026-12-01T00:00:00Z".parse().unwrap();
+    assert!(certificates.of(&good, &topic, from).await.is_ok());
+    let later = from.checked_add(KEPT_MAX).unwrap();
+    for number in 0..1_000 {
+        let made_up = format!("https://{HOST}/SimpleNotificationService-{number:032x}.pem");
+        let refused = certificates.of(&made_up, &topic, later).await;
+        assert!(matches!(refused, Err(WebhookRefusal::Unavailable(_))));
+    }
+    assert_eq!(web.0.load(Ordering::SeqCst), 1 + FAILED_MAX);
+    assert!(certificates.of(&good, &topic, later).await.is_ok());
+    assert_eq!(web.0.load(Ordering::SeqCst), 2 + FAILED_MAX);
+}
+
+/// Has one certificate, and counts its calls.
+#[derive(Default)]
+struct Picky(AtomicUsize);
+
+#[async_trait]
+impl Web for Picky {
+    async fn get(&self, url: &str, _bytes_max: usize) -> Result<Bytes, FetchFault> {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        match url.ends_with(FILE) {
+            true => Ok(Bytes::from_static(PEM)),
+            false => Err(FetchFault::Status(403)),
+        }
+    }
 }
 
 #[tokio::test]
