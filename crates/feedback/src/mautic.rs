@@ -65,7 +65,7 @@ struct Peer {
 #[derive(Debug)]
 enum Sink {
     /// The REST API.
-    Api(Api),
+    Api(Box<Api>),
     /// One-click addresses on these hosts.
     OneClick(Vec<String>),
     /// Reports to this mailbox.

@@ -92,7 +92,7 @@ impl Table<'_> {
         }
         self.warn_of_unused(&kinds);
         let sinks = kinds.into_iter().filter_map(|kind| match kind {
-            SinkKind::Api => self.api().map(Sink::Api),
+            SinkKind::Api => self.api().map(Box::new).map(Sink::Api),
             SinkKind::OneClick => Some(Sink::OneClick(self.hosts())),
             SinkKind::Dsn => self.mailbox().map(Sink::Dsn),
             SinkKind::KumomtaCallback => Some(Sink::KumomtaCallback),
