@@ -14,7 +14,7 @@ use anyhow::{Context, Result, anyhow};
 use malote_sandbox::Kind;
 use malote_tests::{Backends, Config, Gateway, Mood, Postgres, Service, Wire};
 
-use crate::campaigns_by;
+use crate::{campaigns_by, long};
 
 /// Gateways of a cluster.
 const NODES: usize = 3;
@@ -26,18 +26,6 @@ const POOL: u16 = 4;
 const TAKE_OVER_MAX: Duration = Duration::from_secs(15);
 /// How long the queue may take to drain.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
-/// The variable that asks for the long runs.
-const LONG_VARIABLE: &str = "MALOTE_LONG_TESTS";
-
-/// So long, or so many; less when nobody asked for the long runs.
-fn long<T>(long: T, short: T) -> T {
-    if std::env::var_os(LONG_VARIABLE).is_some() {
-        long
-    } else {
-        short
-    }
-}
-
 /// Three nodes, each with a wire of its own to the database, and one relay that takes everything.
 struct Cluster {
     nodes: Vec<Gateway>,

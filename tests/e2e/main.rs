@@ -73,6 +73,17 @@ use serde_json::{Value, json};
 
 /// How long one delivery may take on a busy machine.
 const SENT_MAX: Duration = Duration::from_secs(30);
+/// The variable that asks for the long runs.
+const LONG_VARIABLE: &str = "MALOTE_LONG_TESTS";
+
+/// So long, or so many; less when nobody asked for the long runs.
+fn long<T>(long: T, short: T) -> T {
+    if std::env::var_os(LONG_VARIABLE).is_some() {
+        long
+    } else {
+        short
+    }
+}
 
 /// Campaigns leave by Mailgun alone, so that a test knows where to look.
 const CAMPAIGN_ROUTE: &str = "strategy = \"weighted\"

@@ -1,6 +1,6 @@
 //! The corpus by SMTP, from other people's clients: Symfony Mailer sends every message to every
-//! service by each of its ways, swaks every message to some of them. What the pages in
-//! `docs/providers` say of our own client must hold for theirs.
+//! service by each of its ways, swaks every message to some of them, in long runs to all. What the
+//! pages in `docs/providers` say of our own client must hold for theirs.
 
 use std::process::Command;
 use std::time::Duration;
@@ -17,11 +17,12 @@ use super::messages::{Message, messages};
 use super::page;
 use super::run::{self, TRACE, Way};
 use super::services::{SERVICES, Service};
+use crate::long;
 
 /// How long a client may take on a busy machine.
 const CLIENT_MAX: Duration = Duration::from_secs(60);
-/// Ways that swaks sends each message by: with one call a message, all would take minutes. The
-/// next message goes by the next ways, so that every way is taken.
+/// Ways that swaks sends each message by, with one call a message, unless the long runs are asked
+/// for: then all. The next message goes by the next ways, so that every way is taken.
 const SWAKS_WAYS: usize = 3;
 /// What swaks cannot send: it ends every text with a line end, even one without a line.
 const HAS_NO_LINE: &str = "empty";
@@ -172,10 +173,11 @@ async fn by_swaks(world: &World, messages: &[Message]) -> Result<Vec<(usize, usi
     let folder = world.gateway.folder();
     let door = world.gateway.doors().plain.to_string();
     let mut calls = Vec::new();
+    let turns = long(world.ways.len(), SWAKS_WAYS);
     let with_lines = |(_, message): &(usize, &Message)| message.name != HAS_NO_LINE;
     for (place, message) in messages.iter().enumerate().filter(with_lines) {
-        for turn in 0..SWAKS_WAYS {
-            let at = (place * SWAKS_WAYS + turn) % world.ways.len();
+        for turn in 0..turns {
+            let at = (place * turns + turn) % world.ways.len();
             let (_, way) = world.ways.get(at).context("no such way")?;
             let file = format!("{}-{}.eml", message.name, way.target);
             std::fs::write(folder.join(&file), addressed(way, message))?;
