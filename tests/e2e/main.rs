@@ -29,6 +29,7 @@ mod demo_full;
 mod dkim;
 mod doctor;
 mod drain;
+mod eight_services;
 mod erasure;
 mod event_feed;
 mod every_service;

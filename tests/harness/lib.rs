@@ -36,7 +36,7 @@ pub use service::Service;
 pub use shim::Shim;
 pub use smtp::{Reply, SmtpClient};
 pub use tls::TlsFront;
-pub use tools::{Outcome, free_port, repository, run, tool};
+pub use tools::{Outcome, free_port, free_ports, repository, run, tool};
 pub use wait::eventually;
 pub use wire::{Mood, Wire};
 pub use world::World;

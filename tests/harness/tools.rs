@@ -88,6 +88,26 @@ pub fn free_port() -> Result<u16> {
     bail!("no port is free")
 }
 
+/// The first of so many ports in a row, each as [`free_port`] gives it.
+///
+/// # Errors
+/// When there are none.
+pub fn free_ports(count: u16) -> Result<u16> {
+    let mut first = free_port()?;
+    let mut last = first;
+    for _ in 0..PORTS {
+        if last - first + 1 == count {
+            return Ok(first);
+        }
+        let next = free_port()?;
+        if next != last + 1 {
+            first = next;
+        }
+        last = next;
+    }
+    bail!("no {count} ports in a row are free")
+}
+
 /// Runs a program to its end, at most `within`.
 ///
 /// # Errors

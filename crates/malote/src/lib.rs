@@ -11,4 +11,5 @@ mod nodes;
 mod place;
 mod reload;
 pub mod serve;
+mod serving;
 mod wiring;

@@ -87,7 +87,7 @@ pub struct Scenario {
 }
 
 /// One change.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
     /// When, in seconds after the start. Default 0.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use malote_core::clock::{Clock, SystemClock};
-use malote_sandbox::{Behaviour, Kind, Sandbox, SandboxConfig, Scenario};
+use malote_core::units::Span;
+use malote_sandbox::{Behaviour, Fault, FaultKind, Kind, Sandbox, SandboxConfig, Scenario, Step};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
@@ -14,7 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::exit::{Failure, Outcome};
 use super::out;
+use crate::serving::Serving;
 
+/// Where keys are put for a gateway that runs besides, as config/eight.toml has it.
+const KEYS: &str = "var/sandbox";
 /// Largest scenario file.
 const SCENARIO_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -34,13 +38,27 @@ pub(super) struct SandboxArgs {
     #[arg(long, value_name = "PORT", requires = "all", default_value_t = 9000)]
     base_port: u16,
     /// How they answer as time passes: steps with latency, faults and webhooks (TOML; see
-    /// config/rehearsal.toml).
+    /// config/rehearsal.toml and config/misbehaving.toml).
     #[arg(long, value_name = "FILE")]
     scenario: Option<PathBuf>,
+    /// A pause before each answer, as in 80ms; a scenario has it its own way.
+    #[arg(long, value_name = "DURATION", conflicts_with = "scenario")]
+    latency: Option<Span>,
+    /// What goes wrong with every send: 429, 503, hang, nonsense and so on; an unknown name lists
+    /// them all. A scenario has it its own way.
+    #[arg(long, value_name = "FAULT", conflicts_with = "scenario")]
+    fault: Option<FaultKind>,
     /// Where /_sandbox/messages, /_sandbox/behaviour and the like listen [default: with the API,
     /// for smtp on any free port of 127.0.0.1].
     #[arg(long, value_name = "ADDRESS:PORT")]
     control: Option<SocketAddr>,
+    /// Run a gateway by these configuration files, too; all end together.
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    serve: Vec<PathBuf>,
+    /// Where to put the keys that webhooks are verified with, new at each start: ses.pem,
+    /// sendgrid.pem and postal.pem [default: with --serve var/sandbox].
+    #[arg(long, value_name = "DIR")]
+    keys: Option<PathBuf>,
     #[command(flatten)]
     account: AccountArgs,
 }
@@ -93,6 +111,10 @@ struct AccountArgs {
     /// smtp: its password.
     #[arg(long, requires = "user")]
     password: Option<String>,
+    /// smtp: the service in whose words it refuses, where that service documents its own [default:
+    /// any server's].
+    #[arg(long, value_name = "KIND")]
+    words_of: Option<Kind>,
 }
 
 /// A simulator with its sockets.
@@ -107,13 +129,13 @@ struct Seat {
 pub(super) async fn run(args: SandboxArgs) -> Outcome {
     let scenario = match &args.scenario {
         Some(path) => read_scenario(path).await?,
-        None => Scenario::default(),
+        None => by_flags(args.latency, args.fault),
     };
     let config = config(args.account);
     let mut seats = Vec::new();
     for (kind, listen, control) in places(args.kind, args.listen, args.control, args.base_port)? {
         let steps = scenario.of(kind).map_err(|error| {
-            let path = args.scenario.as_deref().unwrap_or(Path::new("scenario"));
+            let path = args.scenario.as_deref().unwrap_or(Path::new("--latency"));
             Failure::Usage(format!("{}: {error}", path.display()))
         })?;
         seats.push(Seat {
@@ -126,8 +148,39 @@ pub(super) async fn run(args: SandboxArgs) -> Outcome {
             steps,
         });
     }
+    let default_keys = (!args.serve.is_empty()).then(|| PathBuf::from(KEYS));
+    if let Some(folder) = args.keys.or(default_keys) {
+        write_keys(&seats, &folder)?;
+    }
     announce(&seats)?;
-    serve(seats).await
+    serve(seats, &args.serve).await
+}
+
+/// Puts the certificate or public key of each that signs with one into the folder.
+fn write_keys(seats: &[Seat], folder: &Path) -> Outcome {
+    let fault = |error: std::io::Error| Failure::failed(format!("{}: {error}", folder.display()));
+    std::fs::create_dir_all(folder).map_err(fault)?;
+    for Seat { sandbox, .. } in seats {
+        if let Some(pem) = sandbox
+            .certificate_pem()
+            .or_else(|| sandbox.public_key_pem())
+        {
+            let file = folder.join(sandbox.kind().as_str()).with_extension("pem");
+            std::fs::write(file, pem).map_err(fault)?;
+        }
+    }
+    Ok(())
+}
+
+/// What the flags say of every kind, from the start on.
+fn by_flags(latency: Option<Span>, fault: Option<FaultKind>) -> Scenario {
+    let step = Step {
+        latency_ms: latency
+            .map(|Span(latency)| u64::try_from(latency.as_millis()).unwrap_or(u64::MAX)),
+        faults: fault.map(|kind| vec![Fault::always(kind)]),
+        ..Step::default()
+    };
+    Scenario { steps: vec![step] }
 }
 
 /// Which kinds listen where.
@@ -167,7 +220,7 @@ fn announce(seats: &[Seat]) -> Outcome {
     Ok(())
 }
 
-async fn serve(seats: Vec<Seat>) -> Outcome {
+async fn serve(seats: Vec<Seat>, gateway: &[PathBuf]) -> Outcome {
     let shutdown = CancellationToken::new();
     let mut serving = JoinSet::new();
     for seat in seats {
@@ -181,16 +234,37 @@ async fn serve(seats: Vec<Seat>) -> Outcome {
         });
     }
     let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
+    let mut gateway = match gateway.is_empty() {
+        true => None,
+        false => Some(Serving::start(gateway, None)?),
+    };
+    let outcome = tokio::select! {
         Some(ended) = serving.join_next() => return Ok(ended??),
-        ended = tokio::signal::ctrl_c() => ended?,
-        _ = terminate.recv() => {}
+        ended = ended(gateway.as_mut()) => ended,
+        ended = tokio::signal::ctrl_c() => Ok(ended?),
+        _ = terminate.recv() => Ok(()),
+    };
+    // First: its calls under way are still answered.
+    if let Some(gateway) = &mut gateway {
+        gateway.stop().await;
     }
     shutdown.cancel();
     while let Some(ended) = serving.join_next().await {
         ended??;
     }
-    Ok(())
+    outcome
+}
+
+/// Waits for the end of the gateway, if there is one; it ends well when it was asked to, as by a
+/// Ctrl-C that it hears as well.
+async fn ended(gateway: Option<&mut Serving>) -> Outcome {
+    let Some(gateway) = gateway else {
+        return std::future::pending().await;
+    };
+    match gateway.end().await? {
+        status if status.success() => Ok(()),
+        status => Err(Failure::failed(format!("the gateway ended: {status}"))),
+    }
 }
 
 async fn read_scenario(path: &Path) -> Outcome<Scenario> {
@@ -236,6 +310,7 @@ fn config(args: AccountArgs) -> SandboxConfig {
     account.is_limited = args.limited;
     account.stops_suppressed = args.stop_suppressed;
     config.smtp.login = args.user.zip(args.password);
+    config.smtp.service = args.words_of;
     config
 }
 
@@ -262,6 +337,33 @@ mod tests {
             let expected = if kind == Kind::Mailgun { 3 } else { 1 };
             assert_eq!(steps.len(), expected, "{kind:?}");
         }
+    }
+
+    #[test]
+    fn the_example_of_misbehaviour_has_every_kind_of_webhook_trouble_and_ends() {
+        let text = include_str!("../../../../config/misbehaving.toml");
+        let scenario: Scenario = toml::from_str(text).unwrap();
+        for kind in Kind::all() {
+            let steps = scenario.of(kind).unwrap();
+            let [(_, behaviour)] = steps.as_slice() else {
+                panic!("{kind:?} has {} steps", steps.len());
+            };
+            let faults = behaviour.faults.iter().flatten();
+            assert!(faults.into_iter().all(|fault| fault.count == Some(1)));
+            let webhooks = behaviour.webhooks.as_ref().unwrap();
+            let shares = [webhooks.duplicated, webhooks.forged, webhooks.late_s];
+            assert!(shares.iter().all(|share| *share > 0.0));
+        }
+    }
+
+    #[test]
+    fn flags_say_what_is_so_from_the_start() {
+        let scenario = by_flags("80ms".parse().ok(), "429".parse().ok());
+        let steps = scenario.of(Kind::Ses).unwrap();
+        let behaviour = &steps[0].1;
+        assert_eq!(behaviour.latency_ms, Some(80));
+        assert_eq!(behaviour.faults.as_ref().unwrap()[0].count, None);
+        assert!(by_flags("1d".parse().ok(), None).of(Kind::Ses).is_err());
     }
 
     #[test]

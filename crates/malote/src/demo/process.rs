@@ -3,7 +3,6 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -11,17 +10,14 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep};
 
+use crate::serving::{LOOK_EVERY, Serving};
+
 /// How long the gateway may take to be ready.
 const READY_MAX: Duration = Duration::from_secs(40);
-/// How long it may take to stop.
-const STOP_MAX: Duration = Duration::from_secs(20);
-/// Pause between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 
-/// The gateway's process and its folder. Killed when dropped, so that a demo that fails leaves none
-/// behind.
+/// The gateway's process and its folder.
 pub(super) struct Gateway {
-    child: Child,
+    serving: Serving,
     folder: PathBuf,
 }
 
@@ -57,15 +53,8 @@ impl Gateway {
         let file = folder.join("demo.toml");
         std::fs::write(&file, config)?;
         let log = std::fs::File::create(folder.join("log"))?;
-        let child = Command::new(std::env::current_exe()?)
-            .args(["serve", "--config"])
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .context("the gateway")?;
-        let mut gateway = Self { child, folder };
+        let serving = Serving::start([&file], Some(log)).context("the gateway")?;
+        let mut gateway = Self { serving, folder };
         match gateway.wait_until_ready(admin).await {
             Ok(()) => Ok(gateway),
             Err(error) => {
@@ -84,7 +73,7 @@ impl Gateway {
         let client = reqwest::Client::builder().no_proxy().build()?;
         let deadline = Instant::now() + READY_MAX;
         let url = format!("http://{admin}/readyz");
-        while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
+        while Instant::now() < deadline && matches!(self.serving.ended(), Ok(None)) {
             let answer = client.get(&url).send().await;
             if answer.is_ok_and(|answer| answer.status().is_success()) {
                 return Ok(());
@@ -97,41 +86,14 @@ impl Gateway {
 
     /// Ends it as a crash would.
     pub(super) fn kill(&mut self) -> io::Result<()> {
-        self.child.kill()?;
-        self.child.wait().map(drop)
+        self.serving.kill()
     }
 
     /// Ends it in order and removes what it left.
     pub(super) async fn leave(mut self) {
-        self.stop().await;
+        self.serving.stop().await;
         if let Err(error) = std::fs::remove_dir_all(&self.folder) {
             eprintln!("left {} behind: {error}", self.folder.display());
-        }
-    }
-
-    /// Sends SIGTERM, by the system's own `kill`, and waits for the end.
-    async fn stop(&mut self) {
-        if !matches!(self.child.try_wait(), Ok(None)) {
-            return;
-        }
-        let told = Command::new("kill")
-            .arg(self.child.id().to_string())
-            .status();
-        if told.is_err() {
-            return;
-        }
-        let deadline = Instant::now() + STOP_MAX;
-        while Instant::now() < deadline && matches!(self.child.try_wait(), Ok(None)) {
-            sleep(LOOK_EVERY).await;
-        }
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        let child = &mut self.child;
-        if matches!(child.try_wait(), Ok(None)) && child.kill().is_ok() && child.wait().is_err() {
-            eprintln!("could not wait for the gateway");
         }
     }
 }

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use malote_core::fault::Severity;
 use malote_core::name::CredentialName;
+use malote_sandbox::{Kind, Sandbox, SandboxConfig};
 use serde::Deserialize;
 
 use super::super::de::{NodeReader, Notes};
@@ -164,11 +165,29 @@ fn the_full_example_shows_every_key_and_every_shown_value_fits() {
 
 #[test]
 fn the_example_of_eight_services_needs_nothing_but_their_simulators() {
+    let dir = tempfile::tempdir().unwrap();
+    let test = "examples::the_example_of_eight_services_needs_nothing_but_their_simulators";
+    if !in_own_process(test, dir.path(), &[]) {
+        return;
+    }
+    // What `malote sandbox` writes.
+    fs::create_dir_all("var/sandbox").unwrap();
+    for kind in [Kind::Ses, Kind::Sendgrid] {
+        let sandbox = Sandbox::new(
+            kind,
+            SandboxConfig::new(Arc::new(|| jiff::Timestamp::UNIX_EPOCH)),
+        );
+        let key = sandbox.certificate_pem().or(sandbox.public_key_pem());
+        let file = format!("var/sandbox/{}.pem", kind.as_str());
+        fs::write(file, key.unwrap()).unwrap();
+    }
     let outcome = read_texts(&[EIGHT_TOML], &[]);
     assert_eq!(outcome.report.errors(), 0, "{}", outcome.report);
     let config = outcome.config.unwrap();
     let kinds = config.providers.values().map(|p| p.adapter.provider.kind());
     assert_eq!(kinds.collect::<BTreeSet<_>>().len(), 8);
+    let webhooks = config.providers.values();
+    assert!(webhooks.into_iter().all(|p| p.adapter.webhook.is_some()));
     assert_eq!(
         EIGHT_TOML
             .matches("endpoint = \"http://127.0.0.1:90")
