@@ -1,12 +1,14 @@
 //! The torture corpus through every adapter and every service's SMTP, and the pages of
 //! `docs/providers`, which are made from what arrived: the page is the expectation.
 
+mod asked;
 mod clients;
 mod compare;
 mod descriptions;
 mod fields;
 mod messages;
 mod page;
+mod presets;
 mod program;
 mod readme;
 mod run;

@@ -7,8 +7,10 @@ use anyhow::{Context, Result, bail, ensure};
 use malote_tests::repository;
 use serde_json::Value;
 
+use super::asked;
 use super::compare::{Fate, Form};
 use super::messages::Message;
+use super::presets;
 use super::program;
 use super::run::{Run, provider_tables};
 use super::services::{Lines, Service};
@@ -23,15 +25,6 @@ const RENEW: &str = "MALOTE_WRITE_PAGES=1 cargo test -p malote-tests --test e2e 
 const UNTOUCHED: &str = "octet for octet";
 /// What is said of a way that did nothing to any message.
 const UNTOUCHED_ALL: &str = "Every message of the corpus arrived octet for octet.";
-/// Servers that have a preset and no kind of their own.
-const PRESETS: [(&str, &str); 5] = [
-    ("postfix", "Postfix"),
-    ("exim", "Exim"),
-    ("mailcow", "Mailcow"),
-    ("microsoft365", "Microsoft 365"),
-    ("google", "Google Workspace"),
-];
-
 /// The page of a service.
 pub(super) async fn of_service(service: &Service, run: &Run) -> Result<String> {
     let kind = service.kind.as_str();
@@ -40,6 +33,7 @@ pub(super) async fn of_service(service: &Service, run: &Run) -> Result<String> {
     let mut page = format!("# {}\n\n{}", service.title, note("corpus.rs"));
     add_lines(&mut page, service)?;
     add_carried(&mut page, service, &[&told, &plain])?;
+    asked::add(&mut page, service, &run.gateway).await?;
     add_list(&mut page, service, &[&told, &plain])?;
     page += "## What arrives\n\nEach message of [the corpus](../../tests/corpus) to a simulator of \
              the service, with a relay behind it that gets what is refused. Every recipient got \
@@ -57,12 +51,7 @@ pub(super) async fn of_service(service: &Service, run: &Run) -> Result<String> {
     if answers.is_empty() {
         page += "Codes are read by RFC 5321 4.2 and RFC 3463. Presets know more of their \
                  servers.\n\n";
-        for (preset, title) in PRESETS {
-            let told = program::kind(&run.gateway, preset, OWN).await?;
-            let answers = told["answers"].as_array().context("no answers")?;
-            writeln!(page, "### {title}: `preset = \"{preset}\"`\n")?;
-            add_answers(&mut page, answers, "smtp")?;
-        }
+        presets::add(&mut page, &run.gateway).await?;
     } else {
         for (transport, title) in [("api", "By API"), ("smtp", "By SMTP")] {
             writeln!(page, "### {title}\n")?;
@@ -363,7 +352,8 @@ fn names(names: &BTreeSet<String>) -> String {
     quoted.join(", ")
 }
 
-fn add_answers(page: &mut String, answers: &[Value], transport: &str) -> Result<()> {
+/// Adds the answers of this transport as a table.
+pub(super) fn add_answers(page: &mut String, answers: &[Value], transport: &str) -> Result<()> {
     let rows: Vec<&Value> = answers
         .iter()
         .filter(|answer| answer["transport"] == transport)

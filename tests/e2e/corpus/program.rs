@@ -44,6 +44,15 @@ pub(super) async fn kind(gateway: &Gateway, kind: &str, config: &str) -> Result<
     Ok(serde_json::from_str(&told)?)
 }
 
+/// What `malote check --online --json` tells of each provider of the gateway.
+pub(super) async fn online(gateway: &Gateway) -> Result<Vec<Value>> {
+    let arguments = ["check", "--config", "malote.toml", "--online", "--json"];
+    let told = program(gateway, &arguments).await?;
+    let report: Value = serde_json::from_str(&told.stdout).with_context(|| format!("{told:?}"))?;
+    let online = report["online"].as_array();
+    Ok(online.context("nobody was asked")?.clone())
+}
+
 /// Checks the lines of a page as they stand there, and that a webhook is or is not to be had.
 pub(super) async fn check_lines(service: &Service, gateway: &Gateway) -> Result<()> {
     let lines = service.api.iter().chain([&service.smtp]);
@@ -71,7 +80,8 @@ pub(super) async fn check_lines(service: &Service, gateway: &Gateway) -> Result<
     Ok(())
 }
 
-async fn check(gateway: &Gateway, tables: &str) -> Result<Outcome> {
+/// Checks these tables, which hold one provider of the name `service`, in [`PAGE`].
+pub(super) async fn check(gateway: &Gateway, tables: &str) -> Result<Outcome> {
     let pool = match tables.contains(".pools.news]") {
         true => ", pool = \"news\"",
         false => "",

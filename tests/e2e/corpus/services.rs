@@ -41,7 +41,10 @@ pub(super) struct Lines {
 }
 
 /// The variables that the lines name, with what the simulators know.
-pub(super) const SECRETS: [(&str, &str); 24] = [
+pub(super) const SECRETS: [(&str, &str); 27] = [
+    ("M365_SECRET", "0123456789abcdef"),
+    ("GOOGLE_SECRET", "0123456789abcdef"),
+    ("GOOGLE_REFRESH_TOKEN", "0123456789abcdef"),
     ("MAILGUN_KEY", "key-sandbox"),
     ("SENDGRID_KEY", "key-sandbox"),
     ("POSTMARK_TOKEN", "key-sandbox"),

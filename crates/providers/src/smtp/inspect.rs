@@ -59,15 +59,15 @@ fn is_final(endpoint: &Endpoint, reply: &ServerReply) -> bool {
 
 const SENDERS: Unasked = Unasked {
     question: Question::Senders,
-    look_at: "the service's console: by SMTP it judges a sender only when mail comes",
+    look_at: "the service's console or the server's settings: it judges a sender only when mail comes",
 };
 const POOLS: Unasked = Unasked {
     question: Question::Pools,
-    look_at: "the service's console: SMTP tells nothing of them",
+    look_at: "the service's console: SMTP tells nothing of what there is",
 };
 const ACCOUNT: Unasked = Unasked {
     question: Question::Account,
-    look_at: "the service's console: SMTP tells no more than that the login is good",
+    look_at: "the service's console or the server's settings: SMTP tells only that the login is good",
 };
 
 /// What SMTP does not tell of this service.
