@@ -76,17 +76,21 @@ pub(crate) fn id_in(now: Timestamp, days: u64) -> Id {
 pub(crate) async fn drop_empty(tx: &Tx<'_>, before: Timestamp) -> Result<(), Fault> {
     let end = of_id(id_in(before, 0));
     args::run(tx, "SET LOCAL lock_timeout = '200ms'", &[]).await?;
-    let days = args::rows(
+    let parts = args::rows(
         tx,
-        "SELECT substr(c.relname, 8)::integer FROM pg_inherits i
-         JOIN pg_class c ON c.oid = i.inhrelid
-         WHERE i.inhparent = 'malote.events'::regclass AND substr(c.relname, 8)::integer < $1",
-        &[&end],
+        "SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+         WHERE i.inhparent = 'malote.events'::regclass",
+        &[],
     )
     .await?;
-    for row in days {
-        let day: i32 = row.try_get(0)?;
-        args::rows(tx, "SELECT malote.drop_day($1)", &[&day]).await?;
+    for row in parts {
+        // Read here: the server may look at names before it knows whose they are, and those of
+        // other tables hold no day.
+        let day = row.try_get::<_, &str>(0)?.strip_prefix("events_");
+        let day = day.and_then(|day| day.parse::<i32>().ok());
+        if let Some(day) = day.filter(|day| *day < end) {
+            args::rows(tx, "SELECT malote.drop_day($1)", &[&day]).await?;
+        }
     }
     Ok(())
 }
