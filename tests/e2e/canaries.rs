@@ -211,7 +211,7 @@ async fn taken(world: &World) -> Result<()> {
     world.gateway.submit(&message).await?;
     counted(
         world,
-        "malote_attempts_total{outcome=\"rejected_recipient\"",
+        "malote_attempts_total{mailbox_provider=\"other\",outcome=\"rejected_recipient\"",
     )
     .await?;
     // After this one the relay is not asked for this sender's domain any more.

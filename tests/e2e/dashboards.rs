@@ -1,5 +1,5 @@
 //! A real Prometheus reads a running gateway: every query of every dashboard returns data, and the
-//! alert rules are rules.
+//! alert rules are rules, and read what is there.
 
 use std::process::Command;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use malote_sandbox::{Fault, FaultKind};
 use malote_tests::{
     Answer, Peer, Postgres, Prometheus, SHOP_KEY, SmtpClient, World, answered, dashboards,
-    eventually, queries, repository, run, text_message, tool,
+    eventually, queries, read_by_rules, repository, run, text_message, tool,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -86,7 +86,8 @@ async fn report(world: &World, event: &str, forged: Value) -> Result<()> {
 }
 
 #[tokio::test]
-async fn every_query_of_every_dashboard_returns_data() -> Result<()> {
+async fn every_query_of_every_dashboard_returns_data_and_every_rule_reads_what_is_there()
+-> Result<()> {
     let app = Peer::start(|_| Answer::empty(204)).await?;
     let postgres = Postgres::start()?;
     let world = World::start_with(|config| {
@@ -100,6 +101,7 @@ async fn every_query_of_every_dashboard_returns_data() -> Result<()> {
     for path in dashboards()? {
         waiting.extend(queries(&path, RATE_INTERVAL)?);
     }
+    waiting.extend(read_by_rules()?);
     let mut day = 0;
     let all_seen = eventually("every query returns data", DATA_MAX, async || {
         day += 1;

@@ -52,6 +52,23 @@ const EXPECTED: [&str; 27] = [
     "metrics: the forged webhook",
 ];
 
+/// Panels of feedback.json, and how many of their lines are above 0: what happened once shows.
+const SHOWN: [(&str, usize); 6] = [
+    // A dead address, a full mailbox, and a block at each of the eight.
+    ("Bounces told, by provider and whose fault", 10),
+    // The eight and the relay.
+    ("Bounce share, by stream, provider and mailbox provider", 9),
+    (
+        "Complaint share, by stream, provider and mailbox provider (Gmail: unknown)",
+        1,
+    ),
+    ("Unsubscribed, by stream and provider", 1),
+    // Dead addresses, the complaint, the unsubscribe.
+    ("Suppression growth, by reason", 3),
+    // The forgery.
+    ("Webhooks refused, by reason", 1),
+];
+
 /// The running program; it is asked to end, and else killed, when dropped.
 pub(crate) struct Demo {
     child: Child,
@@ -176,6 +193,22 @@ async fn what_comes_back_is_heeded_told_and_shown() -> Result<()> {
     });
     let seen = seen.await;
     seen.with_context(|| format!("silent: {waiting:#?}"))?;
+    for (title, lines) in SHOWN {
+        let mut own = queries(&dashboard, RATE_INTERVAL)?;
+        own.retain(|(own, _)| own == title);
+        let [(_, query)] = own.as_slice() else {
+            bail!("{title}: {} queries", own.len());
+        };
+        let above = format!("({query}) > 0");
+        let mut seen = None;
+        let shown = eventually(title, DATA_MAX, async || {
+            seen = prometheus.series(&above).await?;
+            Ok((seen == Some(lines)).then_some(()))
+        });
+        shown
+            .await
+            .with_context(|| format!("{title}: {seen:?} lines above 0, not {lines}"))?;
+    }
     let blocks = "malote_feedback_events_total{kind=\"bounced\", class=\"reputation\"} > 0";
     let by_provider = format!("sum by (provider) ({blocks})");
     eventually("a block at each service is counted", DATA_MAX, async || {

@@ -1,5 +1,6 @@
 //! A real Prometheus that scrapes one gateway, and the queries of the dashboards.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -38,6 +39,8 @@ impl Prometheus {
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", folder.path().display()))
             .arg("--storage.tsdb.retention.time=1h")
+            // By itself it waits 5 s before it scrapes at all, and misses how counters begin.
+            .arg("--scrape.discovery-reload-interval=100ms")
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -107,6 +110,39 @@ pub fn dashboards() -> Result<Vec<PathBuf>> {
         }
     }
     Ok(found)
+}
+
+/// What the alert rules read, as rule file and query for the series that have the labels which the
+/// rules choose by: a rule whose metric is called otherwise would never fire, and nobody would know.
+///
+/// # Errors
+/// When the file cannot be read, or reads nothing.
+pub fn read_by_rules() -> Result<Vec<(String, String)>> {
+    let text = std::fs::read_to_string(repository().join("dashboards/alerts.yml"))?;
+    let found: BTreeSet<String> = text
+        .match_indices("malote_")
+        .map(|(at, _)| series_at(&text[at..]))
+        .collect();
+    ensure!(!found.is_empty(), "the rules read nothing");
+    Ok(found
+        .into_iter()
+        .map(|query| ("alerts.yml".to_owned(), query))
+        .collect())
+}
+
+/// `count(name{label!=""})` for the selector with which a text begins: a value may be infinite.
+fn series_at(text: &str) -> String {
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let (name, rest) = text.split_at(end.unwrap_or(text.len()));
+    let matchers = rest.strip_prefix('{').and_then(|rest| rest.split_once('}'));
+    let labels = matchers
+        .into_iter()
+        .flat_map(|(matchers, _)| matchers.split(','));
+    let labels = labels.filter_map(|one| one.split(['=', '!']).next());
+    let wanted: Vec<String> = labels
+        .map(|label| format!("{}!=\"\"", label.trim()))
+        .collect();
+    format!("count({name}{{{}}})", wanted.join(","))
 }
 
 /// The queries of all panels of a dashboard, as panel title and expression; `rate_interval` stands

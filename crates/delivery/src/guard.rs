@@ -17,6 +17,7 @@ use malote_core::name::StreamName;
 use malote_store::{GuardCount, GuardKey, GuardRecord, GuardState, GuardTally, Shared, StoreError};
 
 use crate::engine::lock;
+pub(crate) use count::reports_complaints;
 pub use list::{GuardRow, Resumed, guard_rows};
 use pace::{Meter, Turns};
 

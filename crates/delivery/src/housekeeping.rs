@@ -102,8 +102,7 @@ impl Engine {
         let stats = self.spool.stats(now).await?;
         self.queue_bytes.store(stats.body_bytes, Ordering::Relaxed);
         let policy = self.policy.load();
-        self.metrics
-            .begin(policy.streams.keys(), policy.providers.keys());
+        self.metrics.begin(&policy);
         for stream in policy.streams.keys() {
             for state in MEASURED {
                 let count = stats

@@ -14,7 +14,6 @@ use prometheus::{
     Registry,
 };
 
-use crate::alert::Alert;
 use crate::{returns, subscriptions};
 
 /// Seconds from custody to a provider's receipt, and to delivery.
@@ -25,8 +24,12 @@ const LATENCY_S: [f64; 12] = [
 /// The name of [`Metrics::last_event`], which the command line reads.
 pub const LAST_EVENT_METRIC: &str = "malote_provider_last_event_timestamp_seconds";
 
-/// The kind of alert that a complaint about transactional mail is.
+/// The kind of alert that a complaint about mail of no campaign stream is.
 pub(crate) const COMPLAINT: &str = "complaint";
+/// The kind of alert that an unsubscribe from such mail is.
+pub(crate) const UNSUBSCRIBE: &str = "unsubscribe";
+/// Stands for the provider of what recipients tell the gateway itself.
+pub(crate) const HOSTED: &str = "hosted";
 
 /// Why an event was not new: it was told before.
 pub(crate) const REPEAT: &str = "repeat";
@@ -40,7 +43,7 @@ pub struct Metrics {
     pub accepted: IntCounterVec,
     /// Submissions refused, by reason.
     pub refused: IntCounterVec,
-    /// Attempts, by stream, provider, pool and outcome (`sent` or the verdict).
+    /// Attempts, by stream, provider, pool, mailbox provider and outcome (`sent` or the verdict).
     pub attempts: IntCounterVec,
     /// Deliveries that went on to another target, by stream and the provider left behind.
     pub failovers: IntCounterVec,
@@ -59,7 +62,7 @@ pub struct Metrics {
     /// Providers' events that match nothing of ours, by provider.
     pub unmatched: IntCounterVec,
     /// Providers' events whose key was known, by provider and whether the event was the same.
-    repeated: IntCounterVec,
+    pub(crate) repeated: IntCounterVec,
     /// When the last events of a provider were applied, in seconds since 1970.
     pub last_event: IntGaugeVec,
     /// Mail that came back, by what its address was for and what became of it.
@@ -78,6 +81,8 @@ pub struct Metrics {
     pub alerts: IntCounterVec,
     /// Deliveries by stream and state.
     pub queue: IntGaugeVec,
+    /// 1 for the class that a stream has, by stream and class.
+    pub(crate) stream_class: IntGaugeVec,
     /// Age in seconds of the oldest due delivery, by stream.
     pub queue_age: IntGaugeVec,
     /// Seconds until what waits is sent at the pace of the last minutes, by stream; infinite if
@@ -167,7 +172,7 @@ impl Metrics {
             attempts: counter(
                 "malote_attempts_total",
                 "Attempts by outcome, one per recipient",
-                &["stream", "provider", "pool", "outcome"],
+                &["stream", "provider", "pool", "mailbox_provider", "outcome"],
             )?,
             failovers: counter(
                 "malote_failovers_total",
@@ -255,6 +260,11 @@ impl Metrics {
                 "Deliveries waiting or undecided",
                 &["stream", "state"],
             )?,
+            stream_class: gauge(
+                "malote_stream_class",
+                "1 for the class that a stream has",
+                &["stream", "class"],
+            )?,
             queue_age: gauge(
                 "malote_queue_oldest_due_seconds",
                 "Age of the oldest due delivery",
@@ -326,15 +336,24 @@ impl Metrics {
         })
     }
 
-    /// Counts one recipient's attempt.
-    pub fn attempt(&self, stream: &StreamName, target: &TargetName, outcome: &str) {
+    /// Counts one recipient's attempt; answers whether it is the first of its labels.
+    pub(crate) fn attempt(
+        &self,
+        stream: &StreamName,
+        (target, mailbox): (&TargetName, Option<&MailboxProvider>),
+        outcome: &str,
+    ) -> bool {
         let labels = [
             stream.as_str(),
             target.provider.as_str(),
             target.pool.as_str(),
+            mailbox.map_or("other", MailboxProvider::as_str),
             outcome,
         ];
-        self.attempts.with_label_values(&labels).inc();
+        let counter = self.attempts.with_label_values(&labels);
+        let is_first = counter.get() == 0;
+        counter.inc();
+        is_first
     }
 
     /// Recipients sent since the start, by stream and account (`provider`, and `provider/pool`).
@@ -366,13 +385,8 @@ impl Metrics {
         sent
     }
 
-    /// Makes the rare counters of what is configured stand at 0: Prometheus sees no increase in a
-    /// series that begins at 1, so the first event of its kind would raise no alert.
-    pub(crate) fn begin<'a>(
-        &self,
-        streams: impl Iterator<Item = &'a StreamName>,
-        providers: impl Iterator<Item = &'a ProviderName>,
-    ) {
+    /// Makes the rare counters of our own words stand at 0.
+    pub(crate) fn begin_fixed(&self) {
         for reason in SuppressionReason::ALL {
             self.suppressions.with_label_values(&[reason.as_str()]);
         }
@@ -384,19 +398,6 @@ impl Metrics {
         }
         for outcome in subscriptions::OUTCOMES {
             self.links.with_label_values(&[outcome]);
-        }
-        for stream in streams {
-            self.duplicate_risk.with_label_values(&[stream.as_str()]);
-        }
-        for provider in providers {
-            self.unmatched.with_label_values(&[provider.as_str()]);
-            for reason in [REPEAT, REPLAY] {
-                self.repeated
-                    .with_label_values(&[provider.as_str(), reason]);
-            }
-            for kind in Alert::ALL.iter().map(Alert::as_str).chain([COMPLAINT]) {
-                self.alerts.with_label_values(&[kind, provider.as_str()]);
-            }
         }
     }
 

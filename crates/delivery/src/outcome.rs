@@ -277,8 +277,9 @@ impl Engine {
                 };
             }
         }
-        self.count(carriage, target, &attempt, &step);
-        self.count_send(carriage, (target, &member.mailbox_provider), &step);
+        let place = (target, &member.mailbox_provider);
+        self.count_attempt(carriage, place, &attempt, &step);
+        self.count_send(carriage, place, &step);
         conclusion(target, member, attempt, step)
     }
 
@@ -325,31 +326,6 @@ impl Engine {
             reply = reply.as_deref().unwrap_or_default(),
             "raised an alert"
         );
-    }
-
-    fn count(&self, carriage: &Carriage<'_>, target: &TargetName, attempt: &Attempt, step: &Step) {
-        let word = attempt
-            .result
-            .as_ref()
-            .map_or_else(|e| e.verdict.as_str(), |_| "sent");
-        self.metrics.attempt(&carriage.stream.name, target, word);
-        let stream = carriage.stream.name.as_str();
-        if attempt.result.is_ok() {
-            let took = attempt
-                .ended_at
-                .duration_since(carriage.record.accepted_at)
-                .as_secs_f64();
-            self.metrics
-                .to_sent
-                .with_label_values(&[stream])
-                .observe(took.max(0.0));
-        }
-        if step.event == EventKind::ResendRisk {
-            self.metrics
-                .duplicate_risk
-                .with_label_values(&[stream])
-                .inc();
-        }
     }
 
     /// What follows from an outcome, made durable before the outcome itself: a crash in between

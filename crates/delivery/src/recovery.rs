@@ -55,9 +55,10 @@ pub(crate) async fn settle_pending(
             provider: Some(attempt.target.provider.clone()),
             detail: format!("{}: {reply}", attempt.target),
         };
+        let place = (&attempt.target, delivery.mailbox_provider.as_ref());
         engine
             .metrics
-            .attempt(&stream.name, &attempt.target, Verdict::Unknown.as_str());
+            .attempt(&stream.name, place, Verdict::Unknown.as_str());
         if step.event == EventKind::ResendRisk {
             let risk = &engine.metrics.duplicate_risk;
             risk.with_label_values(&[stream.name.as_str()]).inc();

@@ -19,11 +19,10 @@ use malote_store::{
 
 use crate::engine::Engine;
 use crate::feedback::campaign_scopes;
+use crate::metrics::HOSTED;
 
 /// Times that one delivery's recipient may come back: a timeline is no diary.
 const RETURNS_MAX: usize = 20;
-/// The provider in metrics of events that the gateway itself saw.
-const HOSTED: &str = "hosted";
 
 /// How a recipient spoke to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +110,11 @@ impl Engine {
         let standing = self.standing(&place, now).await?;
         match wish {
             Wish::Unsubscribe => {
+                if !standing.is_stopped {
+                    let told = (&place.record.stream, HOSTED);
+                    let policy = self.policy.load();
+                    self.warn_of_spread(&policy, told, SuppressionReason::Unsubscribe);
+                }
                 self.tell(&place, (wish, means), now).await?;
                 self.stop(&place, means, now).await?;
             }

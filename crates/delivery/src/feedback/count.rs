@@ -3,26 +3,20 @@
 
 use malote_core::event::{Blame, EventKind};
 use malote_core::name::MailboxProvider;
-use malote_core::stream::Class;
 
 use crate::breaker::Signal;
 use crate::engine::Engine;
 use crate::feedback::Told;
+use crate::feedback::consequence::{Consequence, consequence};
 use crate::health::signal_of_event;
-use crate::metrics::COMPLAINT;
 use crate::policy::Policy;
 
 impl Engine {
     /// Counts an event that was told for the first time.
     pub(super) fn count_new(&self, policy: &Policy, told: &Told<'_>) {
-        if told.event.kind == EventKind::Complained && is_transactional(policy, told) {
-            tracing::error!(
-                provider = %told.provider,
-                stream = %told.delivery.stream,
-                "a complaint about transactional mail"
-            );
-            let labels = [COMPLAINT, told.provider.as_str()];
-            self.metrics.alerts.with_label_values(&labels).inc();
+        let stream = &told.delivery.stream;
+        if let Consequence::Suppress { reason, .. } = consequence(policy, &told.event, stream) {
+            self.warn_of_spread(policy, (stream, told.provider.as_str()), reason);
         }
         self.count_event(told);
         self.count_told(policy, told);
@@ -72,9 +66,4 @@ impl Engine {
             self.registry.told(&call.target, mailbox, signal, told.now);
         }
     }
-}
-
-fn is_transactional(policy: &Policy, told: &Told<'_>) -> bool {
-    let stream = policy.streams.get(&told.delivery.stream);
-    stream.is_some_and(|stream| stream.class == Class::Transactional)
 }

@@ -27,7 +27,8 @@ const REPORTING: [&str; 10] = [
     "yandex",
 ];
 
-fn reports_complaints(mailbox: &MailboxProvider) -> bool {
+/// Whether this mailbox provider tells services who complains.
+pub(crate) fn reports_complaints(mailbox: &MailboxProvider) -> bool {
     REPORTING.contains(&mailbox.as_str())
 }
 

@@ -14,5 +14,6 @@ mod listener;
 mod outbox;
 mod rig;
 mod script;
+mod spread;
 mod unknown;
 mod verdicts;

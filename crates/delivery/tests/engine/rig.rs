@@ -28,7 +28,7 @@ use malote_router::{
     RouterCredential, RouterProvider, RouterStream, Strategy, TargetConfig,
 };
 use malote_store::{Shared, SqliteConfig, SqliteStore};
-use prometheus::Registry;
+use prometheus::{Registry, TextEncoder};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -321,6 +321,18 @@ impl Rig {
         self.tasks.shutdown().await;
         self.store.close().await;
         Self::start_in(self.dir, self.clock, setup).await
+    }
+
+    /// How many alerts of this kind there were.
+    pub(crate) fn alerts(&self, kind: &str) -> u64 {
+        let text = TextEncoder::new();
+        let text = text.encode_to_string(&self.registry.gather()).unwrap();
+        let label = format!("kind=\"{kind}\"");
+        let own = text
+            .lines()
+            .filter(|line| line.starts_with("malote_alerts_total") && line.contains(&label));
+        let counts = own.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok());
+        counts.sum()
     }
 
     pub(crate) async fn submit(&self, submission: Submission) -> Accepted {

@@ -82,6 +82,9 @@ impl HttpMetrics {
     pub(crate) fn count_webhook(&self, provider: &ProviderName, status: StatusCode) {
         let labels = [provider.as_str(), class(status)];
         self.webhooks.with_label_values(&labels).inc();
+        // From 0 on, so that the first forgery shows as an increase.
+        let unverified = [provider.as_str(), ProblemKind::WebhookUnverified.slug()];
+        self.webhooks_refused.with_label_values(&unverified);
     }
 
     pub(crate) fn count_refused(&self, provider: &ProviderName, reason: ProblemKind) {
