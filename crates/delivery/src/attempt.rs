@@ -325,10 +325,11 @@ impl Engine {
         };
         let mut outcomes = Vec::new();
         for (member, entry) in members.into_iter().zip(found) {
-            if entry.is_some() {
-                outcomes.push(outcome::suppressed(member.delivery, entry.as_ref(), now));
-            } else {
-                group.members.push(member);
+            match entry {
+                Some(entry) => {
+                    outcomes.push(outcome::suppressed(member.delivery, &entry, now));
+                }
+                None => group.members.push(member),
             }
         }
         outcomes

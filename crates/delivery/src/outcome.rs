@@ -96,7 +96,7 @@ pub(crate) fn before_call(
             now,
         ));
     }
-    suppression.map(|entry| suppressed(delivery.clone(), Some(entry), now))
+    suppression.map(|entry| suppressed(delivery.clone(), entry, now))
 }
 
 /// Sets a delivery aside.
@@ -110,10 +110,8 @@ pub(crate) fn quarantine(delivery: Leased, why: &str, now: Timestamp) -> Outcome
 }
 
 /// The address is suppressed: nothing is sent.
-pub(crate) fn suppressed(delivery: Leased, by: Option<&Suppression>, now: Timestamp) -> Outcome {
-    let why = by.map_or("suppressed while it waited", |entry| &entry.detail);
-    let blame = by.and_then(|entry| entry.reason.blame());
-    let note = (EventKind::Suppressed, blame, why);
+pub(crate) fn suppressed(delivery: Leased, by: &Suppression, now: Timestamp) -> Outcome {
+    let note = (EventKind::Suppressed, by.reason.blame(), &by.detail[..]);
     settled(delivery, State::Suppressed, note, now)
 }
 

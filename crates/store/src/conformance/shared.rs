@@ -201,43 +201,38 @@ pub async fn only_an_unsubscribe_is_undone_by_who_comes_back(shared: &dyn Shared
     assert_eq!(listed, [entry("bob@x.test", stream("news"), None)]);
 }
 
+/// What is told of somebody, and when it happened.
+enum Word {
+    Left(i64),
+    Back(i64),
+}
+
 /// Services tell late, and in any order: of unsubscribes and returns the last to happen counts.
 pub async fn of_an_unsubscribe_and_a_return_the_later_counts(shared: &dyn Shared) {
-    let cases: [(&str, &[(bool, i64)], bool); 9] = [
-        ("in order", &[(true, 1), (false, 2)], false),
-        ("a late unsubscribe", &[(false, 2), (true, 1)], false),
-        ("a late return", &[(true, 2), (false, 1)], true),
-        ("again", &[(true, 1), (false, 2), (true, 3)], true),
-        (
-            "a return between two",
-            &[(true, 1), (true, 3), (false, 2)],
-            true,
-        ),
-        (
-            "a return between two, told first",
-            &[(false, 2), (true, 1), (true, 3)],
-            true,
-        ),
-        (
-            "an unsubscribe between two",
-            &[(false, 1), (false, 3), (true, 2)],
-            false,
-        ),
-        ("told again", &[(true, 1), (false, 2), (true, 1)], false),
-        ("at once", &[(false, 2), (true, 2)], true),
+    use Word::{Back, Left};
+    let cases: [(&[Word], bool); 9] = [
+        (&[Left(1), Back(2)], false),
+        (&[Back(2), Left(1)], false),
+        (&[Left(2), Back(1)], true),
+        (&[Left(1), Back(2), Left(3)], true),
+        (&[Left(1), Left(3), Back(2)], true),
+        (&[Back(2), Left(1), Left(3)], true),
+        (&[Back(1), Back(3), Left(2)], false),
+        (&[Left(1), Back(2), Left(1)], false),
+        // At once: the last to be told.
+        (&[Back(2), Left(2)], true),
     ];
-    for (number, (case, told, is_stopped)) in cases.into_iter().enumerate() {
+    for (number, (told, is_stopped)) in cases.into_iter().enumerate() {
         let who = format!("p{number}@x.test");
-        for (is_unsubscribe, when) in told {
-            if *is_unsubscribe {
-                let entries = vec![unsubscribe(&who, *when)];
-                shared.suppress(entries).await.unwrap();
-            } else {
-                let returns = vec![back(&who, *when)];
-                shared.lift_unsubscribes(returns).await.unwrap();
+        for word in told {
+            match word {
+                Left(when) => shared.suppress(vec![unsubscribe(&who, *when)]).await,
+                Back(when) => shared.lift_unsubscribes(vec![back(&who, *when)]).await,
             }
+            .unwrap();
         }
-        assert_eq!(is_stopped_in_news(shared, &who).await, is_stopped, "{case}");
+        let stands = is_stopped_in_news(shared, &who).await;
+        assert_eq!(stands, is_stopped, "case {number}");
     }
     // In one batch, too.
     shared
