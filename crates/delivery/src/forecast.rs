@@ -76,6 +76,24 @@ impl<K: Eq + Hash> Paces<K> {
         Some(per_second)
     }
 
+    /// The same of a counter that is not there before it counts: one that is new now stood at 0
+    /// when counters were last looked at.
+    fn take_since(
+        &mut self,
+        last_look: Option<Timestamp>,
+        key: K,
+        count: u64,
+        at: Timestamp,
+    ) -> Option<f64>
+    where
+        K: Clone,
+    {
+        if let Some(last_look) = last_look.filter(|_| !self.last.contains_key(&key)) {
+            self.take(key.clone(), 0, last_look);
+        }
+        self.take(key, count, at)
+    }
+
     /// Forgets what is no longer configured.
     pub(crate) fn keep(&mut self, is_known: impl Fn(&K) -> bool) {
         self.last.retain(|key, _| is_known(key));
@@ -101,6 +119,7 @@ pub(crate) struct Forecaster {
     accounts: Paces<String>,
     /// Which stream's mail goes to which account.
     ways: Paces<(String, String)>,
+    last_look: Option<Timestamp>,
 }
 
 /// When a quota will be spent.
@@ -163,8 +182,11 @@ impl Engine {
             .keep(|account| paces.contains_key(account));
         let sent = self.metrics.sent_by_account();
         let mut ways = Vec::new();
+        let last_look = forecaster.last_look.replace(now);
         for (way, count) in &sent {
-            let pace = forecaster.ways.take(way.clone(), *count, now);
+            let pace = forecaster
+                .ways
+                .take_since(last_look, way.clone(), *count, now);
             if pace.is_some_and(|pace| pace >= PACE_MIN) {
                 ways.push(way);
             }
@@ -232,6 +254,14 @@ mod tests {
         );
         paces.keep(|key| *key != "a");
         assert_eq!(paces.take("a", 0, at(1_300)), None);
+    }
+
+    #[test]
+    fn a_counter_that_was_not_there_stood_at_nothing() {
+        let mut paces = Paces::default();
+        assert_eq!(paces.take_since(None, "a", 50, at(0)), None);
+        assert_eq!(paces.take_since(Some(at(0)), "b", 50, at(10)), Some(5.0));
+        assert_eq!(paces.take_since(Some(at(0)), "a", 50, at(10)), Some(0.0));
     }
 
     #[test]
