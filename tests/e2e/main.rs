@@ -52,6 +52,7 @@ mod reload;
 mod reload_under_load;
 mod reputation_guard;
 mod route_rules;
+mod scenario;
 mod service_webhooks;
 mod shared_postgres;
 mod shutdown;
