@@ -18,14 +18,23 @@ use crate::{campaigns_by, long};
 
 /// Gateways of a cluster.
 const NODES: usize = 3;
-/// Calls to the relay at once of each node, hence unknown outcomes of one death at most.
+/// Calls to the relay at once of each node.
 const CONCURRENCY: usize = 8;
+/// Messages under way of a node that is [`bounded`]: with the relay, or answered and not yet settled.
+/// So many may be unknown or sent twice after one death.
+const WORKERS: usize = 2 * CONCURRENCY;
 /// Connections of each node to the database.
 const POOL: u16 = 4;
 /// What a dead node had under way is another's within this.
 const TAKE_OVER_MAX: Duration = Duration::from_secs(15);
 /// How long the queue may take to drain.
 const DRAIN_MAX: Duration = Duration::from_secs(60);
+/// Bounds what a node may have under way by [`WORKERS`]: its calls end before they are settled, so
+/// that [`CONCURRENCY`] bounds only those that the relay has.
+fn bounded(config: &mut Config) {
+    config.add(&format!("[delivery]\nworkers = {WORKERS}\n"));
+}
+
 /// Three nodes, each with a wire of its own to the database, and one relay that takes everything.
 struct Cluster {
     nodes: Vec<Gateway>,
@@ -35,8 +44,13 @@ struct Cluster {
 }
 
 impl Cluster {
+    /// Starts one whose nodes are [`bounded`].
     async fn start() -> Result<Self> {
-        Self::start_with(Postgres::start()?, |_, _| Ok(())).await
+        let change = |_, config: &mut Config| {
+            bounded(config);
+            Ok(())
+        };
+        Self::start_with(Postgres::start()?, change).await
     }
 
     /// Starts one on this server; `change` is given each node's number and configuration.

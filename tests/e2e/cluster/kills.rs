@@ -9,7 +9,7 @@ use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
 use super::load::{Load, waiting};
-use super::{CONCURRENCY, Cluster, DRAIN_MAX, NODES, TAKE_OVER_MAX, long};
+use super::{CONCURRENCY, Cluster, DRAIN_MAX, NODES, TAKE_OVER_MAX, WORKERS, long};
 
 const CLIENTS: usize = 8;
 /// What a node that is started again had under way is its own again within this.
@@ -71,7 +71,7 @@ async fn nodes_killed_every_second_under_load_lose_nothing_and_duplicate_no_camp
     ensure!(took <= TAKE_OVER_MAX + EVERY, "taken over after {took:?}");
     ensure!(balance.campaigns_twice == 0, "{balance:?}");
     ensure!(
-        balance.orders_twice + balance.unknown <= kills * CONCURRENCY,
+        balance.orders_twice + balance.unknown <= kills * WORKERS,
         "{balance:?}"
     );
     let taken = account.acknowledged.len();
@@ -114,7 +114,7 @@ async fn a_node_that_is_killed_and_started_again_goes_on_with_its_mail_at_once()
     let balance = account.balance("again", cluster.node(0)?, sink).await?;
     ensure!(balance.campaigns_twice == 0, "{balance:?}");
     ensure!(
-        balance.orders_twice + balance.unknown <= CONCURRENCY,
+        balance.orders_twice + balance.unknown <= WORKERS,
         "{balance:?}"
     );
     Ok(())
