@@ -6,6 +6,7 @@ mod kills;
 mod limits;
 mod load;
 mod outages;
+mod outlets;
 mod rolling;
 
 use std::time::Duration;

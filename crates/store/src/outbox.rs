@@ -39,7 +39,8 @@ pub trait Outbox: Send + Sync {
     async fn outlet(&self, name: &OutletName) -> Result<Option<OutletRecord>, StoreError>;
 
     /// Gives an outlet to a session, where several processes have the same outlets: only who holds
-    /// it tells it. Returns whether this session holds it; one that does keeps it until it ends.
+    /// it tells it. Returns whether this session holds it; one that does keeps it until it ends or
+    /// lets go of it.
     ///
     /// # Errors
     /// If that cannot be written.
@@ -49,6 +50,18 @@ pub trait Outbox: Send + Sync {
         _session: NodeSession,
     ) -> Result<bool, StoreError> {
         Ok(true)
+    }
+
+    /// Lets go of an outlet that a session holds, so that another process may tell it.
+    ///
+    /// # Errors
+    /// If that cannot be written.
+    async fn let_go_of_outlet(
+        &self,
+        _outlet: &OutletName,
+        _session: NodeSession,
+    ) -> Result<(), StoreError> {
+        Ok(())
     }
 
     /// Adds events behind those that wait, and moves the outlet's place in the feed, all of it or

@@ -72,7 +72,7 @@ async fn nodes(of: &Gateway) -> Result<Value> {
 }
 
 /// Drains a node by the command, as asked at itself or at another.
-async fn drain(asked: &Gateway, arguments: &[&str]) -> Result<()> {
+pub(super) async fn drain(asked: &Gateway, arguments: &[&str]) -> Result<()> {
     let all = [
         &["nodes", "drain"],
         arguments,

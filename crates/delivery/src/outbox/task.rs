@@ -45,6 +45,8 @@ pub(super) struct OutletTask {
     tells: JoinSet<Answer>,
     /// Messages of which an event is being told.
     under_way: BTreeMap<MessageId, FeedCursor>,
+    /// Whether this node is the one that tells it, where several have it.
+    is_held: bool,
     /// How far the feed has been looked at, and when that was last made durable.
     place: Option<(FeedCursor, Timestamp)>,
     failures: u32,
@@ -70,6 +72,7 @@ impl OutletTask {
             shutdown,
             tells: JoinSet::new(),
             under_way: BTreeMap::new(),
+            is_held: false,
             place: None,
             failures: 0,
             is_unusable: false,
@@ -106,8 +109,12 @@ impl OutletTask {
     }
 
     async fn turn(&mut self, outlet: &Arc<dyn Outlet>) -> Result<(), StoreError> {
+        if self.engine.leaves_to_others() {
+            return self.let_go().await;
+        }
         let spool = &self.engine.spool;
-        if !spool.hold_outlet(&self.name, self.engine.session).await? {
+        self.is_held = spool.hold_outlet(&self.name, self.engine.session).await?;
+        if !self.is_held {
             // Another node moves its place in the feed on; what we knew of it is over.
             self.place = None;
             return Ok(());
@@ -124,6 +131,19 @@ impl OutletTask {
         }
         self.move_on(outlet, &record).await?;
         self.tell_due(outlet).await
+    }
+
+    /// Leaves the outlet to other nodes once what is being told is settled.
+    async fn let_go(&mut self) -> Result<(), StoreError> {
+        if self.is_held && self.tells.is_empty() {
+            let spool = &self.engine.spool;
+            spool
+                .let_go_of_outlet(&self.name, self.engine.session)
+                .await?;
+            self.is_held = false;
+            self.place = None;
+        }
+        Ok(())
     }
 
     /// Puts what the outlet wants of the feed into its outbox.

@@ -147,6 +147,13 @@ pub(crate) async fn hold(tx: &Tx<'_>, name: &OutletName, session: i64) -> Result
     Ok(found.is_some())
 }
 
+/// Takes an outlet from a session.
+pub(crate) async fn let_go(tx: &Tx<'_>, name: &OutletName, session: i64) -> Result<(), Fault> {
+    let sql = "UPDATE malote.outlets SET session = NULL WHERE name = $1 AND session = $2";
+    args::run(tx, sql, &[&name.as_str(), &session]).await?;
+    Ok(())
+}
+
 async fn lock(tx: &Tx<'_>, name: &OutletName) -> Result<Option<(i64, i64)>, Fault> {
     let sql = "SELECT id, waiting FROM malote.outlets WHERE name = $1 FOR UPDATE";
     let found = args::row(tx, sql, &[&name.as_str()]).await?;

@@ -61,6 +61,17 @@ impl Outbox for PostgresSpool {
         ))
     }
 
+    async fn let_go_of_outlet(
+        &self,
+        outlet: &OutletName,
+        session: NodeSession,
+    ) -> Result<(), StoreError> {
+        let core = &self.inner.core;
+        in_transaction!(core, Operation::Outbox, |tx| outbox::let_go(
+            tx, outlet, session.0
+        ))
+    }
+
     async fn enqueue(&self, outlet: &OutletName, wish: Enqueue) -> Result<Enqueued, StoreError> {
         let core = &self.inner.core;
         in_transaction!(core, Operation::Outbox, |tx| outbox::enqueue(

@@ -213,7 +213,7 @@ async fn the_feed_never_passes_an_event_that_is_being_written() {
 }
 
 #[tokio::test]
-async fn an_outlet_is_one_node_s_until_that_one_ends() {
+async fn an_outlet_is_one_node_s_until_that_one_ends_or_lets_go() {
     let database = Cluster::of_all().database().await;
     let one = open(&database.settings()).await;
     let other = open(&database.settings()).await.spool;
@@ -231,6 +231,12 @@ async fn an_outlet_is_one_node_s_until_that_one_ends() {
     assert!(one.spool.hold_outlet(&hook, first).await.unwrap());
     assert!(one.spool.hold_outlet(&hook, first).await.unwrap());
     assert!(!other.hold_outlet(&hook, second).await.unwrap());
+    other.let_go_of_outlet(&hook, second).await.unwrap();
+    assert!(!other.hold_outlet(&hook, second).await.unwrap());
+    one.spool.let_go_of_outlet(&hook, first).await.unwrap();
+    assert!(other.hold_outlet(&hook, second).await.unwrap());
+    other.let_go_of_outlet(&hook, second).await.unwrap();
+    assert!(one.spool.hold_outlet(&hook, first).await.unwrap());
     one.close().await;
     assert!(other.hold_outlet(&hook, second).await.unwrap());
 }
