@@ -119,9 +119,11 @@ impl Membership {
             }
             let pause = match state {
                 NodeState::Serving => BEAT_EVERY,
-                NodeState::Draining | NodeState::Drained | NodeState::Gone | NodeState::Lost => {
-                    DRAINING_BEAT_EVERY
-                }
+                NodeState::Draining
+                | NodeState::Drained
+                | NodeState::Gone
+                | NodeState::Lost
+                | NodeState::Other => DRAINING_BEAT_EVERY,
             };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}

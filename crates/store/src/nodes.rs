@@ -124,14 +124,18 @@ pub enum NodeState {
     Gone,
     /// It has not been heard of for 15 s.
     Lost,
+    /// It lives, and does what this version has no word for: a newer one is among the nodes.
+    #[serde(other)]
+    Other,
 }
 
 impl NodeState {
     /// All of them, those that live first.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Serving,
         Self::Draining,
         Self::Drained,
+        Self::Other,
         Self::Gone,
         Self::Lost,
     ];
@@ -145,6 +149,7 @@ impl NodeState {
             Self::Drained => "drained",
             Self::Gone => "gone",
             Self::Lost => "lost",
+            Self::Other => "other",
         }
     }
 
@@ -152,15 +157,16 @@ impl NodeState {
     #[must_use]
     pub const fn is_alive(self) -> bool {
         match self {
-            Self::Serving | Self::Draining | Self::Drained => true,
+            Self::Serving | Self::Draining | Self::Drained | Self::Other => true,
             Self::Gone | Self::Lost => false,
         }
     }
 
-    /// The state of a word.
+    /// The state of a word, which a newer version may have written.
     #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    pub fn of_word(word: &str) -> Self {
+        let known = Self::ALL.into_iter().find(|state| state.as_str() == word);
+        known.unwrap_or(Self::Other)
     }
 }
 

@@ -173,13 +173,12 @@ async fn list(database: &Database, own: &[u8; 16]) -> Result<Vec<NodeRecord>, St
 }
 
 fn node(row: &Row) -> Result<NodeRecord, Fault> {
-    let state = NodeState::parse(row.try_get(3)?);
     Ok(NodeRecord {
         report: NodeReport {
             name: row.try_get(0)?,
             version: row.try_get(1)?,
             configuration: row.try_get(2)?,
-            state: state.ok_or_else(|| damaged("unknown state of a node"))?,
+            state: NodeState::of_word(row.try_get(3)?),
         },
         instance: row.try_get(4)?,
         is_this: row.try_get(5)?,

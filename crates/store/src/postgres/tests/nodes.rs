@@ -306,6 +306,11 @@ async fn nodes_are_told_apart_and_known_to_be_gone_or_lost() {
             ("b".into(), NodeState::Serving, true)
         ]
     );
+    database
+        .run("UPDATE malote.nodes SET state = 'resting' WHERE name = 'a'")
+        .await;
+    let newer = states(one.list().await.unwrap());
+    assert_eq!(newer[0], ("a".into(), NodeState::Other, false));
     other.leave().await.unwrap();
     assert_eq!(one.wish("a", NodeWish::Drain).await, Ok(0), "it has gone");
     database
