@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use malote_tests::{program, run};
+use malote_tests::{Postgres, program, run};
 
 use crate::demo_full::{COMMAND_MAX, Demo};
 
@@ -41,6 +41,29 @@ async fn a_killed_gateway_loses_nothing_and_another_sends_what_it_had_under_way(
 }
 
 #[tokio::test]
+async fn a_database_that_is_there_is_used_and_one_of_another_cluster_is_refused() -> Result<()> {
+    let path = std::env::var_os("PATH").context("no PATH")?;
+    let postgres = Postgres::start()?;
+    let url = postgres.url();
+    let arguments = ["demo", "--cluster", "--database-url", &url, "--tls", "none"];
+    let mut demo = Demo::start(&arguments, &path)?;
+    let said = demo.says("arrived twice").await?;
+    let status = demo.ended().await?;
+    ensure!(status.success(), "{status} {}", demo.said("stderr"));
+    ensure!(said.contains("three gateways on the database"), "{said}");
+    ensure!(number_before(&said, " lost;")? == 0.0, "{said}");
+    ensure!(demo.left()?.is_empty(), "{:?}", demo.left()?);
+    let other = "UPDATE malote.meta SET value = 'production' WHERE key = 'cluster'";
+    postgres.ask(other).await?;
+    let mut command = Command::new(program()?);
+    let outcome = run(command.args(arguments), COMMAND_MAX).await?;
+    ensure!(outcome.status == Some(1), "{outcome:?}");
+    let said = "the database belongs to the cluster \"production\"";
+    ensure!(outcome.stderr.contains(said), "{outcome:?}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn without_postgresql_it_says_what_is_missing() -> Result<()> {
     let empty = tempfile::tempdir()?;
     let folder = empty.path().display().to_string();
@@ -51,6 +74,11 @@ async fn without_postgresql_it_says_what_is_missing() -> Result<()> {
             "has no initdb",
         ),
         (&["demo", "--bin-dir", &folder], 2, "--cluster"),
+        (
+            &["demo", "--database-url", "postgresql://m@h/m"],
+            2,
+            "--cluster",
+        ),
         (&["demo", "--cluster", "--full"], 2, "--full"),
     ] {
         let mut command = Command::new(program()?);

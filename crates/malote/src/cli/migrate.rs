@@ -77,11 +77,21 @@ impl FromStr for Place {
 
 /// How the connection to a database is kept from others.
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Tls {
+pub(super) enum Tls {
     /// TLS, and the server's certificate is verified.
     Verify,
     /// In clear: to this machine and private addresses only.
     None,
+}
+
+impl Tls {
+    /// The configuration's word.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Verify => "verify",
+            Self::None => "none",
+        }
+    }
 }
 
 /// What went over.

@@ -36,16 +36,34 @@ struct Account {
     took: Option<Duration>,
 }
 
-/// Runs the demo; about half a minute. The programs of PostgreSQL are in `programs`, on the path, or
-/// where Debian puts them. Ctrl-C and SIGTERM end it in order.
+/// Where the queue is.
+#[derive(Debug)]
+pub enum Database {
+    /// In a server of the demo's own. Its programs are in this folder, on the path, or where Debian
+    /// puts them.
+    Own(Option<PathBuf>),
+    /// In a database that is there.
+    At {
+        /// Where: `postgresql://user:password@host/database`.
+        url: String,
+        /// `verify` or `none`.
+        tls: &'static str,
+    },
+}
+
+/// Runs the demo; about half a minute. Ctrl-C and SIGTERM end it in order.
 ///
 /// # Errors
-/// If there is no PostgreSQL, somebody cannot be started, or mail was lost: then the demo has shown
+/// If there is no PostgreSQL, or another malote works on it, somebody cannot be started, or mail was lost: then the demo has shown
 /// a fault.
-pub async fn run(programs: Option<PathBuf>) -> anyhow::Result<()> {
+pub async fn run(database: Database) -> anyhow::Result<()> {
     let mut stage = Stage::new();
-    stage.say("starting a PostgreSQL of its own, three gateways on it, and an SMTP relay");
-    let mut nodes = Nodes::gather(programs).await?;
+    let whose = match &database {
+        Database::Own(_) => "a PostgreSQL of its own, three gateways on it",
+        Database::At { .. } => "three gateways on the database",
+    };
+    stage.say(&format!("starting {whose}, and an SMTP relay"));
+    let mut nodes = Nodes::gather(database).await?;
     let played = tokio::select! {
         played = play(&mut stage, &mut nodes) => played,
         ended = asked_to_end() => match ended {

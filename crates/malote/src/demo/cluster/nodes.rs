@@ -1,13 +1,16 @@
 //! Three gateways on one queue, one relay, and the server that keeps the queue.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use malote_sandbox::{Behaviour, Kind};
 
+use super::Database;
 use super::server::Server;
 use crate::demo::cast::Actor;
 use crate::demo::process::{Gateway, free_address, new_folder};
@@ -32,20 +35,27 @@ pub(super) struct Node {
     gateway: Option<Gateway>,
 }
 
+/// Where gateways find the database.
+struct Store {
+    url_file: PathBuf,
+    tls: &'static str,
+}
+
 /// All of them.
 pub(super) struct Nodes {
     pub(super) nodes: Vec<Node>,
     relay: Actor,
     client: reqwest::Client,
-    server: Server,
+    /// The demo's own, if it has one.
+    server: Option<Server>,
     folder: PathBuf,
 }
 
 impl Nodes {
     /// Starts everybody and waits until all gateways are ready.
-    pub(super) async fn gather(programs: Option<PathBuf>) -> anyhow::Result<Self> {
+    pub(super) async fn gather(database: Database) -> anyhow::Result<Self> {
         let folder = new_folder()?;
-        let gathered = Self::gather_in(&folder, programs).await;
+        let gathered = Self::gather_in(&folder, database).await;
         if gathered.is_err() {
             // What went wrong is told; a folder that stays tells nothing more.
             fs::remove_dir_all(&folder).ok();
@@ -53,11 +63,25 @@ impl Nodes {
         gathered
     }
 
-    async fn gather_in(folder: &Path, programs: Option<PathBuf>) -> anyhow::Result<Self> {
-        let below = folder.to_owned();
-        let starting =
-            tokio::task::spawn_blocking(move || Server::start(&below, programs.as_deref()));
-        let server = starting.await??;
+    async fn gather_in(folder: &Path, database: Database) -> anyhow::Result<Self> {
+        let (server, url, tls) = match database {
+            Database::Own(programs) => {
+                let below = folder.to_owned();
+                let start = move || Server::start(&below, programs.as_deref());
+                let server = tokio::task::spawn_blocking(start).await??;
+                let url = server.url();
+                (Some(server), url, "none")
+            }
+            Database::At { url, tls } => (None, url, tls),
+        };
+        let store = Store {
+            url_file: folder.join("database-url"),
+            tls,
+        };
+        // It may hold a password.
+        let mut file = OpenOptions::new();
+        let file = file.write(true).create_new(true).mode(0o600);
+        file.open(&store.url_file)?.write_all(url.as_bytes())?;
         let relay = Actor::enter(Kind::Smtp).await?;
         relay.sandbox.behave(&Behaviour {
             latency_ms: Some(LATENCY_MS),
@@ -65,7 +89,7 @@ impl Nodes {
         })?;
         let mut nodes = Vec::new();
         for name in ["node1", "node2", "node3"] {
-            nodes.push(Node::start(name, folder, &server.url(), relay.address.port()).await?);
+            nodes.push(Node::start(name, folder, &store, relay.address.port()).await?);
         }
         let client = reqwest::Client::builder().no_proxy().timeout(ANSWER_MAX);
         Ok(Self {
@@ -118,7 +142,7 @@ impl Node {
     async fn start(
         name: &'static str,
         folder: &Path,
-        database: &str,
+        store: &Store,
         relay_port: u16,
     ) -> anyhow::Result<Self> {
         let (http, admin) = (free_address().await?, free_address().await?);
@@ -127,7 +151,8 @@ impl Node {
         let config = CONFIG
             .replace("{http}", &http.to_string())
             .replace("{admin}", &admin.to_string())
-            .replace("{database}", database)
+            .replace("{database}", &store.url_file.display().to_string())
+            .replace("{tls}", store.tls)
             .replace("{address_key}", ADDRESS_KEY)
             .replace("{node}", name)
             .replace("{relay_port}", &relay_port.to_string());
