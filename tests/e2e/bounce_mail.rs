@@ -12,6 +12,7 @@ use malote_tests::{
     Config, LOADTEST_KEY, Service, SmtpClient, World, eventually, free_port, run, text_message,
     tool,
 };
+use reqwest::Method;
 use serde_json::Value;
 
 use crate::backend_postfix::Postfix;
@@ -258,5 +259,88 @@ async fn what_other_blames_say_suppresses_nobody() -> Result<()> {
     let seen = events(&world, "ana@one.example").await?;
     assert_eq!(seen, ["accepted", "sent", "deferred", "bounced reputation"]);
     sent(&world, "ana@one.example").await?;
+    Ok(())
+}
+
+/// A feedback loop's report on a mail to `recipient`: what it says was MAIL FROM, and the header of
+/// the mail.
+fn loop_report(recipient: &str, mail_from: &str, header: &str) -> String {
+    format!(
+        "From: fbl@one.example\nTo: fbl@bounces.shop.example\nSubject: abuse\nMIME-Version: 1.0\n\
+         Content-Type: multipart/report; report-type=feedback-report; boundary=b\n\n\
+         --b\nContent-Type: message/feedback-report\n\nFeedback-Type: abuse\nUser-Agent: Loop/1\n\
+         Version: 1\nOriginal-Mail-From: {mail_from}\nOriginal-Rcpt-To: {recipient}\n\n\
+         --b\nContent-Type: text/rfc822-headers\n\nSubject: news\n{header}\n\n--b--\n"
+    )
+}
+
+#[tokio::test]
+async fn a_feedback_loop_s_report_finds_its_mail_by_an_address_that_we_signed_and_by_nothing_else()
+-> Result<()> {
+    let port = free_port()?;
+    let world = world(port, None).await?;
+    let people = ["ana@one.example", "bia@one.example", "cid@one.example"];
+    let [ana, bia, cid] = [
+        sent(&world, people[0]).await?,
+        sent(&world, people[1]).await?,
+        sent(&world, people[2]).await?,
+    ];
+    let (start, _) = cid.split_at(20);
+    let forged = format!("{start}{}", &ana[20..]);
+    let by_header = format!("Return-Path: <{bia}>");
+    let bounce = dsn(
+        people[2],
+        &format!("Action: failed\nStatus: 5.1.1\nOriginal-Mail-From: {cid}"),
+    );
+    for mail in [
+        loop_report(people[0], &format!("<{ana}>"), "From: news@shop.example"),
+        loop_report(people[1], "<somebody@shop.example>", &by_header),
+        loop_report(people[2], &format!("<{forged}>"), "From: news@shop.example"),
+        loop_report(
+            "eve@one.example",
+            &format!("<{cid}>"),
+            "From: news@shop.example",
+        ),
+        bounce,
+    ] {
+        let (is_taken, said) = swaks(port, "FBL@bounces.shop.example", &mail).await?;
+        assert!(is_taken, "{said}");
+    }
+    for (person, expected) in [
+        (people[0], vec!["accepted", "sent", "complained"]),
+        (people[1], vec!["accepted", "sent", "complained"]),
+        (people[2], vec!["accepted", "sent"]),
+    ] {
+        assert_eq!(events(&world, person).await?, expected, "{person}");
+    }
+    let metrics = world.gateway.admin(Method::GET, "/metrics").send().await?;
+    let metrics = metrics.text().await?;
+    for (outcome, count) in [("applied", 2), ("ignored", 2), ("unreadable", 1)] {
+        let line = format!(
+            "malote_returned_mail_total{{outcome=\"{outcome}\",purpose=\"feedback_loop\"}} {count}\n"
+        );
+        assert!(metrics.contains(&line), "{line}");
+    }
+    campaign(&world, &[people[1]], "second").await?;
+    reached(&world, people[1], "suppressed").await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn ten_mebibytes_are_refused_and_a_status_within_a_returned_mail_is_not_believed()
+-> Result<()> {
+    let port = free_port()?;
+    let world = world(port, None).await?;
+    let address = sent(&world, "ana@one.example").await?;
+    let hard = dsn("ana@one.example", "Action: failed\nStatus: 5.1.1");
+    let line = format!("{}\n", "x".repeat(76));
+    let large = format!("{hard}{}", line.repeat((10 << 20) / line.len()));
+    let (is_taken, said) = swaks(port, &address, &large).await?;
+    assert!(!is_taken && said.contains("552 5.3.4"), "{said}");
+    let nest = "Content-Type: message/rfc822\n\n".repeat(1_000);
+    let (is_taken, said) = swaks(port, &address, &format!("{nest}{hard}")).await?;
+    assert!(is_taken, "{said}");
+    let seen = events(&world, "ana@one.example").await?;
+    assert_eq!(seen, ["accepted", "sent"]);
     Ok(())
 }

@@ -17,6 +17,39 @@ pub struct ReturnAddress {
     pub ticket: Ticket,
 }
 
+/// An address that mail may come back to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReturnPlace {
+    /// One that we signed: the mail is about what it names.
+    Signed(ReturnAddress),
+    /// The one that feedback loops report to (RFC 6449 3.2): what the mail is about has to be told by
+    /// an address that we signed in it.
+    FeedbackLoop,
+}
+
+impl ReturnPlace {
+    /// The words in metrics.
+    pub const WORDS: [&str; 3] = [
+        ReturnPurpose::Bounce.as_str(),
+        ReturnPurpose::Unsubscribe.as_str(),
+        Self::FEEDBACK_LOOP,
+    ];
+
+    const FEEDBACK_LOOP: &str = "feedback_loop";
+
+    /// The word in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Signed(address) => address.purpose.as_str(),
+            Self::FeedbackLoop => Self::FEEDBACK_LOOP,
+        }
+    }
+}
+
+/// The local part of [`ReturnPlace::FeedbackLoop`].
+const LOOP_LOCAL_PART: &str = "fbl";
+
 /// What an address of ours was given out for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ReturnPurpose {
@@ -27,9 +60,6 @@ pub enum ReturnPurpose {
 }
 
 impl ReturnPurpose {
-    /// All of them, for metrics.
-    pub const ALL: [Self; 2] = [Self::Bounce, Self::Unsubscribe];
-
     /// The word in metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -73,6 +103,17 @@ impl ReturnPath {
         let (prefix, domain) = (to.purpose.prefix(), &self.domain);
         let ticket = self.keys.write(to.ticket, to.purpose.ticket_use());
         EmailAddress::parse(&format!("{prefix}{ticket}@{domain}")).ok()
+    }
+
+    /// Which of our addresses this is; `None` for every other one.
+    #[must_use]
+    pub fn place(&self, address: &EmailAddress) -> Option<ReturnPlace> {
+        let is_loop = address.domain() == self.domain
+            && address.local_part().eq_ignore_ascii_case(LOOP_LOCAL_PART);
+        match is_loop {
+            true => Some(ReturnPlace::FeedbackLoop),
+            false => self.recognise(address).map(ReturnPlace::Signed),
+        }
     }
 
     /// What an address of ours names, in any case of letters; `None` for every other address.
@@ -127,6 +168,9 @@ pub struct Report {
     pub blame: Option<Blame>,
     /// The addresses that it names as the recipient; empty where it names none.
     pub recipients: Vec<EmailAddress>,
+    /// Addresses of which one may be ours and tell what the report is about: MAIL FROM and
+    /// List-Unsubscribe of the mail complained of. Empty where the report names none.
+    pub named: Vec<EmailAddress>,
     /// The reporting server's words, bounded by [`crate::provider::REPLY_TEXT_BYTES_MAX`].
     pub detail: String,
     /// The fields as they came, at most [`crate::event::RAW_EVENT_BYTES_MAX`].
@@ -142,8 +186,8 @@ pub trait ReturnReader: Send + Sync {
 /// Takes mail that came back.
 #[async_trait]
 pub trait Returns: Send + Sync {
-    /// Whether this is an address that we signed. Mail to any other must be refused.
-    fn recognise(&self, recipient: &EmailAddress) -> Option<ReturnAddress>;
+    /// Whether mail comes back to this address. Mail to any other must be refused.
+    fn recognise(&self, recipient: &EmailAddress) -> Option<ReturnPlace>;
 
     /// Applies what a mail to these addresses says: durable before `Ok`.
     ///
@@ -151,7 +195,7 @@ pub trait Returns: Send + Sync {
     /// If it could not be made durable, or not yet be matched; the peer will come again.
     async fn take_back(
         &self,
-        to: &[ReturnAddress],
+        to: &[ReturnPlace],
         mail: ReturnedMail,
         sender: ReturnSender,
     ) -> Result<(), SinkUnavailable>;
@@ -181,6 +225,7 @@ mod tests {
             assert_eq!(path.recognise(&address), Some(to));
             let shouted = EmailAddress::parse(&address.as_str().to_uppercase()).unwrap();
             assert_eq!(path.recognise(&shouted), Some(to));
+            assert_eq!(path.place(&shouted), Some(ReturnPlace::Signed(to)));
             let text = address.as_str();
             let swapped = if text.starts_with('b') { "u" } else { "b" };
             for other in [
@@ -193,8 +238,19 @@ mod tests {
                 "é@bounces.example".to_owned(),
             ] {
                 let other = EmailAddress::parse(&other).unwrap();
-                assert_eq!(path.recognise(&other), None, "{}", other.as_str());
+                assert_eq!(path.place(&other), None, "{}", other.as_str());
             }
+        }
+        for (text, place) in [
+            ("FBL@bounces.example", Some(ReturnPlace::FeedbackLoop)),
+            ("fbl@other.example", None),
+            ("fbl2@bounces.example", None),
+        ] {
+            assert_eq!(
+                path.place(&EmailAddress::parse(text).unwrap()),
+                place,
+                "{text}"
+            );
         }
     }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use malote_core::event::{Blame, ProviderEvent};
 use malote_core::name::{MailboxProvider, ProviderName, StreamName, TargetName};
 use malote_core::outlet::OutletName;
-use malote_core::returned::ReturnPurpose;
+use malote_core::returned::ReturnPlace;
 use malote_store::{Suppression, SuppressionReason};
 use prometheus::core::Collector;
 use prometheus::{
@@ -390,10 +390,9 @@ impl Metrics {
         for reason in SuppressionReason::ALL {
             self.suppressions.with_label_values(&[reason.as_str()]);
         }
-        for purpose in ReturnPurpose::ALL {
+        for place in ReturnPlace::WORDS {
             for outcome in returns::Outcome::ALL {
-                let labels = [purpose.as_str(), outcome.as_str()];
-                self.returned.with_label_values(&labels);
+                self.returned.with_label_values(&[place, outcome.as_str()]);
             }
         }
         for outcome in subscriptions::OUTCOMES {

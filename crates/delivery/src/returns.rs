@@ -9,7 +9,7 @@ use malote_core::event::ProviderEvent;
 use malote_core::ledger::DeliveryView;
 use malote_core::name::ProviderName;
 use malote_core::returned::{
-    Report, ReturnAddress, ReturnPurpose, ReturnSender, ReturnedMail, Returns,
+    Report, ReturnAddress, ReturnPlace, ReturnPurpose, ReturnSender, ReturnedMail, Returns,
 };
 use malote_core::subscription::Wish;
 use malote_core::ticket::Ticket;
@@ -60,31 +60,30 @@ enum TakeFault {
 
 #[async_trait]
 impl Returns for Engine {
-    fn recognise(&self, recipient: &EmailAddress) -> Option<ReturnAddress> {
+    fn recognise(&self, recipient: &EmailAddress) -> Option<ReturnPlace> {
         let policy = self.policy.load();
-        policy.return_path.as_ref()?.recognise(recipient)
+        policy.return_path.as_ref()?.place(recipient)
     }
 
     async fn take_back(
         &self,
-        to: &[ReturnAddress],
+        to: &[ReturnPlace],
         mail: ReturnedMail,
         sender: ReturnSender,
     ) -> Result<(), SinkUnavailable> {
         let now = self.clock.now();
-        for address in to {
-            let taken = self.take_one(address, &mail, sender, now).await;
+        for place in to {
+            let taken = match place {
+                ReturnPlace::Signed(address) => self.take_one(address, &mail, sender, now).await,
+                ReturnPlace::FeedbackLoop => self.take_from_loop(&mail, now).await,
+            };
             let outcome = taken.map_err(|error| {
-                tracing::error!(
-                    message.id = %address.ticket.delivery.message,
-                    %error,
-                    "could not take in mail that came back"
-                );
+                tracing::error!(to = place.as_str(), %error, "could not take in mail that came back");
                 SinkUnavailable
             })?;
             self.metrics
                 .returned
-                .with_label_values(&[address.purpose.as_str(), outcome.as_str()])
+                .with_label_values(&[place.as_str(), outcome.as_str()])
                 .inc();
         }
         Ok(())
@@ -127,6 +126,27 @@ impl Engine {
                 | ReturnedMail::Written(_)
                 | ReturnedMail::Unreadable(_),
             ) => Ok(Outcome::Ignored),
+        }
+    }
+
+    /// A feedback loop's report is about the delivery that a signed address in it names. Without one
+    /// it may be about anybody's mail, and changes nothing.
+    async fn take_from_loop(
+        &self,
+        mail: &ReturnedMail,
+        now: Timestamp,
+    ) -> Result<Outcome, TakeFault> {
+        let ReturnedMail::Report(reports) = mail else {
+            return Ok(Outcome::Ignored);
+        };
+        let policy = self.policy.load_full();
+        let ticket = policy.return_path.as_ref().and_then(|path| {
+            let named = reports.iter().flat_map(|report| &report.named);
+            named.filter_map(|address| path.recognise(address)).next()
+        });
+        match ticket {
+            Some(address) => self.take_reports(address.ticket, reports, now).await,
+            None => Ok(Outcome::Ignored),
         }
     }
 

@@ -52,6 +52,7 @@ fn report(fields: &Fields) -> Option<Report> {
         kind,
         blame,
         recipients: recipients.collect(),
+        named: Vec::new(),
         detail: bounded(&detail, REPLY_TEXT_BYTES_MAX),
         raw: fields.raw.clone(),
     })

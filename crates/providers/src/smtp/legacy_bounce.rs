@@ -76,6 +76,7 @@ fn report(recipient: EmailAddress, reason: &str) -> Report {
         kind: EventKind::Bounced,
         blame: Some(bounce::blame(refusal).unwrap_or(Blame::Unknown)),
         recipients: vec![recipient],
+        named: Vec::new(),
         detail: bounded(reason, REPLY_TEXT_BYTES_MAX),
         raw: raw_event(reason.as_bytes()),
     }

@@ -2,7 +2,7 @@
 //! (RFC 3834), and what people wrote.
 //!
 //! Strangers write such mail, so nothing here fails and every loop has a bound. Only the outer
-//! message is looked at, never the one that a report returns.
+//! message is believed; of the one that a complaint returns addresses are read, which prove themselves.
 
 use std::panic::catch_unwind;
 
@@ -46,7 +46,8 @@ fn read(message: &[u8]) -> ReturnedMail {
     };
     let unreadable = |why: &str| ReturnedMail::Unreadable(beginning(why, message));
     if let Some(part) = part(&parsed, "message", &["feedback-report"]) {
-        return match arf_rfc5965::read(&fields(part.contents())) {
+        let returned = header_of_returned(&parsed);
+        return match arf_rfc5965::read(&fields(part.contents()), &returned) {
             Some(report) => ReturnedMail::Report(vec![report]),
             None => ReturnedMail::Automatic,
         };
@@ -85,6 +86,17 @@ fn part<'a>(
                 && subkinds.iter().any(|own| own.eq_ignore_ascii_case(subkind))
         })
     })
+}
+
+/// The header of the mail that a report returns, whole or its header alone; empty if it returns none.
+fn header_of_returned(message: &Message<'_>) -> Fields {
+    let whole = part(message, "message", &["rfc822", "global"]);
+    let returned = whole.or_else(|| part(message, "text", &["rfc822-headers"]));
+    let mut groups = returned.map_or_else(Vec::new, |part| groups(part.contents()));
+    match groups.is_empty() {
+        true => Fields::default(),
+        false => groups.swap_remove(0),
+    }
 }
 
 /// Why a mail cannot be read, and how it begins, for people who look it up.

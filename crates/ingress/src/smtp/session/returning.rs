@@ -1,5 +1,5 @@
-//! Mail that comes back: taken without a login, from anybody, for addresses that we signed and for
-//! no other. So such a listener is no relay, and refuses before any content what it would have to
+//! Mail that comes back: taken without a login, from anybody, for addresses that we signed, for the
+//! one of feedback loops, and for no other. So such a listener is no relay, and refuses before any content what it would have to
 //! bounce.
 
 use std::fmt;
@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use malote_core::address::EmailAddress;
-use malote_core::returned::{ReturnAddress, ReturnSender, Returns};
+use malote_core::returned::{ReturnPlace, ReturnSender, Returns};
 use malote_core::webhook::SinkUnavailable;
 
 use super::super::reply::{self, Reply};
 use super::{Session, State};
 
-/// Tells addresses that we signed from others. Computes only.
+/// Tells addresses of ours from others. Computes only.
 #[derive(Clone)]
 pub(crate) struct Recogniser(pub(crate) Arc<dyn Returns>);
 
@@ -24,7 +24,7 @@ impl fmt::Debug for Recogniser {
 }
 
 impl Recogniser {
-    pub(super) fn recognise(&self, address: &EmailAddress) -> Option<ReturnAddress> {
+    pub(super) fn recognise(&self, address: &EmailAddress) -> Option<ReturnPlace> {
         self.0.recognise(address)
     }
 }
@@ -33,7 +33,7 @@ impl Recogniser {
 #[derive(Debug)]
 pub(crate) struct CameBack {
     /// The addresses that it came to, each once.
-    pub(crate) to: Vec<ReturnAddress>,
+    pub(crate) to: Vec<ReturnPlace>,
     /// Whom MAIL FROM named.
     pub(crate) sender: ReturnSender,
     /// The message.

@@ -9,7 +9,7 @@ use malote_core::address::EmailAddress;
 use malote_core::credential::{BadRecipients, Credential};
 use malote_core::intake::{Accepted, Refusal};
 use malote_core::message::{Channel, DsnParameters, ImpossibleRecipient, Recipient, Submission};
-use malote_core::returned::{ReturnAddress, ReturnSender};
+use malote_core::returned::{ReturnPlace, ReturnSender};
 use malote_core::tracking::Tracking;
 
 use super::super::body::{Body, BodyFault, BodyRules};
@@ -31,7 +31,7 @@ pub(super) struct Transaction {
     dsn: DsnParameters,
     recipients: Vec<Recipient>,
     /// The addresses of ours that mail comes back to.
-    returned_to: Vec<ReturnAddress>,
+    returned_to: Vec<ReturnPlace>,
     impossible: Vec<ImpossibleRecipient>,
     /// Keys of the recipients so far: a mailbox named twice gets the message once.
     keys: HashSet<String>,
@@ -367,7 +367,7 @@ impl Transaction {
         reply::RECIPIENT_OK
     }
 
-    /// Takes an address that we signed; every other one is refused, and in the same words.
+    /// Takes an address that mail comes back to; every other one is refused, and in the same words.
     fn add_returned(&mut self, arguments: &[u8], returns: &Recogniser) -> Reply {
         let Some((path, rest)) = RawPath::split(arguments) else {
             return reply::BAD_RECIPIENT;

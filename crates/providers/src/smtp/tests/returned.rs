@@ -190,6 +190,39 @@ fn a_complaint_is_told_from_praise_and_from_reports_on_authentication() {
 }
 
 #[test]
+fn where_an_address_of_ours_may_stand_is_read_of_the_report_and_of_the_header_that_it_returns() {
+    let report = "Feedback-Type: abuse\nOriginal-Mail-From: <b+one@back.example>\n";
+    let returned = RETURNED.replace(
+        "Subject: x\n",
+        "Return-Path: <b+two@back.example>\nList-Unsubscribe: <https://shop.example/u/x>,\n \
+         <mailto:u+three@back.example?subject=unsubscribe>\n",
+    );
+    let body = "\n\nReturn-Path: <b+four@back.example>\n";
+    for (kind, returned) in [
+        ("message/rfc822", format!("{returned}{body}")),
+        (
+            "text/rfc822-headers",
+            returned.split("Content-Type").next().unwrap().to_owned(),
+        ),
+    ] {
+        let whole = mail("feedback-report", "message/feedback-report", report);
+        let old = RETURNED.replace('\n', "\r\n");
+        let whole = whole.replace(&old, &returned.replace('\n', "\r\n"));
+        let whole = whole.replace("message/rfc822", kind);
+        let mail = read(&whole);
+        let named: Vec<&str> = reports(&mail)[0].named.iter().map(|a| a.as_str()).collect();
+        let expected = [
+            "b+one@back.example",
+            "b+two@back.example",
+            "u+three@back.example",
+        ];
+        assert_eq!(named, expected, "{kind}");
+    }
+    let bare = mail("feedback-report", "message/feedback-report", report);
+    assert_eq!(reports(&read(&bare))[0].named.len(), 1);
+}
+
+#[test]
 fn old_servers_without_a_delivery_status_are_understood() {
     let qmail = "From: MAILER-DAEMON@mx.example\r\nTo: b+x@bounces.example\r\nSubject: failure notice\r\n\r\n\
         Hi. This is the qmail-send program at mx.example.\r\nI'm afraid I wasn't able to deliver.\r\n\r\n\
@@ -255,7 +288,7 @@ fn bounds_hold(mail: &ReturnedMail) {
             );
             for report in reports {
                 assert!(report.detail.len() <= 512 && report.raw.len() <= 16 << 10);
-                assert!(report.recipients.len() <= 64);
+                assert!(report.recipients.len() <= 64 && report.named.len() <= 16);
             }
         }
         ReturnedMail::Unreadable(text) | ReturnedMail::Written(text) => {

@@ -3,7 +3,9 @@
 use async_trait::async_trait;
 use malote_core::address::EmailAddress;
 use malote_core::id::{DeliveryId, MessageId};
-use malote_core::returned::{ReturnAddress, ReturnPurpose, ReturnSender, ReturnedMail, Returns};
+use malote_core::returned::{
+    ReturnAddress, ReturnPlace, ReturnPurpose, ReturnSender, ReturnedMail, Returns,
+};
 use malote_core::ticket::Ticket;
 use malote_core::webhook::SinkUnavailable;
 
@@ -14,7 +16,7 @@ struct Known;
 
 #[async_trait]
 impl Returns for Known {
-    fn recognise(&self, recipient: &EmailAddress) -> Option<ReturnAddress> {
+    fn recognise(&self, recipient: &EmailAddress) -> Option<ReturnPlace> {
         let index = match recipient.as_str() {
             "b+one@back.example" => 1,
             "b+two@back.example" => 2,
@@ -22,18 +24,18 @@ impl Returns for Known {
         };
         let message = MessageId::from_bytes([0; 16]);
         let delivery = DeliveryId { message, index };
-        Some(ReturnAddress {
+        Some(ReturnPlace::Signed(ReturnAddress {
             purpose: ReturnPurpose::Bounce,
             ticket: Ticket {
                 delivery,
                 attempt: 1,
             },
-        })
+        }))
     }
 
     async fn take_back(
         &self,
-        _to: &[ReturnAddress],
+        _to: &[ReturnPlace],
         _mail: ReturnedMail,
         _sender: ReturnSender,
     ) -> Result<(), SinkUnavailable> {
