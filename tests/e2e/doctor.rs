@@ -269,6 +269,33 @@ async fn the_last_event_is_known_after_a_kill_and_without_a_gateway() -> Result<
         webhook_table("brevo", &brevo, folder.path())?,
     );
     let mut gateway = gateway(&dns, &relay, &tables).await?;
+    // What answers at the service's URL: nobody, this gateway, then the gateway without the webhook.
+    let reached = async |gateway: &Gateway| {
+        let report = doctor(gateway, &["--provider", "brevo", "--json"]).await?;
+        let report: Value = serde_json::from_str(&report.stdout)?;
+        let levels = levels(&report, "providers", "reachable");
+        anyhow::Ok(
+            levels
+                .iter()
+                .map(|&level| level.to_owned())
+                .collect::<Vec<_>>(),
+        )
+    };
+    ensure!(reached(&gateway).await?.is_empty(), "no place is known");
+    let listen = format!("listen = \"{}\"", gateway.doors().http);
+    let public = |place: &str| format!("{listen}\npublic_url = \"http://{place}\"");
+    let (own, away) = (
+        gateway.doors().http.to_string(),
+        format!("127.0.0.1:{}", free_port()?),
+    );
+    gateway.set_config(|config| config.replace(&listen, &public(&own)))?;
+    ensure!(reached(&gateway).await? == ["ok"], "it is this gateway");
+    gateway
+        .set_config(|config| config.replace(&public(&own), &public(&brevo.address.to_string())))?;
+    ensure!(reached(&gateway).await? == ["fault"], "it is somebody else");
+    gateway
+        .set_config(|config| config.replace(&public(&brevo.address.to_string()), &public(&away)))?;
+    ensure!(reached(&gateway).await? == ["warning"], "it is nobody");
     let seen = async |gateway: &Gateway| {
         let report = doctor(gateway, &["--provider", "brevo", "--json"]).await?;
         let report: Value = serde_json::from_str(&report.stdout)?;

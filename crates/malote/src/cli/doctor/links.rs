@@ -54,14 +54,15 @@ pub(super) async fn ask(base: &str, progress: &Progress) -> Page {
     }
 }
 
+/// Asks as a service or a reader would, and follows nothing.
+pub(super) fn client() -> reqwest::Result<Client> {
+    let client = Client::builder().user_agent(concat!("malote/", env!("CARGO_PKG_VERSION")));
+    let client = client.redirect(Policy::none()).no_proxy();
+    client.timeout(ANSWER_MAX).build()
+}
+
 async fn one(base: &str, method: Method) -> Answer {
-    let client = Client::builder()
-        .user_agent(concat!("malote/", env!("CARGO_PKG_VERSION")))
-        .redirect(Policy::none())
-        .no_proxy()
-        .timeout(ANSWER_MAX)
-        .build();
-    let asked = match client {
+    let asked = match client() {
         Ok(client) => {
             let mut request = client.request(method.clone(), format!("{base}/u/{NO_TICKET}"));
             if method == Method::POST {
@@ -94,7 +95,7 @@ fn meaning(response: &Response) -> Answer {
 }
 
 /// The cause at the bottom: the outer errors only repeat the URL.
-fn cause(error: &reqwest::Error) -> String {
+pub(super) fn cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return format!("no answer within {} s", ANSWER_MAX.as_secs());
     }

@@ -15,6 +15,7 @@ mod outlet;
 mod plan;
 mod progress;
 mod provider;
+mod reach;
 mod report;
 mod resolver;
 mod returns;

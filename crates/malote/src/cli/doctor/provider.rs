@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use super::super::client::Client;
 use super::plan::Wish;
 use super::progress::Progress;
+use super::reach;
 use super::report::{Level, Line, Section};
 use crate::config::{Config, ConfiguredProvider};
 use crate::place::StorePlace;
@@ -34,6 +35,8 @@ pub(super) struct Answered {
     findings: Result<Vec<Finding>, String>,
     /// What it wants to find in the DNS, if it told anything.
     pub(super) records: Option<Vec<SenderRecord>>,
+    /// Who answers at its webhook's URL, where one is configured and its place is known.
+    reached: Option<reach::Answer>,
 }
 
 /// Asks all providers at once.
@@ -47,7 +50,8 @@ pub(super) async fn ask(
     let mut asking = JoinSet::new();
     for (name, provider) in config.providers.iter().filter(|(name, _)| wish.wants(name)) {
         let provider = Arc::clone(&provider.adapter.provider);
-        asking.spawn(ask_one(name.clone(), provider, Arc::clone(&senders)));
+        let url = webhook_url(config, name);
+        asking.spawn(ask_one((name.clone(), url), provider, Arc::clone(&senders)));
     }
     let mut answered = Vec::new();
     let count = asking.len();
@@ -61,7 +65,7 @@ pub(super) async fn ask(
 }
 
 async fn ask_one(
-    name: ProviderName,
+    (name, url): (ProviderName, Option<String>),
     provider: Arc<dyn Provider>,
     senders: Arc<[String]>,
 ) -> Answered {
@@ -70,6 +74,10 @@ async fn ask_one(
         account: bounded(provider.check()).await,
         findings: Ok(Vec::new()),
         records: None,
+        reached: match url {
+            Some(url) => Some(reach::ask(&url).await),
+            None => None,
+        },
     };
     if answered.account.is_ok() {
         answered.findings = bounded(provider.inspect(&senders)).await;
@@ -154,7 +162,7 @@ pub(super) fn sections(config: &Config, answered: &[Answered], events: &Events) 
         let configured = config.providers.get(&answered.name)?;
         let mut lines = account_lines(&answered.account);
         lines.extend(finding_lines(&answered.findings));
-        lines.extend(webhook_lines(config, &answered.name, configured, events));
+        lines.extend(webhook_lines(config, answered, configured, events));
         Some(Section {
             name: answered.name.to_string(),
             about: configured.origin.service.to_owned(),
@@ -228,9 +236,25 @@ fn calls_back(service: &str) -> bool {
     )
 }
 
+fn public_url(config: &Config) -> Option<&str> {
+    config.http.as_ref()?.public_url.as_deref()
+}
+
+fn url_at(place: &str, name: &ProviderName) -> String {
+    format!("{}/v1/webhooks/{name}", place.trim_end_matches('/'))
+}
+
+/// Where a service posts, if it does and the place is known.
+fn webhook_url(config: &Config, name: &ProviderName) -> Option<String> {
+    let configured = config.providers.get(name)?;
+    let is_told = calls_back(configured.origin.service) && configured.adapter.webhook.is_some();
+    let place = public_url(config).filter(|_| is_told)?;
+    Some(url_at(place, name))
+}
+
 fn webhook_lines(
     config: &Config,
-    name: &ProviderName,
+    answered: &Answered,
     provider: &ConfiguredProvider,
     events: &Events,
 ) -> Vec<Line> {
@@ -238,14 +262,8 @@ fn webhook_lines(
     if !calls_back(provider.origin.service) {
         return Vec::new();
     }
-    let public = config
-        .http
-        .as_ref()
-        .and_then(|http| http.public_url.as_deref());
-    let url = format!(
-        "{}/v1/webhooks/{name}",
-        public.unwrap_or(GATEWAY).trim_end_matches('/')
-    );
+    let name = &answered.name;
+    let url = url_at(public_url(config).unwrap_or(GATEWAY), name);
     if provider.adapter.webhook.is_none() {
         let text = "not configured: bounces and complaints are not heard of, and who complains is \
                     mailed again";
@@ -261,7 +279,8 @@ fn webhook_lines(
         CHECK,
         format!("the service's URL is {url}"),
     )];
-    if public.is_none() {
+    lines.extend(answered.reached.as_ref().map(reach::line));
+    if public_url(config).is_none() {
         let text = "the gateway's address from outside is not known";
         let way_out = "give http.public_url, and this shows the URL as it is typed in";
         lines.push(Line::new(Level::Unknown, CHECK, text).way_out(way_out));
