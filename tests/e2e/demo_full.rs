@@ -9,7 +9,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use malote_tests::{Prometheus, eventually, program, queries, repository, run, tool};
+use malote_tests::{Door, Prometheus, eventually, program, queries, repository, run, tool};
 use tempfile::TempDir;
 
 /// How long the program may take to say something, on a busy machine.
@@ -169,6 +169,13 @@ fn findings(said: &str) -> Vec<(&str, &str)> {
 #[tokio::test]
 async fn what_comes_back_is_heeded_told_and_shown() -> Result<()> {
     let path = std::env::var_os("PATH").context("no PATH")?;
+    let door = Door::open().await?;
+    let prometheus = Prometheus::start(&door.address.to_string())?;
+    eventually("Prometheus scrapes", DATA_MAX, async || {
+        let series = prometheus.series("up").await?;
+        Ok((series == Some(1)).then_some(()))
+    })
+    .await?;
     let mut demo = Demo::start(&["demo", "--full", "--hold", "10m"], &path)?;
     let said = demo.says("/metrics\n").await?;
     ensure!(said.contains("sent by Symfony Mailer"), "{said}");
@@ -176,7 +183,7 @@ async fn what_comes_back_is_heeded_told_and_shown() -> Result<()> {
         .lines()
         .find_map(|line| line.strip_prefix("metrics: http://"));
     let admin = metrics.and_then(|url| url.strip_suffix("/metrics"));
-    let prometheus = Prometheus::start(admin.with_context(|| said.clone())?)?;
+    door.lead(admin.with_context(|| said.clone())?.parse()?)?;
 
     let said = demo.says("providers --admin").await?;
     let found = findings(&said);

@@ -29,7 +29,7 @@ pub use mail::{HeaderSet, MAUTIC_ROWS, text_message};
 pub use mautic::{DncEntry, MAUTIC_API_LOGIN, Mautic, MauticState};
 pub use peer::{Answer, Peer, Request};
 pub use postgres::{Postgres, postgres_tool};
-pub use prometheus::{Prometheus, dashboards, queries, read_by_rules};
+pub use prometheus::{Door, Prometheus, dashboards, queries, read_by_rules};
 pub use recorder::{Exchange, HttpMessage, Recorder};
 pub use rehearsal::{WEBHOOK_SECRET, provider_tables, smtp_tables, webhook_path, webhook_table};
 pub use service::Service;

@@ -1,14 +1,76 @@
 //! A real Prometheus that scrapes one gateway, and the queries of the dashboards.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, OnceLock};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, anyhow, ensure};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::tools::{free_port, repository, tool};
+
+/// A door that leads nowhere until it is told where. Prometheus waits 5 s after its start before it
+/// scrapes, and what is quick has happened by then: started before, it sees how counters begin.
+pub struct Door {
+    /// Where it listens.
+    pub address: SocketAddr,
+    to: Arc<OnceLock<SocketAddr>>,
+    served: JoinHandle<()>,
+}
+
+impl Door {
+    /// Opens one.
+    ///
+    /// # Errors
+    /// When no port can be bound.
+    pub async fn open() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let to = Arc::new(OnceLock::new());
+        let served = tokio::spawn(serve(listener, Arc::clone(&to)));
+        Ok(Self {
+            address,
+            to,
+            served,
+        })
+    }
+
+    /// From now on it leads there.
+    ///
+    /// # Errors
+    /// When it leads somewhere already.
+    pub fn lead(&self, to: SocketAddr) -> Result<()> {
+        let set = self.to.set(to);
+        set.map_err(|_| anyhow!("it leads somewhere already"))
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.served.abort();
+    }
+}
+
+async fn serve(listener: TcpListener, to: Arc<OnceLock<SocketAddr>>) {
+    let mut connections = JoinSet::new();
+    while let Ok((mut outer, _)) = listener.accept().await {
+        let Some(to) = to.get().copied() else {
+            continue;
+        };
+        connections.spawn(async move {
+            if let Ok(mut inner) = TcpStream::connect(to).await {
+                // Either side may close whenever it likes.
+                copy_bidirectional(&mut outer, &mut inner).await.ok();
+            }
+        });
+    }
+}
 
 /// A running Prometheus; it ends when dropped.
 pub struct Prometheus {
@@ -39,8 +101,6 @@ impl Prometheus {
             .arg(format!("--config.file={}", config.display()))
             .arg(format!("--storage.tsdb.path={}", folder.path().display()))
             .arg("--storage.tsdb.retention.time=1h")
-            // By itself it waits 5 s before it scrapes at all, and misses how counters begin.
-            .arg("--scrape.discovery-reload-interval=100ms")
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())

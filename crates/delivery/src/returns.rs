@@ -78,7 +78,7 @@ impl Returns for Engine {
                 ReturnPlace::FeedbackLoop => self.take_from_loop(&mail, now).await,
             };
             let outcome = taken.map_err(|error| {
-                tracing::error!(to = place.as_str(), %error, "could not take in mail that came back");
+                tracing::error!(purpose = place.as_str(), %error, "could not take in mail that came back");
                 SinkUnavailable
             })?;
             self.metrics

@@ -30,7 +30,7 @@ impl Engine {
             return;
         }
         let class = own.map_or("none, it is not configured", |own| own.class.as_str());
-        tracing::error!(alert = kind, provider = teller, %stream, class, "every campaign stream is stopped for a recipient");
+        tracing::error!(alert = kind, provider = teller, %stream, class, "stopped every campaign stream for a recipient");
         let counter = self.metrics.alerts.with_label_values(&[kind, teller]);
         counter.inc();
     }
