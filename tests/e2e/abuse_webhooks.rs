@@ -118,11 +118,9 @@ impl Rig {
 
     /// How many known keys of Mailgun's came with another event.
     async fn replays(&self) -> Result<usize> {
-        let request = self.world.gateway.admin(Method::GET, "/metrics");
-        let text = request.send().await?.error_for_status()?.text().await?;
-        let name = "malote_provider_events_repeated_total{provider=\"mailgun\",reason=\"replay\"} ";
-        let value = text.lines().find_map(|line| line.strip_prefix(name));
-        Ok(value.unwrap_or("0").parse()?)
+        let labels = "{provider=\"mailgun\",reason=\"replay\"}";
+        let series = format!("malote_provider_events_repeated_total{labels}");
+        self.world.gateway.sample(&series).await
     }
 
     /// The state of the newest message to this recipient, and how many events it has of a kind.

@@ -84,11 +84,8 @@ async fn series(world: &World) -> Result<Vec<String>> {
 }
 
 async fn unmatched(world: &World) -> Result<usize> {
-    let request = world.gateway.admin(Method::GET, "/metrics");
-    let text = request.send().await?.text().await?;
-    let name = "malote_provider_events_unmatched_total{provider=\"mailgun\"} ";
-    let count = text.lines().find_map(|line| line.strip_prefix(name));
-    Ok(count.context("no such series")?.parse()?)
+    let series = "malote_provider_events_unmatched_total{provider=\"mailgun\"}";
+    world.gateway.sample(series).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -253,6 +253,19 @@ impl Gateway {
         self.client.request(method, url)
     }
 
+    /// The value of a counter's series, named with its labels as `/metrics` writes it.
+    ///
+    /// # Errors
+    /// When there is no such series.
+    pub async fn sample(&self, series: &str) -> Result<usize> {
+        let answer = self.admin(Method::GET, "/metrics").send().await?;
+        let text = answer.error_for_status()?.text().await?;
+        let value = text
+            .lines()
+            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        Ok(value.with_context(|| format!("no {series}"))?.parse()?)
+    }
+
     /// Posts a message as the credential `shop` and answers its id.
     ///
     /// # Errors
