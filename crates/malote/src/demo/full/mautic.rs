@@ -12,7 +12,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -22,7 +22,7 @@ const ASKED_MAX: usize = 10_000;
 /// One request, as far as it tells what Mautic was told.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Asked {
-    /// Who has this address?
+    /// Who has this address? One search may ask for several.
     Search(String),
     /// This contact's address must not be written to: reason 1 unsubscribed, 2 bounced, and the
     /// e-mail that it counts for.
@@ -146,21 +146,22 @@ async fn search(
 ) -> Response {
     let mut office = lock(&state);
     let value = |key: &str| query.get(key).map(String::as_str).unwrap_or_default();
-    let is_exact = value("where[0][col]") == "email" && value("where[0][expr]") == "eq";
-    let wanted = value("where[0][val]").to_owned();
+    let is_exact = value("where[0][col]") == "email" && value("where[0][expr]") == "in";
     if !is_known(&headers) || !is_exact {
         office.note(Asked::Other("a search by something else".to_owned()));
         return error(StatusCode::UNAUTHORIZED, "access_denied");
     }
-    office.note(Asked::Search(wanted.clone()));
-    let place = office.contacts.iter().position(|own| *own == wanted);
-    let found = place.and_then(|place| Some((place + 1, office.contact(place + 1)?.1)));
+    let mut found = Map::new();
+    for wanted in value("where[0][val]").split(',') {
+        office.note(Asked::Search(wanted.to_owned()));
+        let place = office.contacts.iter().position(|own| *own == wanted);
+        let contact = place.and_then(|place| Some((place + 1, office.contact(place + 1)?.1)));
+        found.extend(contact.map(|(number, shown)| (number.to_string(), shown)));
+    }
     // PHP's empty list is an array, its total a text now and a number then.
-    Json(match found {
-        Some((number, shown)) => {
-            json!({ "total": "1", "contacts": { (number.to_string()): shown } })
-        }
-        None => json!({ "total": 0, "contacts": [] }),
+    Json(match found.len() {
+        0 => json!({ "total": 0, "contacts": [] }),
+        total => json!({ "total": total.to_string(), "contacts": found }),
     })
     .into_response()
 }
