@@ -1,13 +1,14 @@
 //! Which words an entry keeps when another one comes for the same address and scope: the part of
 //! the statement that both engines share.
 //!
-//! One row stands for both, so whoever may lift what an app put in (the app itself) must not lift
-//! with it what a recipient, a provider, an operator or another app said.
+//! One row stands for both, so whoever may lift the one must not lift the other with it: an app what
+//! it put in, and a recipient who comes back an unsubscribe. A row is an app's to lift by its source,
+//! and undone by coming back by its reason.
 
 use malote_core::suppression::SOURCE_APP_PREFIX;
 
 /// The columns that tell where an entry comes from.
-const WORDS: [&str; 5] = ["reason", "detail", "provider", "created_at", "source"];
+const WORDS: [&str; 4] = ["detail", "provider", "created_at", "source"];
 
 /// Whether the row of this name is an app's own word.
 fn is_app(row: &str) -> String {
@@ -17,20 +18,28 @@ fn is_app(row: &str) -> String {
 
 /// `DO UPDATE ...` of an insert into suppressions `AS s`; `more` is set as well.
 ///
-/// The longer one counts, whole. An app's word gives way to anybody else's whichever is longer, and
-/// then the entry ends with the later of both. Of two apps the longer one's words count, and the
-/// credential is nobody's. Somebody's return (an entry that stood for no time) gives way to no earlier
-/// unsubscribe.
+/// The longer one counts, whole. An app's word gives way to anybody else's whichever is longer, an
+/// unsubscribe to any other reason, and then the entry ends with the later of both. Of two apps the
+/// longer one's words count, and the credential is nobody's. Somebody's return (an entry that stood for
+/// no time) gives way to no earlier unsubscribe.
 pub(crate) fn do_update(more: &str) -> String {
     let longer = "(s.expires_at IS NOT NULL
         AND (excluded.expires_at IS NULL OR excluded.expires_at > s.expires_at))";
     let (old_app, new_app) = (is_app("s"), is_app("excluded"));
     // What had ended when the new one came says nothing any more.
     let ended = "(s.expires_at IS NOT NULL AND s.expires_at <= excluded.created_at)";
+    let (old_wish, new_wish) = (
+        "s.reason = 'unsubscribe'",
+        "excluded.reason = 'unsubscribe'",
+    );
+    let outweighs = format!("({old_wish} AND NOT {new_wish})");
     let counts = format!(
         "({ended} OR ({old_app} AND NOT {new_app})
-            OR ({longer} AND ({old_app} OR NOT {new_app})))"
+            OR ({longer} AND ({old_app} OR NOT {new_app}))
+            OR ({outweighs} AND NOT {new_app}))"
     );
+    // An app's other reason stays under a recipient's wish, which would be undone with it.
+    let stays = format!("({old_app} AND NOT {old_wish} AND {new_wish} AND NOT {ended})");
     let are_two_apps = format!(
         "(NOT {ended} AND {old_app} AND {new_app}
             AND (s.credential IS NULL OR s.credential <> excluded.credential))"
@@ -43,11 +52,14 @@ pub(crate) fn do_update(more: &str) -> String {
     let words = words.join(", ");
     format!(
         "DO UPDATE SET address = excluded.address, {words},
+            reason = CASE WHEN {stays} THEN s.reason
+                WHEN {counts} OR {outweighs} THEN excluded.reason ELSE s.reason END,
             credential = CASE WHEN {are_two_apps} THEN NULL
                 WHEN {counts} THEN excluded.credential ELSE s.credential END,
             expires_at = CASE WHEN {ended} OR {longer} THEN excluded.expires_at
                 ELSE s.expires_at END{more}
-         WHERE ({counts} OR {longer} OR ({are_two_apps} AND s.credential IS NOT NULL))
+         WHERE ({counts} OR {longer} OR {outweighs}
+                OR ({are_two_apps} AND s.credential IS NOT NULL))
             AND {no_later_return}"
     )
 }

@@ -242,7 +242,15 @@ pub async fn of_an_unsubscribe_and_a_return_the_later_counts(shared: &dyn Shared
     let both = vec![unsubscribe("q@x.test", 1), unsubscribe("q@x.test", 3)];
     shared.suppress(both).await.unwrap();
     assert!(is_stopped_in_news(shared, "q@x.test").await);
-    // A return says nothing of complaints, however late they are told.
+    // A return says nothing of complaints, however late they are told, and beside what.
+    let left_and_complained = vec![
+        unsubscribe("s@x.test", 1),
+        entry("s@x.test", stream("news"), None),
+    ];
+    shared.suppress(left_and_complained).await.unwrap();
+    let came_back = vec![back("s@x.test", 2)];
+    shared.lift_unsubscribes(came_back).await.unwrap();
+    assert!(is_stopped_in_news(shared, "s@x.test").await);
     shared
         .lift_unsubscribes(vec![back("r@x.test", 9)])
         .await
@@ -273,6 +281,46 @@ async fn is_stopped_in_news(shared: &dyn Shared, who: &str) -> bool {
     let (addresses, scopes) = ([address(who)], [stream("news")]);
     let found = shared.suppressed(&addresses, &scopes, at(20)).await;
     found.unwrap()[0].is_some()
+}
+
+/// One row stands for all that was said of an address in a scope, whatever came first.
+pub async fn what_stands_beside_an_unsubscribe_is_not_undone_with_it(shared: &dyn Shared) {
+    use SuppressionReason::{Complaint, Manual, Unsubscribe};
+    let (shop, by_itself) = ("credential:shop", "recipient");
+    for (number, (first, second, is_lifted)) in [
+        ((Unsubscribe, by_itself), (Unsubscribe, by_itself), true),
+        ((Unsubscribe, by_itself), (Unsubscribe, shop), true),
+        ((Unsubscribe, shop), (Unsubscribe, by_itself), true),
+        ((Unsubscribe, by_itself), (Complaint, "provider:ses"), false),
+        ((Complaint, "provider:ses"), (Unsubscribe, by_itself), false),
+        ((Unsubscribe, by_itself), (Manual, shop), false),
+        ((Manual, shop), (Unsubscribe, by_itself), false),
+        ((Unsubscribe, shop), (Complaint, "provider:ses"), false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let own = address(&format!("a{number}@x.test"));
+        for (reason, source) in [first, second] {
+            let one = Suppression {
+                reason,
+                source: source.to_owned(),
+                ..entry(own.as_str(), stream("news"), None)
+            };
+            shared.suppress(vec![one]).await.unwrap();
+        }
+        let returned = vec![back(own.as_str(), 1)];
+        shared.lift_unsubscribes(returned).await.unwrap();
+        // And no app lifts what was not its own word alone.
+        let asked = std::slice::from_ref(&own);
+        let stopped = shared.suppressed(asked, &[stream("news")], at(1)).await;
+        let stands = stopped.unwrap().remove(0);
+        assert_eq!(stands.is_none(), is_lifted, "{first:?} {second:?}");
+        assert!(
+            stands.is_none_or(|stands| stands.source != shop),
+            "{first:?} {second:?}"
+        );
+    }
 }
 
 fn address(text: &str) -> EmailAddress {

@@ -107,9 +107,9 @@ pub(super) fn by_hash(
 fn lasts_longer(one: &Suppression, other: &Suppression) -> bool {
     let unsubscribe = SuppressionReason::Unsubscribe;
     match (one.expires_at, other.expires_at) {
-        // The time of the last one counts.
-        (None, None) if one.reason == unsubscribe && other.reason == unsubscribe => {
-            one.created_at > other.created_at
+        // The time of the last one counts, and any other reason outweighs it.
+        (None, None) if other.reason == unsubscribe => {
+            one.reason != unsubscribe || one.created_at > other.created_at
         }
         (_, None) => false,
         (None, Some(_)) => true,
