@@ -9,6 +9,14 @@ use super::program;
 use super::services::Service;
 use crate::check_online::cells::{Cell, ROWS, Row};
 
+/// What may be wrong, in the order of [`cells`].
+const WRONGS: [&str; 4] = [
+    "a wrong key",
+    "a sender domain that is not verified",
+    "a pool that is not there",
+    "an account that may not mail everybody",
+];
+
 /// Adds the section; the gateway has a provider for each way, of the way's name.
 pub(super) async fn add(page: &mut String, service: &Service, gateway: &Gateway) -> Result<()> {
     let rows = ROWS.iter().filter(|row| row.kind == service.kind);
@@ -23,18 +31,9 @@ pub(super) async fn add(page: &mut String, service: &Service, gateway: &Gateway)
         page,
         "## What `malote check --online` finds\n\n|  |{titles}\n{lines}|\n"
     )?;
-    let key = |_: &Row| Cell::Refused("provider_unusable");
-    let wrongs: [(&str, &dyn Fn(&Row) -> Cell); 4] = [
-        ("a wrong key", &key),
-        ("a sender domain that is not verified", &|row| row.sender),
-        ("a pool that is not there", &|row| row.pool.1),
-        ("an account that may not mail everybody", &|row| row.account),
-    ];
-    for (wrong, cell) in wrongs {
-        let cells: String = rows
-            .iter()
-            .map(|row| format!(" {} |", word(cell(row))))
-            .collect();
+    for (place, wrong) in WRONGS.iter().enumerate() {
+        let cells = rows.iter().filter_map(|row| cells(row).get(place).copied());
+        let cells: String = cells.map(|cell| format!(" {} |", word(cell))).collect();
         writeln!(page, "| {wrong} |{cells}")?;
     }
     writeln!(page)?;
@@ -52,6 +51,12 @@ pub(super) async fn add(page: &mut String, service: &Service, gateway: &Gateway)
         writeln!(page, "{notes}")?;
     }
     Ok(())
+}
+
+/// What is said of each of [`WRONGS`] by this way.
+const fn cells(row: &Row) -> [Cell; 4] {
+    let key = Cell::Refused("provider_unusable");
+    [key, row.sender, row.pool.1, row.account]
 }
 
 fn title(row: &Row) -> &'static str {
