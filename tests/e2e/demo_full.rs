@@ -166,6 +166,26 @@ fn findings(said: &str) -> Vec<(&str, &str)> {
     .collect()
 }
 
+/// Waits until the panels show what happened.
+async fn ensure_shown(prometheus: &Prometheus, panels: &[(String, String)]) -> Result<()> {
+    for (title, lines) in SHOWN {
+        let own: Vec<_> = panels.iter().filter(|(own, _)| own == title).collect();
+        let [(_, query)] = own.as_slice() else {
+            bail!("{title}: {} queries", own.len());
+        };
+        let above = format!("({query}) > 0");
+        let mut seen = None;
+        let shown = eventually(title, DATA_MAX, async || {
+            seen = prometheus.series(&above).await?;
+            Ok((seen == Some(lines)).then_some(()))
+        });
+        shown
+            .await
+            .with_context(|| format!("{title}: {seen:?} lines above 0, not {lines}"))?;
+    }
+    Ok(())
+}
+
 #[tokio::test]
 async fn what_comes_back_is_heeded_told_and_shown() -> Result<()> {
     let path = std::env::var_os("PATH").context("no PATH")?;
@@ -200,22 +220,7 @@ async fn what_comes_back_is_heeded_told_and_shown() -> Result<()> {
     });
     let seen = seen.await;
     seen.with_context(|| format!("silent: {waiting:#?}"))?;
-    for (title, lines) in SHOWN {
-        let mut own = queries(&dashboard, RATE_INTERVAL)?;
-        own.retain(|(own, _)| own == title);
-        let [(_, query)] = own.as_slice() else {
-            bail!("{title}: {} queries", own.len());
-        };
-        let above = format!("({query}) > 0");
-        let mut seen = None;
-        let shown = eventually(title, DATA_MAX, async || {
-            seen = prometheus.series(&above).await?;
-            Ok((seen == Some(lines)).then_some(()))
-        });
-        shown
-            .await
-            .with_context(|| format!("{title}: {seen:?} lines above 0, not {lines}"))?;
-    }
+    ensure_shown(&prometheus, &queries(&dashboard, RATE_INTERVAL)?).await?;
     let blocks = "malote_feedback_events_total{kind=\"bounced\", class=\"reputation\"} > 0";
     let by_provider = format!("sum by (provider) ({blocks})");
     eventually("a block at each service is counted", DATA_MAX, async || {

@@ -68,8 +68,7 @@ impl Engine {
             if is_first {
                 metrics.expect_refusals(stream, target, mailbox);
             }
-            let provider = carriage.policy.providers.get(&target.provider);
-            if is_first && provider.is_some_and(|entry| entry.tells_events) {
+            if is_first && carriage.policy.hears_of(&target.provider) {
                 metrics.expect_from(stream, target.provider.as_str(), mailbox);
             }
         }
@@ -92,13 +91,13 @@ impl Metrics {
                     .with_label_values(&[stream_name, class.as_str()]);
                 gauge.set(i64::from(own.class == class));
             }
-            for (provider, entry) in &policy.providers {
+            for provider in policy.providers.keys() {
                 if !policy.router.reaches(stream, provider) {
                     continue;
                 }
                 let pair = [stream_name, provider.as_str()];
                 self.failovers.with_label_values(&pair);
-                if entry.tells_events {
+                if policy.hears_of(provider) {
                     self.expect(pair);
                 }
             }

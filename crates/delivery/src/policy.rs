@@ -140,6 +140,12 @@ impl Policy {
         self.return_path.as_ref().filter(|_| reports)
     }
 
+    /// Whether anything is heard of what this provider sent: by its webhook, or by mail.
+    pub(crate) fn hears_of(&self, provider: &ProviderName) -> bool {
+        let entry = self.providers.get(provider);
+        entry.is_some_and(|entry| entry.tells_events) || self.return_path_of(provider).is_some()
+    }
+
     /// The List-Unsubscribe field of a message to one recipient: a link, and an address where mail
     /// comes back to us.
     pub(crate) fn list_unsubscribe(&self, message: MessageId) -> Option<String> {

@@ -5,6 +5,7 @@
     reason = "a broken promise of the engine is a panic"
 )]
 
+mod counting;
 mod crashes;
 mod custody;
 mod feedback;

@@ -323,10 +323,15 @@ impl Rig {
         Self::start_in(self.dir, self.clock, setup).await
     }
 
+    /// What Prometheus would read.
+    pub(crate) fn metrics(&self) -> String {
+        let text = TextEncoder::new();
+        text.encode_to_string(&self.registry.gather()).unwrap()
+    }
+
     /// How many alerts of this kind there were.
     pub(crate) fn alerts(&self, kind: &str) -> u64 {
-        let text = TextEncoder::new();
-        let text = text.encode_to_string(&self.registry.gather()).unwrap();
+        let text = self.metrics();
         let label = format!("kind=\"{kind}\"");
         let own = text
             .lines()
