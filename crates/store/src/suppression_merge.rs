@@ -7,6 +7,8 @@
 
 use malote_core::suppression::SOURCE_APP_PREFIX;
 
+use crate::{Suppression, SuppressionReason};
+
 /// The columns that tell where an entry comes from.
 const WORDS: [&str; 4] = ["detail", "provider", "created_at", "source"];
 
@@ -62,4 +64,50 @@ pub(crate) fn do_update(more: &str) -> String {
                 OR ({are_two_apps} AND s.credential IS NOT NULL))
             AND {no_later_return}"
     )
+}
+
+/// What [`do_update`] makes of an entry that stands and a new one: one statement of PostgreSQL cannot
+/// update a row twice. The conformance suite holds both to the same table.
+pub(crate) fn joined(stands: Suppression, new: Suppression) -> Suppression {
+    let is_app = |entry: &Suppression| entry.source.starts_with(SOURCE_APP_PREFIX);
+    let is_wish = |entry: &Suppression| entry.reason == SuppressionReason::Unsubscribe;
+    let (old_app, new_app) = (is_app(&stands), is_app(&new));
+    let is_longer = match (stands.expires_at, new.expires_at) {
+        (None, _) => false,
+        (Some(_), None) => true,
+        (Some(old), Some(new)) => new > old,
+    };
+    if stands.expires_at.is_some_and(|end| end <= new.created_at) {
+        return new;
+    }
+    let outweighs = is_wish(&stands) && !is_wish(&new);
+    let counts =
+        (old_app && !new_app) || (is_longer && (old_app || !new_app)) || (outweighs && !new_app);
+    let stays = old_app && !is_wish(&stands) && is_wish(&new);
+    let reason = match (stays, counts || outweighs) {
+        (true, _) | (false, false) => stands.reason,
+        (false, true) => new.reason,
+    };
+    let are_two_apps =
+        old_app && new_app && (stands.credential.is_none() || stands.credential != new.credential);
+    let expires_at = if is_longer {
+        new.expires_at
+    } else {
+        stands.expires_at
+    };
+    let words = if counts { &new } else { &stands };
+    let credential = words.credential.clone().filter(|_| !are_two_apps);
+    // Of unsubscribes the time of the last is kept.
+    let created_at = match is_wish(&stands) && is_wish(&new) {
+        true => stands.created_at.max(new.created_at),
+        false => words.created_at,
+    };
+    Suppression {
+        address: new.address.clone(),
+        reason,
+        credential,
+        created_at,
+        expires_at,
+        ..words.clone()
+    }
 }

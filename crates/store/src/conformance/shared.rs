@@ -301,14 +301,12 @@ pub async fn what_stands_beside_an_unsubscribe_is_not_undone_with_it(shared: &dy
     .enumerate()
     {
         let own = address(&format!("a{number}@x.test"));
-        for (reason, source) in [first, second] {
-            let one = Suppression {
-                reason,
-                source: source.to_owned(),
-                ..entry(own.as_str(), stream("news"), None)
-            };
-            shared.suppress(vec![one]).await.unwrap();
-        }
+        let given = |(reason, source): (SuppressionReason, &str)| Suppression {
+            reason,
+            source: source.to_owned(),
+            ..entry(own.as_str(), stream("news"), None)
+        };
+        suppress_both_ways(shared, [given(first), given(second)]).await;
         let returned = vec![back(own.as_str(), 1)];
         shared.lift_unsubscribes(returned).await.unwrap();
         // And no app lifts what was not its own word alone.
@@ -321,6 +319,21 @@ pub async fn what_stands_beside_an_unsubscribe_is_not_undone_with_it(shared: &dy
             "{first:?} {second:?}"
         );
     }
+}
+
+/// One after the other, which is what then stands; and that both at once come to the same.
+async fn suppress_both_ways(shared: &dyn Shared, [first, second]: [Suppression; 2]) {
+    let asked = [first.address.known().unwrap().clone()];
+    let scopes = [first.scope.clone()];
+    let stands = async || shared.suppressed(&asked, &scopes, at(1)).await.unwrap();
+    let both = vec![first.clone(), second.clone()];
+    shared.suppress(both).await.unwrap();
+    let at_once = stands().await;
+    shared.unsuppress(&asked[0], None).await.unwrap();
+    for one in [first, second] {
+        shared.suppress(vec![one]).await.unwrap();
+    }
+    assert_eq!(at_once, stands().await);
 }
 
 fn address(text: &str) -> EmailAddress {
@@ -411,15 +424,15 @@ pub async fn an_app_s_word_never_stands_before_another_s(shared: &dyn Shared) {
     .enumerate()
     {
         let own = address(&format!("a{number}@x.test"));
-        for (source, until) in [first, second] {
+        let given = |(source, until): (&str, Option<i64>)| {
             let name = source.strip_prefix("credential:");
-            let one = Suppression {
+            Suppression {
                 source: source.to_owned(),
                 credential: name.map(|name| name.parse().unwrap()),
                 ..entry(own.as_str(), stream("news"), until.map(at))
-            };
-            shared.suppress(vec![one]).await.unwrap();
-        }
+            }
+        };
+        suppress_both_ways(shared, [given(first), given(second)]).await;
         let asked = std::slice::from_ref(&own);
         let stopped = shared.suppressed(asked, &[stream("news")], at(1)).await;
         let stands = stopped.unwrap().remove(0).unwrap();

@@ -1,7 +1,6 @@
 //! Suppressions and soft bounces in the database.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 use deadpool_postgres::Transaction;
 use jiff::Timestamp;
@@ -15,7 +14,7 @@ use crate::postgres::columns::{micros, parsed, text, timestamp, unsigned};
 use crate::postgres::database::Database;
 use crate::postgres::fault::{Fault, damaged};
 use crate::postgres::metrics::Operation;
-use crate::suppression_merge::do_update;
+use crate::suppression_merge::{do_update, joined};
 use crate::words::{self, SUPPRESSIONS_PAGE_MAX, scope_text, soft_bounce_event, soft_bounce_hash};
 use crate::{
     Erasing, Return, SoftBounce, StoreError, SuppressedAddress, Suppression, SuppressionQuery,
@@ -83,38 +82,21 @@ pub(super) async fn lookup(
 }
 
 /// The entries by their hash, in its order, so that batches at once wait for each other instead of
-/// locking each other out; of two of one address and scope the one that lasts longer.
+/// locking each other out; two of one address and scope are joined as they would be one by one.
 pub(super) fn by_hash(
     key: &AddressKey,
     entries: Vec<Suppression>,
 ) -> BTreeMap<[u8; 16], Suppression> {
     let mut sorted = BTreeMap::new();
     for entry in entries {
-        match sorted.entry(words::suppression_hash(key, &entry.address, &entry.scope)) {
-            Entry::Vacant(place) => {
-                place.insert(entry);
-            }
-            Entry::Occupied(mut place) => {
-                if lasts_longer(&entry, place.get()) {
-                    place.insert(entry);
-                }
-            }
-        }
+        let hash = words::suppression_hash(key, &entry.address, &entry.scope);
+        let joined = match sorted.remove(&hash) {
+            Some(stands) => joined(stands, entry),
+            None => entry,
+        };
+        sorted.insert(hash, joined);
     }
     sorted
-}
-
-fn lasts_longer(one: &Suppression, other: &Suppression) -> bool {
-    let unsubscribe = SuppressionReason::Unsubscribe;
-    match (one.expires_at, other.expires_at) {
-        // The time of the last one counts, and any other reason outweighs it.
-        (None, None) if other.reason == unsubscribe => {
-            one.reason != unsubscribe || one.created_at > other.created_at
-        }
-        (_, None) => false,
-        (None, Some(_)) => true,
-        (Some(one), Some(other)) => one > other,
-    }
 }
 
 /// Writes suppressions in two statements; which words of one that stands are replaced is [`do_update`]'s.
