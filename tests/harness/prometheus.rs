@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, OnceLock};
 
 use anyhow::{Result, anyhow, ensure};
+use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::copy_bidirectional;
@@ -123,6 +124,10 @@ impl Prometheus {
         let Ok(answer) = request.send().await else {
             return Ok(None);
         };
+        // It is not ready yet, and says so in plain text.
+        if answer.status() == StatusCode::SERVICE_UNAVAILABLE {
+            return Ok(None);
+        }
         let body: Value = answer.json().await?;
         ensure!(body["status"] == "success", "{query}: {body}");
         let is_number = |series: &&Value| {
