@@ -18,9 +18,12 @@ use tokio::time::{Instant, timeout_at};
 use crate::warmup;
 pub use left::QuotaLeft;
 use rate::Rate;
+pub use windows::quota_windows;
+use windows::{day_end, day_start};
 
 mod left;
 mod rate;
+mod windows;
 
 /// Share of an account's calls that campaign streams leave free where both classes use it.
 const TRANSACTIONAL_CALLS_SHARE: f64 = 0.25;
@@ -437,50 +440,6 @@ impl Account {
         }
         Ok(windows)
     }
-}
-
-/// The start and cap of each quota window. Campaign streams see caps without the reserve.
-#[must_use]
-pub fn quota_windows(limits: &Limits, class: Class, now: Timestamp) -> Vec<(Timestamp, u64)> {
-    let windows = named_windows(limits, class, now).into_iter();
-    windows.map(|(_, since, cap)| (since, cap)).collect()
-}
-
-/// The name, start and cap of each quota window.
-fn named_windows(
-    limits: &Limits,
-    class: Class,
-    now: Timestamp,
-) -> Vec<(&'static str, Timestamp, u64)> {
-    let reserve = match class {
-        Class::Transactional => 0.0,
-        Class::Campaign => limits.transactional_reserve.unwrap_or(0.0),
-    };
-    let mut windows = Vec::with_capacity(3);
-    if let Some(cap) = limits.per_hour {
-        let since = earlier(now, Duration::from_secs(3600));
-        windows.push(("hour", since, scaled(cap, 1.0 - reserve)));
-    }
-    if let Some(cap) = limits.per_day {
-        let since = match &limits.day {
-            DayRule::Rolling => earlier(now, Duration::from_secs(24 * 3600)),
-            DayRule::Utc => day_start(&TimeZone::UTC, now),
-            DayRule::Zone(zone) => day_start(zone, now),
-        };
-        windows.push(("day", since, scaled(cap, 1.0 - reserve)));
-    }
-    windows
-}
-
-fn day_start(zone: &TimeZone, now: Timestamp) -> Timestamp {
-    now.to_zoned(zone.clone())
-        .start_of_day()
-        .map_or(now, |start| start.timestamp())
-}
-
-fn day_end(zone: &TimeZone, now: Timestamp) -> Option<Timestamp> {
-    let tomorrow = now.to_zoned(zone.clone()).tomorrow().ok()?;
-    Some(tomorrow.start_of_day().ok()?.timestamp())
 }
 
 #[expect(

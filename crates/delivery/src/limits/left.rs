@@ -7,7 +7,8 @@ use jiff::tz::TimeZone;
 use malote_core::stream::Class;
 use malote_store::{Shared, StoreError};
 
-use super::{Account, Limiters, day_start, named_windows};
+use super::windows::{day_start, named_windows};
+use super::{Account, Limiters};
 
 /// What is left of one quota.
 #[derive(Debug, Clone, PartialEq, Eq)]
