@@ -16,6 +16,7 @@ pub mod spool_feed;
 pub mod spool_moves;
 pub mod spool_queue;
 pub mod spool_read;
+pub mod suppressions;
 
 /// Makes a test of every promise of [`Spool`](crate::Spool).
 #[macro_export]
@@ -106,6 +107,8 @@ macro_rules! conformance_shared {
             less_of_a_quota_is_taken_ahead_the_less_is_left,
             units_given_back_can_be_taken_again,
             warm_up_breakers_and_switches_are_kept,
+        );
+        $crate::conformance_tests!($new, suppressions:
             a_suppression_stops_an_address_in_its_scope,
             only_an_unsubscribe_is_undone_by_who_comes_back,
             of_an_unsubscribe_and_a_return_the_later_counts,

@@ -4,7 +4,7 @@ use tokio_postgres::NoTls;
 
 use crate::Shared;
 use crate::address_key::{AddressKey, of_text};
-use crate::conformance::shared;
+use crate::conformance::{shared, suppressions};
 use crate::postgres::database::Opening;
 use crate::postgres::fault::Fault;
 use crate::postgres::schema::{BASE, Owner, Part, SHARED, Step, bring_up_parts};
@@ -71,8 +71,8 @@ async fn nodes_of_this_release_work_beside_a_next_one_that_only_adds() {
     shared::warm_up_breakers_and_switches_are_kept(&old).await;
     let again = try_open(&database.settings()).await.unwrap();
     stop_clock(&database).await;
-    shared::a_suppression_stops_an_address_in_its_scope(&again).await;
-    shared::soft_bounces_are_counted_in_their_window(&again).await;
+    suppressions::a_suppression_stops_an_address_in_its_scope(&again).await;
+    suppressions::soft_bounces_are_counted_in_their_window(&again).await;
     start(&database, EXPANDED).await.unwrap();
 }
 
