@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use malote_sandbox::Kind;
 use malote_tests::{
-    Config, Dns, Gateway, Outcome, SHOP_KEY, Service, TlsFront, answered, free_port,
+    Config, Dns, Gateway, Mautic, Outcome, SHOP_KEY, Service, TlsFront, answered, free_port,
     provider_tables, run, webhook_table,
 };
 use rcgen::{KeyPair, PKCS_ED25519};
@@ -420,4 +420,19 @@ async fn keys_return_addresses_and_links_of_ones_own_are_looked_at() -> Result<(
     let outcome = doctor(&gateway, &[]).await?;
     ensure_says(&outcome, &["WARNING  one click", "none from here"])?;
     Ok(())
+}
+
+#[tokio::test]
+async fn a_mautic_whose_contacts_may_be_seen_and_not_edited_is_a_fault() -> Result<()> {
+    let dns = Dns::start(&good_zone()).await?;
+    let relay = Service::start(Kind::Smtp).await?;
+    let mautic = Mautic::start(&["ana@one.example"]).await?;
+    let gateway = gateway(&dns, &relay, &mautic.table("shop")).await?;
+    let outcome = doctor(&gateway, &[]).await?;
+    ensure!(outcome.status == Some(0), "{outcome:?}");
+    ensure_says(&outcome, &["answers with contacts; may edit them"])?;
+    mautic.state().may_edit = false;
+    let outcome = doctor(&gateway, &[]).await?;
+    ensure!(outcome.status == Some(1), "{outcome:?}");
+    ensure_says(&outcome, &["lead:leads:editother", "view and edit others'"])
 }

@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, ensure};
 use malote_sandbox::Kind;
 use malote_tests::{
-    Config, Gateway, MAUTIC_API_LOGIN, Mautic, SHOP_KEY, Service, answered, eventually,
-    provider_tables, webhook_path, webhook_table,
+    Config, Gateway, Mautic, SHOP_KEY, Service, answered, eventually, provider_tables,
+    webhook_path, webhook_table,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -44,11 +44,9 @@ impl Rig {
         let people: Vec<String> = KINDS.into_iter().map(person).collect();
         let people: Vec<&str> = people.iter().map(String::as_str).collect();
         let mautic = Mautic::start(&people).await?;
-        let (user, password) = MAUTIC_API_LOGIN;
         let mut tables = format!(
-            "{FIRST_ROUTE}[credentials.shop.mautic]\nurl = \"{}\"\nuser = \"{user}\"\n\
-             password = \"{password}\"\nallow_private = true\nrequests_per_second = 50.0\n",
-            mautic.peer.url()
+            "{FIRST_ROUTE}{}requests_per_second = 50.0\n",
+            mautic.table("shop")
         );
         let mut services = Vec::new();
         for kind in KINDS {

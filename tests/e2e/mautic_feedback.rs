@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use malote_tests::{
-    DncEntry, MAUTIC_API_LOGIN, MAUTIC_KEY, Mautic, SmtpClient, World, answered, eventually,
-    repository, run, tool,
+    DncEntry, MAUTIC_KEY, Mautic, SmtpClient, World, answered, eventually, repository, run, tool,
 };
 use serde_json::{Value, json};
 
@@ -23,12 +22,8 @@ const FALLBACK_MAX: Duration = Duration::from_secs(150);
 
 /// The outlet to this Mautic.
 pub(crate) fn table(mautic: &Mautic, more: &str) -> String {
-    let (user, password) = MAUTIC_API_LOGIN;
-    format!(
-        "[credentials.mautic.mautic]\nurl = \"{}\"\nuser = \"{user}\"\npassword = \"{password}\"\n\
-         allow_private = true\nrequests_per_second = 50.0\n{more}\n",
-        mautic.peer.url()
-    )
+    let own = mautic.table("mautic");
+    format!("{own}requests_per_second = 50.0\n{more}\n")
 }
 
 async fn start(mautic: &Mautic, more: &str) -> Result<World> {

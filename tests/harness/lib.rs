@@ -26,7 +26,7 @@ pub use dns::Dns;
 pub use gateway::{Gateway, answered, program};
 pub use haproxy::HaProxy;
 pub use mail::{HeaderSet, MAUTIC_ROWS, text_message};
-pub use mautic::{DncEntry, MAUTIC_API_LOGIN, Mautic, MauticState};
+pub use mautic::{DncEntry, Mautic, MauticState};
 pub use peer::{Answer, Peer, Request};
 pub use postgres::{Postgres, postgres_tool};
 pub use prometheus::{Door, Prometheus, dashboards, queries, read_by_rules};

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::peer::{Answer, Peer, Request};
 
 /// The user of the API.
-pub const MAUTIC_API_LOGIN: (&str, &str) = ("malote", "api-secret");
+const API_LOGIN: (&str, &str) = ("malote", "api-secret");
 
 /// One entry of a contact's do-not-contact list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct MauticState {
     pub api_enabled: bool,
     /// `api_enable_basic_auth`.
     pub basic_auth: bool,
+    /// Whether the user's role edits contacts of others.
+    pub may_edit: bool,
     /// Calls that are answered 429 before the next is answered as it should be.
     pub over_limit: u32,
     /// What one-click addresses answer, in turn, before the next is answered as it should be.
@@ -56,6 +58,7 @@ impl Mautic {
         let state = Arc::new(Mutex::new(MauticState {
             api_enabled: true,
             basic_auth: true,
+            may_edit: true,
             over_limit: 0,
             one_click_trouble: Vec::new(),
             contacts,
@@ -70,6 +73,17 @@ impl Mautic {
             peer: peer.await?,
             state,
         })
+    }
+
+    /// The table of a credential whose outlet it is.
+    #[must_use]
+    pub fn table(&self, credential: &str) -> String {
+        let (user, password) = API_LOGIN;
+        format!(
+            "[credentials.{credential}.mautic]\nurl = \"{}\"\nuser = \"{user}\"\n\
+             password = \"{password}\"\nallow_private = true\n",
+            self.peer.url()
+        )
     }
 
     /// What it is like now, to look at and to change.
@@ -137,7 +151,12 @@ impl MauticState {
             return Answer::Reply(status, format!("{headers}Retry-After: 1\r\n"), body);
         }
         match (request.method.as_str(), parts) {
+            ("GET", ["api", "users", "self"]) => Answer::json(200, &json!({ "id": 1 })),
+            ("POST", ["api", "users", "1", "permissioncheck"]) => {
+                Answer::json(200, &json!({ "lead:leads:editother": self.may_edit }))
+            }
             ("GET", ["api", "contacts"]) => self.search(query),
+            ("POST", ["api", "contacts", ..]) if !self.may_edit => error(403, "Access denied"),
             ("GET", ["api", "contacts", id]) => self.contact(id),
             ("POST", ["api", "contacts", id, "dnc", "email", "add"]) => self.add(id, request),
             ("POST", ["api", "contacts", id, "dnc", "email", "remove"]) => self.remove(id),

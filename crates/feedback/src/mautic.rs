@@ -8,6 +8,7 @@ mod miss;
 mod pace;
 mod post;
 mod report;
+mod rights;
 mod saying;
 #[cfg(test)]
 mod tests;

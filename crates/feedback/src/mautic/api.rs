@@ -29,7 +29,7 @@ const PAGE: usize = 50;
 const PAGES_MAX: usize = 20;
 
 /// The way out of a refusal.
-const WAY_OUT: &str = "in Mautic's Configuration > API Settings switch on \"API enabled\" \
+pub(super) const WAY_OUT: &str = "in Mautic's Configuration > API Settings switch on \"API enabled\" \
     (api_enabled) and, for user and password, \"Enable HTTP basic auth\" (api_enable_basic_auth), \
     then clear its cache; the user's role needs to view and edit others' contacts";
 
@@ -45,11 +45,11 @@ pub(crate) struct Api {
 }
 
 /// One call.
-struct Call<'a> {
-    method: Method,
-    path: &'a str,
-    query: &'a [(&'a str, &'a str)],
-    body: Option<Value>,
+pub(super) struct Call<'a> {
+    pub(super) method: Method,
+    pub(super) path: &'a str,
+    pub(super) query: &'a [(&'a str, &'a str)],
+    pub(super) body: Option<Value>,
 }
 
 /// `path` (which begins with `/`) under the address of Mautic.
@@ -119,7 +119,7 @@ impl Api {
         }
     }
 
-    /// Whether it lets us in and shows contacts.
+    /// Whether it lets us in, shows contacts and lets us edit them.
     ///
     /// # Errors
     /// [`Miss`].
@@ -127,7 +127,12 @@ impl Api {
         let call = get("/api/contacts", &[("limit", "1")]);
         let answer = self.call(peer, call).await?.ok_or_else(no_such_path)?;
         match answer.get("contacts") {
-            Some(_) => Ok("api: GET /api/contacts?limit=1 answers with contacts".to_owned()),
+            Some(_) => {
+                let rights = self.check_rights(peer).await?;
+                Ok(format!(
+                    "api: GET /api/contacts?limit=1 answers with contacts; {rights}"
+                ))
+            }
             None => Err(not_the_api()),
         }
     }
@@ -281,7 +286,7 @@ impl Api {
     }
 
     /// One call in its turn.
-    async fn call(&self, peer: &Peer, call: Call<'_>) -> Result<Option<Value>, Miss> {
+    pub(super) async fn call(&self, peer: &Peer, call: Call<'_>) -> Result<Option<Value>, Miss> {
         self.pace.turn().await?;
         self.call_now(peer, call).await
     }
@@ -306,7 +311,7 @@ impl Api {
     }
 }
 
-const fn get<'a>(path: &'a str, query: &'a [(&'a str, &'a str)]) -> Call<'a> {
+pub(super) const fn get<'a>(path: &'a str, query: &'a [(&'a str, &'a str)]) -> Call<'a> {
     Call {
         method: Method::GET,
         path,

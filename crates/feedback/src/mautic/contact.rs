@@ -45,7 +45,8 @@ pub(crate) fn of_address(address: &str, page: &Page<'_>) -> Vec<Contact> {
     own.filter_map(|value| contact(value)).collect()
 }
 
-fn number(value: &Value) -> Option<u64> {
+/// Mautic's numbers are texts at times.
+pub(super) fn number(value: &Value) -> Option<u64> {
     value.as_u64().or_else(|| value.as_str()?.parse().ok())
 }
 

@@ -457,12 +457,39 @@ fn every_fault_is_told_with_its_key() {
 }
 
 #[tokio::test]
-async fn a_check_asks_for_one_contact_and_tells_the_switch_to_turn_on() {
-    let peer = Responder::start(vec![ok(CONTACT)]).await;
-    let found = outlet(&peer, "").check().await;
-    assert!(found.is_ok_and(|words| words.contains("answers with contacts")));
-    let (lines, _) = calls(&peer);
-    assert_eq!(lines, ["GET /api/contacts?limit=1 HTTP/1.1"]);
+async fn a_check_asks_for_one_contact_and_the_right_to_edit_it() {
+    let own = ok(r#"{"id":"3","username":"malote"}"#);
+    let rights = |value: &str| ok(&format!(r#"{{"lead:leads:editother":{value}}}"#));
+    let none = || answer("404 Not Found", "", "");
+    let denied = answer("403 Forbidden", "", "");
+    for (answers, expected) in [
+        (vec![own.clone(), rights("true")], Ok("; may edit them")),
+        (vec![own.clone(), rights("false")], Err("view and edit")),
+        (vec![own.clone(), none()], Ok("could not be asked")),
+        (vec![own, denied], Ok("could not be asked")),
+        (vec![none()], Ok("could not be asked")),
+        (vec![ok("{}")], Ok("could not be asked")),
+    ] {
+        let asked = answers.len();
+        let answers = std::iter::once(ok(CONTACT)).chain(answers).collect();
+        let peer = Responder::start(answers).await;
+        let found = outlet(&peer, "").check().await;
+        match (&found, expected) {
+            (Ok(words), Ok(end)) => assert!(words.ends_with(end), "{words}"),
+            (Err(Untold::Unusable { why }), Err(part)) => assert!(why.contains(part), "{why}"),
+            _ => panic!("{found:?}, not {expected:?}"),
+        }
+        let lines = [
+            "GET /api/contacts?limit=1 HTTP/1.1",
+            "GET /api/users/self HTTP/1.1",
+            "POST /api/users/3/permissioncheck HTTP/1.1",
+        ];
+        assert_eq!(calls(&peer).0, lines[..=asked]);
+    }
+}
+
+#[tokio::test]
+async fn a_check_tells_the_switch_to_turn_on() {
     let off = r#"{"errors":[{"message":"API disabled","code":403,"type":"api_disabled"}]}"#;
     let peer = Responder::start(vec![answer("403 Forbidden", "", off)]).await;
     let refused = outlet(&peer, "").check().await;
