@@ -66,7 +66,8 @@ pub(crate) type Work<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Se
 /// A database that is open.
 pub(crate) struct Database {
     pool: Pool,
-    /// One connection for what must not wait for others: telling that this process lives.
+    /// One connection for what must not wait for others: telling that this process lives. Those of
+    /// `pool` stand in for it.
     apart: Pool,
     pub(crate) key: AddressKey,
     metrics: Metrics,
@@ -183,12 +184,25 @@ impl Database {
         self.tried(operation, act).await
     }
 
-    /// Runs one statement on a connection that is kept for such: it waits for no other. How many
-    /// rows it changed.
+    /// Runs one statement on a connection that is kept for such: it waits for no other. If that one
+    /// fails, on one of the pool: it may be done twice. How many rows it changed.
     ///
     /// # Errors
-    /// As [`Database::rows`], and if it takes longer than given.
+    /// As [`Database::rows`], and if each way takes longer than given.
     pub(crate) async fn execute_apart(
+        &self,
+        operation: Operation,
+        sql: &str,
+        (params, within): (Params<'_>, Duration),
+    ) -> Result<u64, StoreError> {
+        if let Ok(changed) = self.only_apart(operation, sql, (params, within)).await {
+            return Ok(changed);
+        }
+        let pooled = timeout(within, self.execute(operation, sql, params));
+        pooled.await.unwrap_or_else(|_| Err(late().into()))
+    }
+
+    async fn only_apart(
         &self,
         operation: Operation,
         sql: &str,
@@ -366,4 +380,32 @@ fn pool(settings: &PostgresSettings, connections: usize) -> Result<Pool, StoreEr
         .runtime(Runtime::Tokio1)
         .build()
         .map_err(|error| StoreError::Engine(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::postgres::tests::cluster::Cluster;
+
+    #[tokio::test]
+    async fn what_has_a_connection_of_its_own_goes_by_the_pool_without_it() {
+        let tables = Cluster::of_all().database().await;
+        let (settings, registry) = (tables.settings(), Registry::new());
+        let (parts, opening) = (PostgresParts::Shared, Opening::Migrate);
+        let database = Database::open(&settings, parts, opening, &registry);
+        let database = database.await.unwrap();
+        let sql = "UPDATE malote.meta SET value = value WHERE key = $1";
+        let name: &str = "cluster";
+        let params: Params<'_> = &[(&name, Type::TEXT)];
+        let once = async || {
+            let given = (params, OPERATION_MAX);
+            database.execute_apart(Operation::Session, sql, given).await
+        };
+        assert_eq!(once().await, Ok(1));
+        assert_eq!(database.pool.status().size, 1, "it was the one apart");
+        database.apart.close();
+        assert_eq!(once().await, Ok(1));
+        database.pool.close();
+        assert_eq!(once().await, Err(StoreError::Closed));
+    }
 }

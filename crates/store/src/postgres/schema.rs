@@ -89,6 +89,11 @@ pub(super) const SPOOL: Part = Part {
             sql: include_str!("spool/sessions_4.sql"),
             needs: 1,
         },
+        Step {
+            name: "ended sessions lease and start nothing",
+            sql: include_str!("spool/sessions_5.sql"),
+            needs: 1,
+        },
     ],
 };
 

@@ -13,6 +13,7 @@ use crate::postgres::spool::Tx;
 use crate::postgres::spool::args::{self, Id};
 use crate::postgres::spool::bodies;
 use crate::postgres::spool::rows;
+use crate::postgres::spool::sessions::Own;
 use crate::postgres::spool::timeline::{self, Change, Counts, Line, number};
 use crate::{LeasedMessage, StoreError};
 
@@ -80,7 +81,7 @@ pub(crate) async fn due<C: GenericClient>(conn: &C, lane: i64) -> Result<Due, Fa
 
 /// Chooses and marks deliveries. A lease that a crash of the server takes back was never used,
 /// since each attempt is made durable after it: it needs no sync of its own.
-pub(crate) async fn lease(tx: &Tx<'_>, wish: Wish) -> Result<Vec<Taken>, Fault> {
+pub(crate) async fn lease(tx: &Tx<'_>, own: &Own, wish: Wish) -> Result<Vec<Taken>, Fault> {
     let count_max = wish.count_max.min(COUNT_MAX);
     let is_due = |at: Option<i64>| at.is_some_and(|at| at <= micros(wish.now));
     let is_scheduled = is_due(wish.due.scheduled);
@@ -103,7 +104,7 @@ pub(crate) async fn lease(tx: &Tx<'_>, wish: Wish) -> Result<Vec<Taken>, Fault> 
     };
     let siblings = siblings(tx, &in_order, &wish).await?;
     let taken = choose(&in_order, siblings, count_max as usize);
-    mark(tx, &taken, &wish).await?;
+    mark(tx, own, &taken, &wish).await?;
     Ok(taken)
 }
 
@@ -188,7 +189,8 @@ fn choose(
     chosen
 }
 
-async fn mark(tx: &Tx<'_>, taken: &[Taken], wish: &Wish) -> Result<(), Fault> {
+/// Refused if others have ended the session.
+async fn mark(tx: &Tx<'_>, own: &Own, taken: &[Taken], wish: &Wish) -> Result<(), Fault> {
     let (mut messages, mut indexes) = (Vec::new(), Vec::new());
     let mut counts = Counts::default();
     for one in taken {
@@ -203,8 +205,13 @@ async fn mark(tx: &Tx<'_>, taken: &[Taken], wish: &Wish) -> Result<(), Fault> {
         return Ok(());
     }
     let given: [&dyn args::Arg; 3] = [&messages, &indexes, &wish.session];
-    tokio::try_join!(biased; args::call(tx, "mark_1", &given), counts.write(tx))?;
-    Ok(())
+    let marking = args::call(tx, "mark_5", &given);
+    let (marked, ()) = tokio::try_join!(biased; marking, counts.write(tx))?;
+    let is_open = marked.first().map_or(Ok(false), |row| row.try_get(0))?;
+    if is_open {
+        return Ok(());
+    }
+    Err(own.lost(wish.session).into())
 }
 
 /// Queues what was scheduled in a lane and is due.

@@ -21,7 +21,9 @@ impl Leasehold {
     pub(crate) async fn take(core: &Arc<Core>, wish: Wish) -> Result<Self, StoreError> {
         let core = Arc::clone(core);
         let leasing = tokio::spawn(async move {
-            let taken = in_transaction!(core, Operation::Lease, |tx| lease::lease(tx, wish))?;
+            let taken = in_transaction!(core, Operation::Lease, |tx| lease::lease(
+                tx, &core.own, wish
+            ))?;
             Ok(Self {
                 core,
                 session: wish.session,

@@ -177,7 +177,8 @@ impl PostgresSpool {
         clock: Arc<dyn Clock>,
         on_lost: OnFatal,
     ) -> Result<Self, StoreError> {
-        let spool = Self::over(database, clock, Opening::Migrate);
+        let own = Own::new(on_lost);
+        let spool = Self::over(database, clock, own, Opening::Migrate);
         let core = &spool.inner.core;
         upkeep::make_days(core).await?;
         let mut workers = lock(&spool.inner.workers);
@@ -198,7 +199,7 @@ impl PostgresSpool {
         drop(workers);
         let mut keepers = lock(&spool.inner.keepers);
         let (database, own) = (Arc::clone(&core.database), Arc::clone(&core.own));
-        keepers.spawn(sessions::keep_beating(database, own, on_lost));
+        keepers.spawn(sessions::keep_beating(database, own));
         keepers.spawn(upkeep::keep(Arc::clone(core)));
         drop(keepers);
         Ok(spool)
@@ -207,12 +208,14 @@ impl PostgresSpool {
     /// A spool that is only read: for the command line. Every method that writes answers that it
     /// is closed.
     pub(crate) fn read_only(database: Arc<Database>, clock: Arc<dyn Clock>) -> Self {
-        let spool = Self::over(database, clock, Opening::AsIs);
+        // It opens no session that could be lost.
+        let own = Own::new(Arc::new(|_| ()));
+        let spool = Self::over(database, clock, own, Opening::AsIs);
         spool.inner.close_queues();
         spool
     }
 
-    fn over(database: Arc<Database>, clock: Arc<dyn Clock>, opening: Opening) -> Self {
+    fn over(database: Arc<Database>, clock: Arc<dyn Clock>, own: Own, opening: Opening) -> Self {
         let mut node = [0; 16];
         rand::rng().fill_bytes(&mut node);
         let core = Core {
@@ -220,7 +223,7 @@ impl PostgresSpool {
             clock,
             node: Id(node),
             presence: Arc::new(Presence::of(Id(node))),
-            own: Arc::default(),
+            own: Arc::new(own),
             held: Held::default(),
             days: Days::default(),
             horizon: Horizon::default(),
@@ -299,7 +302,7 @@ async fn settle_all(core: Arc<Core>, callers: Vec<Settling>) -> Result<Vec<()>, 
 
 async fn start_all(core: Arc<Core>, callers: Vec<Starting>) -> Result<Vec<()>, StoreError> {
     in_transaction!(core, Operation::Settle, |tx| {
-        settle::start_attempts(tx, &callers)
+        settle::start_attempts(tx, &core.own, &callers)
     })
 }
 

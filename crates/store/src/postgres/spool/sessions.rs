@@ -20,13 +20,13 @@ use crate::postgres::spool::presence::Presence;
 use crate::postgres::spool::rows::{self, Job};
 use crate::postgres::spool::timeline::{self, Change};
 use crate::postgres::spool::{Core, Tx, lease};
-use crate::{AttemptStart, PendingAttempt, StoreError, TakenOver};
+use crate::{AttemptStart, OnFatal, PendingAttempt, StoreError, TakenOver};
 
 /// How often a process tells that it lives.
 pub(crate) const BEAT_EVERY: Duration = Duration::from_secs(4);
 /// How soon a beat that failed comes again: after an outage nobody may seem dead for long.
 const BEAT_AGAIN: Duration = Duration::from_millis(500);
-/// Longest wait for one beat.
+/// Longest wait for one beat by each of the two ways to the database.
 const BEAT_MAX: Duration = Duration::from_secs(3);
 /// A process that could not beat for so long judges nobody until it has beaten for [`EXPIRY`]: the
 /// others could not reach the database either, and may only now be about to tell that they live.
@@ -40,8 +40,10 @@ const EXPIRY: Duration = Duration::from_secs(13);
 const TAKE_OVER_MAX: i64 = 500;
 
 /// What this process knows of its own session.
-#[derive(Default)]
-pub(crate) struct Own(Mutex<Known>);
+pub(crate) struct Own {
+    known: Mutex<Known>,
+    on_lost: OnFatal,
+}
 
 #[derive(Default)]
 struct Known {
@@ -51,8 +53,16 @@ struct Known {
 }
 
 impl Own {
+    /// None is open yet. `on_lost` is called once others have ended one.
+    pub(crate) fn new(on_lost: OnFatal) -> Self {
+        Self {
+            known: Mutex::default(),
+            on_lost,
+        }
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut Known) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.known.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// The session that is open.
@@ -72,6 +82,20 @@ impl Own {
     /// Takes the session away at the end of the process.
     pub(crate) fn end(&self) -> Option<i64> {
         self.with(|known| known.session.take())
+    }
+
+    /// Says, once, that others have ended the session: what this process has under way is theirs,
+    /// and it must not go on with it. One that it has closed itself is no loss.
+    pub(crate) fn lost(&self, session: i64) -> StoreError {
+        if self
+            .with(|known| known.session.take_if(|own| *own == session))
+            .is_some()
+        {
+            let text = "another node took over what this one had under way";
+            tracing::error!("lost the session: {text}");
+            (self.on_lost)(text);
+        }
+        over()
     }
 
     fn beaten(&self) {
@@ -96,14 +120,18 @@ impl Own {
     }
 }
 
+/// A session is over: its process may do nothing in it any more.
+pub(crate) fn over() -> StoreError {
+    StoreError::Engine("the session is over".into())
+}
+
 /// Tells that this process lives.
-/// Returns whether the session is still ours: `false` once another process has taken over.
 ///
 /// # Errors
-/// If the database could not be told.
-pub(crate) async fn beat(database: &Database, own: &Own) -> Result<bool, StoreError> {
+/// If the database could not be told, or the session is over.
+pub(crate) async fn beat(database: &Database, own: &Own) -> Result<(), StoreError> {
     let Some(session) = own.session() else {
-        return Ok(true);
+        return Ok(());
     };
     let changed = database
         .execute_apart(
@@ -113,11 +141,20 @@ pub(crate) async fn beat(database: &Database, own: &Own) -> Result<bool, StoreEr
             (&[(&session, Type::INT8)], BEAT_MAX),
         )
         .await?;
-    if changed > 0 {
-        own.beaten();
+    if changed == 0 {
+        return Err(own.lost(session));
     }
-    // Closed meanwhile by ourselves, it is no loss.
-    Ok(changed > 0 || own.session() != Some(session))
+    own.beaten();
+    Ok(())
+}
+
+/// Refuses a session of this process that others have ended.
+async fn refuse_ended(tx: &Tx<'_>, core: &Core, session: i64) -> Result<(), Fault> {
+    let sql = "SELECT 1 FROM malote.sessions WHERE id = $1 AND ended_at IS NULL";
+    match args::row(tx, sql, &[&session]).await? {
+        Some(_) => Ok(()),
+        None => Err(core.own.lost(session).into()),
+    }
 }
 
 /// Opens a session of this process and ends its earlier ones.
@@ -148,13 +185,14 @@ pub(crate) async fn close(tx: &Tx<'_>, session: i64) -> Result<(), Fault> {
 }
 
 /// Ends the sessions of processes that are dead: by proof, or because they no longer beat.
-pub(crate) async fn end_dead(tx: &Tx<'_>, core: &Core) -> Result<(), Fault> {
+pub(crate) async fn end_dead(tx: &Tx<'_>, core: &Core, session: i64) -> Result<(), Fault> {
+    refuse_ended(tx, core, session).await?;
     end_gone(tx, core).await?;
     end_expired(tx, &core.own).await
 }
 
 /// Ends the sessions of processes of this machine that have ended: nobody need wait for their expiry.
-/// What one of them had sent to the server last is done, or fails as its session is over.
+/// What one of them had sent to the server last is done, or refused as its session is over.
 async fn end_gone(tx: &Tx<'_>, core: &Core) -> Result<(), Fault> {
     let Some(place) = core.presence.place() else {
         return Ok(());
@@ -215,9 +253,11 @@ pub(crate) async fn under_way(conn: &Client, session: i64) -> Result<Vec<(Id, i3
 /// the wish to give one back, never came.
 pub(crate) async fn take_strays(
     tx: &Tx<'_>,
+    core: &Core,
     ids: &[(Id, i32)],
     (session, now): (i64, Timestamp),
 ) -> Result<TakenOver, Fault> {
+    refuse_ended(tx, core, session).await?;
     let jobs = rows::lock_under_way(tx, ids).await?;
     let own = |job: &Job| job.session == Some(session);
     take(tx, jobs.into_iter().filter(own).collect(), (session, now)).await
@@ -225,7 +265,12 @@ pub(crate) async fn take_strays(
 
 /// Takes over leases of ended sessions: back to the queue, or ours if their attempt had begun.
 /// Every lost lease counts as a crash: nobody knows whether the delivery was the one that broke it.
-pub(crate) async fn take_over(tx: &Tx<'_>, session: i64, now: Timestamp) -> Result<Step, Fault> {
+pub(crate) async fn take_over(
+    tx: &Tx<'_>,
+    core: &Core,
+    (session, now): (i64, Timestamp),
+) -> Result<Step, Fault> {
+    refuse_ended(tx, core, session).await?;
     let sql = format!(
         "SELECT {} FROM malote.jobs j WHERE j.state = 2 AND j.session IN
             (SELECT s.id FROM malote.sessions s WHERE s.ended_at IS NOT NULL)
@@ -316,23 +361,13 @@ fn start(job: &Job, row: &Row) -> Result<AttemptStart, Fault> {
     })
 }
 
-/// Beats until the session is lost, then says so: what this process has under way belongs to others
-/// by then, and it must not go on with it.
-pub(crate) async fn keep_beating(database: Arc<Database>, own: Arc<Own>, on_lost: crate::OnFatal) {
+/// Beats until it is ended.
+pub(crate) async fn keep_beating(database: Arc<Database>, own: Arc<Own>) {
     loop {
         let mut pause = BEAT_EVERY;
-        match beat(&database, &own).await {
-            Ok(true) => {}
-            Ok(false) => {
-                let text = "another node took over what this one had under way";
-                tracing::error!("lost the session: {text}");
-                on_lost(text);
-                return;
-            }
-            Err(error) => {
-                tracing::warn!(%error, "could not tell the database that we live");
-                pause = BEAT_AGAIN;
-            }
+        if let Err(error) = beat(&database, &own).await {
+            tracing::warn!(%error, "could not tell the database that we live");
+            pause = BEAT_AGAIN;
         }
         tokio::time::sleep(pause).await;
     }

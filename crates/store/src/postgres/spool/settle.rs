@@ -13,6 +13,7 @@ use crate::postgres::spool::Tx;
 use crate::postgres::spool::args::{self, Id, clean, int4};
 use crate::postgres::spool::batcher::{Line, Load};
 use crate::postgres::spool::rows::{self, Job};
+use crate::postgres::spool::sessions::Own;
 use crate::postgres::spool::timeline::{self, Change, is_waiting};
 use crate::{AttemptOutcome, AttemptStart, Settlement, StoreError};
 
@@ -144,8 +145,12 @@ pub(crate) struct Starting {
     pub(crate) batch: Arc<Vec<AttemptStart>>,
 }
 
-/// Journals attempts that are about to start.
-pub(crate) async fn start_attempts(tx: &Tx<'_>, callers: &[Starting]) -> Result<Vec<()>, Fault> {
+/// Journals attempts that are about to start. Refused if others have ended the session.
+pub(crate) async fn start_attempts(
+    tx: &Tx<'_>,
+    own: &Own,
+    callers: &[Starting],
+) -> Result<Vec<()>, Fault> {
     let mut all: Vec<(i64, &AttemptStart)> = callers
         .iter()
         .flat_map(|caller| caller.batch.iter().map(|start| (caller.session, start)))
@@ -164,7 +169,7 @@ pub(crate) async fn start_attempts(tx: &Tx<'_>, callers: &[Starting]) -> Result<
     };
     let started = args::call(
         tx,
-        "start_1",
+        "start_5",
         &[
             &messages,
             &indexes,
@@ -179,9 +184,13 @@ pub(crate) async fn start_attempts(tx: &Tx<'_>, callers: &[Starting]) -> Result<
         ],
     )
     .await?;
-    let own: i64 = started.first().map_or(Ok(0), |row| row.try_get(0))?;
+    let of = |column: usize| started.first().map_or(Ok(None), |row| row.try_get(column));
+    if let Some(ended) = of(1)? {
+        return Err(own.lost(ended).into());
+    }
+    let leased: i64 = of(0)?.unwrap_or(0);
     let deliveries: BTreeSet<_> = messages.iter().zip(&indexes).collect();
-    if usize::try_from(own).ok() != Some(deliveries.len()) {
+    if usize::try_from(leased).ok() != Some(deliveries.len()) {
         // Of several callers each is tried again alone, and a call is of one message.
         let message = all
             .first()

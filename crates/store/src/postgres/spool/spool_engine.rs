@@ -145,9 +145,8 @@ impl Spool for PostgresSpool {
     }
 
     async fn start_attempts(&self, batch: Vec<AttemptStart>) -> Result<(), StoreError> {
-        let Some(session) = self.inner.core.own.session() else {
-            return Err(StoreError::Engine("no session is open".into()));
-        };
+        let session = self.inner.core.own.session();
+        let session = session.ok_or_else(sessions::over)?;
         let load = settle::load(batch.len());
         let batch = Arc::new(batch);
         let starting = Starting { session, batch };
@@ -194,7 +193,9 @@ impl Spool for PostgresSpool {
     ) -> Result<TakenOver, StoreError> {
         let core = &self.inner.core;
         self.own(session)?;
-        in_transaction!(core, Operation::Session, |tx| sessions::end_dead(tx, core))?;
+        in_transaction!(core, Operation::Session, |tx| sessions::end_dead(
+            tx, core, session.0
+        ))?;
         let strays = self.take_strays(session.0, now).await?;
         let mut taken = self.take_over_ended(session.0, now).await?;
         taken.queued += strays.queued;
@@ -371,7 +372,7 @@ impl PostgresSpool {
         if self.inner.core.own.session() == Some(session.0) {
             return Ok(());
         }
-        Err(StoreError::Engine("the session is over".into()))
+        Err(sessions::over())
     }
 
     async fn take_over_ended(&self, session: i64, now: Timestamp) -> Result<TakenOver, StoreError> {
@@ -379,7 +380,9 @@ impl PostgresSpool {
         let mut all = TakenOver::default();
         loop {
             let step = in_transaction!(core, Operation::Session, |tx| sessions::take_over(
-                tx, session, now
+                tx,
+                core,
+                (session, now)
             ))?;
             let (step, is_full) = step;
             let taken_over = step.queued + step.pending.len() as u64;

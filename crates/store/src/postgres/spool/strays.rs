@@ -97,6 +97,7 @@ impl PostgresSpool {
         }
         let taken = in_transaction!(core, Operation::Session, |tx| sessions::take_strays(
             tx,
+            core,
             &strays,
             (session, now)
         ))?;

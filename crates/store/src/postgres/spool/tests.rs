@@ -17,9 +17,12 @@ use crate::postgres::tests::cluster::{Cluster, TestDatabase};
 use crate::{OnFatal, PostgresSettings, PostgresSpool, PostgresStore};
 
 async fn open(settings: &PostgresSettings) -> PostgresStore {
-    let fatal: OnFatal = Arc::new(|text| panic!("{text}"));
+    open_with(settings, Arc::new(|text| panic!("{text}"))).await
+}
+
+async fn open_with(settings: &PostgresSettings, on_lost: OnFatal) -> PostgresStore {
     let clock = Arc::new(FixedClock(at(0)));
-    PostgresStore::open_with(settings, clock, &Registry::new(), fatal)
+    PostgresStore::open_with(settings, clock, &Registry::new(), on_lost)
         .await
         .unwrap()
 }

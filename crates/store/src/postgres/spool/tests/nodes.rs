@@ -2,18 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use malote_core::event::State;
 use malote_core::id::DeliveryId;
 
-use super::open;
+use super::{open, open_with};
 use crate::conformance::mail::{self, at};
 use crate::conformance::spool_feed::{everything, page};
 use crate::postgres::metrics::Operation;
 use crate::postgres::spool::{in_transaction, on_connection, sessions};
-use crate::postgres::tests::cluster::Cluster;
-use crate::{LaneId, NodeSession, Outbox, PostgresSpool, Spool};
+use crate::postgres::tests::cluster::{Cluster, TestDatabase};
+use crate::{LaneId, NodeSession, Outbox, PostgresSpool, Spool, StoreError};
 
 /// Everything that one node gets of a lane, until there is nothing more.
 async fn lease_all(spool: PostgresSpool, session: NodeSession, lane: LaneId) -> Vec<DeliveryId> {
@@ -54,10 +55,70 @@ async fn two_nodes_never_lease_the_same_delivery() {
     assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), 2 * MESSAGES);
 }
 
+/// A node, and how often it was told that its session is lost.
+async fn counting(database: &TestDatabase) -> (PostgresSpool, Arc<AtomicU32>) {
+    let told = Arc::<AtomicU32>::default();
+    let count = Arc::clone(&told);
+    let on_lost = Arc::new(move |_: &str| {
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+    (open_with(&database.settings(), on_lost).await.spool, told)
+}
+
+/// Ends a session as another node does that takes its process for dead.
+async fn end(database: &TestDatabase, session: NodeSession) {
+    database
+        .run(&format!(
+            "UPDATE malote.sessions SET ended_at = now() WHERE id = {}",
+            session.0
+        ))
+        .await;
+}
+
+#[tokio::test]
+async fn an_ended_session_leases_starts_and_takes_over_nothing_and_its_process_is_told() {
+    let over = Err(StoreError::Engine("the session is over".into()));
+    for first in ["lease", "start", "take over"] {
+        let database = Cluster::of_all().database().await;
+        let (spool, told) = counting(&database).await;
+        let lane = mail::tx_lane(&spool).await;
+        let session = mail::session(&spool, at(0)).await;
+        for recipient in ["leased@x.test", "waits@x.test"] {
+            mail::accept(&spool, mail::message(lane, at(0), &[recipient])).await;
+        }
+        let leased = spool.lease(session, lane, 1, at(0)).await.unwrap();
+        let start = mail::start(leased[0].deliveries[0].id, 1, at(1));
+        end(&database, session).await;
+        let said = match first {
+            "lease" => spool.lease(session, lane, 9, at(1)).await.map(drop),
+            "start" => spool.start_attempts(vec![start.clone()]).await,
+            _ => spool.take_over(session, at(1)).await.map(drop),
+        };
+        assert_eq!((&said, told.load(Ordering::Relaxed)), (&over, 1), "{first}");
+        // From now on it knows by itself.
+        assert!(spool.lease(session, lane, 9, at(2)).await.is_err());
+        assert!(spool.start_attempts(vec![start]).await.is_err());
+        assert!(spool.take_over(session, at(2)).await.is_err());
+        assert_eq!(told.load(Ordering::Relaxed), 1, "once");
+
+        let heir = open(&database.settings()).await.spool;
+        let session = mail::session(&heir, at(3)).await;
+        let again = heir.lease(session, lane, 9, at(3)).await.unwrap();
+        let crashes = |one: &crate::LeasedMessage| one.deliveries[0].crashes;
+        let mut crashes: Vec<_> = again.iter().map(crashes).collect();
+        crashes.sort_unstable();
+        assert_eq!(
+            crashes,
+            [0, 1],
+            "one was leased once, none was begun: {first}"
+        );
+    }
+}
+
 #[tokio::test]
 async fn what_a_dead_node_had_under_way_is_taken_over_and_it_can_settle_no_more() {
     let database = Cluster::of_all().database().await;
-    let dead = open(&database.settings()).await.spool;
+    let (dead, _) = counting(&database).await;
     let heir = open(&database.settings()).await.spool;
     let lane = mail::tx_lane(&dead).await;
     let lost = mail::session(&dead, at(0)).await;
@@ -76,12 +137,7 @@ async fn what_a_dead_node_had_under_way_is_taken_over_and_it_can_settle_no_more(
     let nothing = heir.take_over(session, at(2)).await.unwrap();
     assert_eq!((nothing.queued, nothing.pending.len()), (0, 0));
 
-    database
-        .run(&format!(
-            "UPDATE malote.sessions SET ended_at = now() WHERE id = {}",
-            lost.0
-        ))
-        .await;
+    end(&database, lost).await;
     let taken = heir.take_over(session, at(3)).await.unwrap();
     assert_eq!(taken.queued, 1);
     assert_eq!(taken.pending.len(), 1);
@@ -260,6 +316,7 @@ async fn a_lease_whose_answer_was_lost_is_taken_back() {
     assert_eq!(ids.len(), 2);
     let taken = in_transaction!(core, Operation::Session, |tx| sessions::take_strays(
         tx,
+        core,
         &ids,
         (session.0, at(2))
     ));
