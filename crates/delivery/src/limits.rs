@@ -312,7 +312,11 @@ impl Account {
             let slice = slices.entry(wish.class).or_default();
             until = self.fill(shared, wish, slice).await?;
         }
-        if let Some(slice) = slices.get_mut(&wish.class).filter(|_| until.is_none()) {
+        let slice = slices.entry(wish.class).or_default();
+        if until.is_some() {
+            // Too few for this call, and enough for a smaller one elsewhere.
+            self.give_back(shared, std::mem::take(slice)).await;
+        } else {
             slice.units = slice.units.saturating_sub(need);
         }
         Ok(until)

@@ -96,6 +96,24 @@ async fn who_waits_for_a_quota_has_nothing_of_it_in_hand() {
     assert!(spend(&one, Class::Transactional, 1).await.is_some());
 }
 
+#[tokio::test]
+async fn what_is_too_little_for_a_call_of_many_is_left_to_others() {
+    let (shared, _dir) = alone();
+    let limits = Limits {
+        per_day: Some(10),
+        ..Limits::default()
+    };
+    let node = || Account::new(&shared, "a".into(), &limits, false);
+    let (one, other, target) = (node(), node(), target());
+    let spend = async |account: &Account, recipients| {
+        let wish = wish(&target, Class::Campaign, recipients);
+        account.spend(&*shared, &wish).await.unwrap()
+    };
+    assert!(spend(&one, 50).await.is_some());
+    assert_eq!(spend(&other, 10).await, None);
+    assert!(spend(&one, 1).await.is_some(), "none is left");
+}
+
 #[test]
 fn campaign_streams_see_caps_without_the_reserve() {
     let limits = Limits {
