@@ -204,13 +204,17 @@ impl Engine {
         ways: &[&(String, String)],
     ) {
         self.metrics.quota_left.reset();
+        self.metrics.quota_in_hand.reset();
         self.metrics.quota_spent_in.reset();
         self.metrics.first_quota.reset();
         let mut spent = Vec::new();
         for quota in quotas {
             let labels = [quota.account.as_str(), quota.window];
-            let left = i64::try_from(quota.left).unwrap_or(i64::MAX);
-            self.metrics.quota_left.with_label_values(&labels).set(left);
+            let number = |units: u64| i64::try_from(units).unwrap_or(i64::MAX);
+            let left = self.metrics.quota_left.with_label_values(&labels);
+            left.set(number(quota.left));
+            let in_hand = self.metrics.quota_in_hand.with_label_values(&labels[..1]);
+            in_hand.set(number(quota.in_hand));
             if let Some(pace) = paces.get(&quota.account).copied().flatten() {
                 let seconds = seconds_left(quota.left, pace);
                 let spent_in = self.metrics.quota_spent_in.with_label_values(&labels);
@@ -278,6 +282,7 @@ mod tests {
             window,
             cap: 100,
             left: 50,
+            in_hand: 0,
         };
         let quotas = [quota("a", "hour"), quota("a", "day"), quota("b/x", "day")];
         let seconds = [90.0, 60.0, 30.0];

@@ -91,6 +91,8 @@ pub struct Metrics {
     /// Recipients left of a quota, by account (`provider` or `provider/pool`) and window (`hour`,
     /// `day`, `warmup`).
     pub quota_left: IntGaugeVec,
+    /// Recipients taken ahead of a quota by this process and not used yet, by account.
+    pub quota_in_hand: IntGaugeVec,
     /// Seconds until it is spent at the pace of the last minutes; infinite if nothing uses it.
     pub quota_spent_in: GaugeVec,
     /// The same of the quota that a stream's mail meets first, by stream, account and window: one of
@@ -279,6 +281,11 @@ impl Metrics {
                 "malote_quota_left",
                 "Recipients left of a quota",
                 &["account", "window"],
+            )?,
+            quota_in_hand: gauge(
+                "malote_quota_in_hand",
+                "Recipients taken ahead of a quota and not used yet",
+                &["account"],
             )?,
             quota_spent_in: forecast(
                 "malote_quota_spent_in_seconds",

@@ -45,7 +45,7 @@ impl NodeMetrics {
     pub(crate) fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let opts = Opts::new(
             "malote_nodes",
-            "Nodes of the last day, as this one sees them",
+            "Nodes of the last day, as this one sees them; lost ones that are not back",
         );
         let nodes = IntGaugeVec::new(opts, &["state"])?;
         let other_configurations = IntGauge::new(
@@ -70,6 +70,7 @@ impl NodeMetrics {
         let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
         for state in NodeState::ALL {
             let count = nodes.iter().filter(|node| node.report.state == state);
+            let count = count.filter(|node| state != NodeState::Lost || !is_back(node, nodes));
             let gauge = self.nodes.with_label_values(&[state.as_str()]);
             gauge.set(number(count.count()));
         }
@@ -78,6 +79,14 @@ impl NodeMetrics {
             self.clock_ahead.set(own.clock_ahead_s());
         }
     }
+}
+
+/// Whether a node was started again since, under the same name.
+fn is_back(lost: &NodeRecord, nodes: &[NodeRecord]) -> bool {
+    let is_later = |node: &NodeRecord| {
+        node.report.name == lost.report.name && node.started_at > lost.started_at
+    };
+    nodes.iter().any(is_later)
 }
 
 /// The nodes that live and have another configuration than the one that was asked.
@@ -197,5 +206,46 @@ impl Membership {
             }
             Err(_) => tracing::debug!("could not tell other nodes in time that this one goes"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    fn node(name: &str, started_at: i64, state: NodeState) -> NodeRecord {
+        NodeRecord {
+            report: NodeReport {
+                name: name.to_owned(),
+                version: String::new(),
+                configuration: String::new(),
+                state,
+            },
+            instance: format!("{name}{started_at}"),
+            is_this: false,
+            started_at: Timestamp::from_second(started_at).unwrap(),
+            beat_at: Timestamp::UNIX_EPOCH,
+            clock_ahead_ms: 0,
+        }
+    }
+
+    #[test]
+    fn a_lost_node_counts_until_it_is_back() {
+        let metrics = NodeMetrics::new(&Registry::new()).unwrap();
+        let of = |state: NodeState| metrics.nodes.with_label_values(&[state.as_str()]).get();
+        let mut nodes = vec![
+            node("a", 1, NodeState::Lost),
+            node("b", 2, NodeState::Serving),
+        ];
+        metrics.take_in(&nodes, 0);
+        assert_eq!((of(NodeState::Lost), of(NodeState::Serving)), (1, 1));
+        nodes.push(node("a", 3, NodeState::Serving));
+        metrics.take_in(&nodes, 0);
+        assert_eq!((of(NodeState::Lost), of(NodeState::Serving)), (0, 2));
+        nodes[2].report.state = NodeState::Lost;
+        metrics.take_in(&nodes, 0);
+        assert_eq!((of(NodeState::Lost), of(NodeState::Serving)), (1, 1));
     }
 }

@@ -21,6 +21,8 @@ pub struct QuotaLeft {
     pub cap: u64,
     /// Recipients left of them.
     pub left: u64,
+    /// How many of these this process has taken ahead and not used yet.
+    pub in_hand: u64,
 }
 
 impl Limiters {
@@ -64,6 +66,7 @@ impl Account {
                 window,
                 cap,
                 left: cap.saturating_sub(used.saturating_sub(in_hand)),
+                in_hand,
             });
         }
         Ok(())
