@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use malote_core::event::State;
 use malote_core::name::StreamName;
+use malote_core::stream::Class;
 use malote_store::{QueueStats, StoreError};
 
 use crate::engine::{Engine, lock};
@@ -122,6 +123,13 @@ pub(crate) struct Forecaster {
     last_look: Option<Timestamp>,
 }
 
+/// A quota and the recipients a second that use it.
+#[derive(Debug, Clone, Copy)]
+struct Used<'a> {
+    quota: &'a QuotaLeft,
+    pace: f64,
+}
+
 /// When a quota will be spent.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Spent<'a> {
@@ -129,17 +137,20 @@ struct Spent<'a> {
     seconds: f64,
 }
 
-/// The quota that each of these streams' mail meets first, by the accounts it goes to.
+/// The quota that each of these streams' mail meets first, by the accounts it goes to and what its
+/// class may use of them.
 fn first_quotas<'a, 'b>(
-    spent: &[Spent<'a>],
-    ways: impl Iterator<Item = &'b (String, String)>,
+    used: &[Used<'a>],
+    ways: impl Iterator<Item = (&'b str, Class, &'b str)>,
 ) -> BTreeMap<&'b str, Spent<'a>> {
     let mut first: BTreeMap<&str, Spent<'_>> = BTreeMap::new();
-    for (stream, account) in ways {
-        for spent in spent.iter().filter(|spent| spent.quota.account == *account) {
-            let known = first.entry(stream).or_insert(*spent);
+    for (stream, class, account) in ways {
+        for Used { quota, pace } in used.iter().filter(|used| used.quota.account == account) {
+            let seconds = seconds_left(quota.left_to(class), *pace);
+            let spent = Spent { quota, seconds };
+            let known = first.entry(stream).or_insert(spent);
             if spent.seconds < known.seconds {
-                *known = *spent;
+                *known = spent;
             }
         }
     }
@@ -187,8 +198,11 @@ impl Engine {
             let pace = forecaster
                 .ways
                 .take_since(last_look, way.clone(), *count, now);
-            if pace.is_some_and(|pace| pace >= PACE_MIN) {
-                ways.push(way);
+            let (stream, account) = way;
+            let name = StreamName::try_from(stream.as_str()).ok();
+            let configured = name.and_then(|name| policy.streams.get(&name));
+            if let Some(configured) = configured.filter(|_| pace >= Some(PACE_MIN)) {
+                ways.push((stream.as_str(), configured.class, account.as_str()));
             }
         }
         forecaster.ways.keep(|way| sent.contains_key(way));
@@ -201,13 +215,13 @@ impl Engine {
         &self,
         quotas: &[QuotaLeft],
         paces: &HashMap<String, Option<f64>>,
-        ways: &[&(String, String)],
+        ways: &[(&str, Class, &str)],
     ) {
         self.metrics.quota_left.reset();
         self.metrics.quota_in_hand.reset();
         self.metrics.quota_spent_in.reset();
         self.metrics.first_quota.reset();
-        let mut spent = Vec::new();
+        let mut used = Vec::new();
         for quota in quotas {
             let labels = [quota.account.as_str(), quota.window];
             let number = |units: u64| i64::try_from(units).unwrap_or(i64::MAX);
@@ -216,13 +230,12 @@ impl Engine {
             let in_hand = self.metrics.quota_in_hand.with_label_values(&labels[..1]);
             in_hand.set(number(quota.in_hand));
             if let Some(pace) = paces.get(&quota.account).copied().flatten() {
-                let seconds = seconds_left(quota.left, pace);
                 let spent_in = self.metrics.quota_spent_in.with_label_values(&labels);
-                spent_in.set(seconds);
-                spent.push(Spent { quota, seconds });
+                spent_in.set(seconds_left(quota.left, pace));
+                used.push(Used { quota, pace });
             }
         }
-        for (stream, Spent { quota, seconds }) in first_quotas(&spent, ways.iter().copied()) {
+        for (stream, Spent { quota, seconds }) in first_quotas(&used, ways.iter().copied()) {
             let labels = [stream, quota.account.as_str(), quota.window];
             let first = self.metrics.first_quota.with_label_values(&labels);
             first.set(seconds);
@@ -277,28 +290,35 @@ mod tests {
 
     #[test]
     fn a_stream_meets_the_first_quota_of_the_accounts_it_goes_to() {
-        let quota = |account: &str, window| QuotaLeft {
+        let quota = |account: &str, window, left, left_to_campaigns| QuotaLeft {
             account: account.to_owned(),
             window,
             cap: 100,
-            left: 50,
+            left,
+            left_to_campaigns,
             in_hand: 0,
         };
-        let quotas = [quota("a", "hour"), quota("a", "day"), quota("b/x", "day")];
-        let seconds = [90.0, 60.0, 30.0];
-        let spent = quotas.iter().zip(seconds);
-        let spent: Vec<_> = spent
-            .map(|(quota, seconds)| Spent { quota, seconds })
-            .collect();
-        let ways = [
-            ("tx", "a"),
-            ("tx", "a/default"),
-            ("news", "a"),
-            ("news", "b/x"),
-            ("idle", "c"),
+        // A fifth of b's 100 is kept for transactional streams, of which 30 are used.
+        let quotas = [
+            quota("a", "hour", 90, 90),
+            quota("a", "day", 60, 60),
+            quota("b/x", "day", 70, 50),
+            quota("c", "day", 10, 10),
         ];
-        let ways = ways.map(|(stream, account)| (stream.to_owned(), account.to_owned()));
-        let first = first_quotas(&spent, ways.iter());
+        let used = quotas.each_ref().map(|quota| Used { quota, pace: 1.0 });
+        let (tx, news) = (Class::Transactional, Class::Campaign);
+        let first = first_quotas(
+            &used,
+            [
+                ("tx", tx, "a"),
+                ("tx", tx, "a/default"),
+                ("tx", tx, "b/x"),
+                ("news", news, "a"),
+                ("news", news, "b/x"),
+                ("idle", tx, "d"),
+            ]
+            .into_iter(),
+        );
         let first: Vec<_> = first
             .iter()
             .map(|(stream, s)| {
@@ -310,7 +330,7 @@ mod tests {
                 )
             })
             .collect();
-        assert_eq!(first, [("news", "b/x", "day", 30), ("tx", "a", "day", 60)]);
+        assert_eq!(first, [("news", "b/x", "day", 50), ("tx", "a", "day", 60)]);
     }
 
     #[test]

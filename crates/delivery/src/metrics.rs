@@ -96,7 +96,8 @@ pub struct Metrics {
     /// Seconds until it is spent at the pace of the last minutes; infinite if nothing uses it.
     pub quota_spent_in: GaugeVec,
     /// The same of the quota that a stream's mail meets first, by stream, account and window: one of
-    /// those accounts that its mail went to in the last minutes.
+    /// those accounts that its mail went to in the last minutes. A campaign stream has no more of a
+    /// quota than its share without the reserve.
     pub first_quota: GaugeVec,
     /// 1 while a target can take mail, by provider and pool.
     pub target_up: IntGaugeVec,

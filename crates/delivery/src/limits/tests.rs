@@ -131,6 +131,37 @@ fn campaign_streams_see_caps_without_the_reserve() {
 }
 
 #[tokio::test]
+async fn what_is_left_to_campaigns_is_what_they_are_admitted_for() {
+    let (shared, _dir) = alone();
+    let limits = Limits {
+        per_day: Some(100),
+        transactional_reserve: Some(0.2),
+        ..Limits::default()
+    };
+    let target = target();
+    let account = AccountLimits {
+        provider: target.provider.clone(),
+        limits,
+        pools: BTreeMap::new(),
+        is_shared_by_classes: true,
+    };
+    let limiters = Limiters::new(shared, &[account], None);
+    let now = wish(&target, Class::Campaign, 1).now;
+    for (class, recipients, is_admitted, left, left_to_campaigns) in [
+        (Class::Campaign, 30, true, 70, 50),
+        (Class::Campaign, 51, false, 70, 50),
+        (Class::Campaign, 50, true, 20, 0),
+        (Class::Transactional, 20, true, 0, 0),
+    ] {
+        let admission = limiters.admit(&wish(&target, class, recipients)).await;
+        assert_eq!(matches!(admission, Ok(Admission::Go(_))), is_admitted);
+        let quotas = limiters.quotas(now).await.unwrap();
+        let left_to = [Class::Transactional, Class::Campaign].map(|c| quotas[0].left_to(c));
+        assert_eq!(left_to, [left, left_to_campaigns]);
+    }
+}
+
+#[tokio::test]
 async fn a_rate_holds_and_serves_waiters_in_turn() {
     let (shared, _dir) = alone();
     let rate = Arc::new(Rate::new(&shared, "ses", 100.0, 0.0));
