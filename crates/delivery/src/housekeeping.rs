@@ -103,6 +103,8 @@ impl Engine {
         self.queue_bytes.store(stats.body_bytes, Ordering::Relaxed);
         let policy = self.policy.load();
         self.metrics.begin(&policy);
+        let is_shared = i64::from(self.spool.is_shared());
+        self.metrics.queue_shared.set(is_shared);
         for stream in policy.streams.keys() {
             for state in MEASURED {
                 let count = stats

@@ -10,8 +10,8 @@ use malote_core::returned::ReturnPlace;
 use malote_store::{Suppression, SuppressionReason};
 use prometheus::core::Collector;
 use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts,
-    Registry,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
 };
 
 use crate::{returns, subscriptions};
@@ -81,19 +81,21 @@ pub struct Metrics {
     pub alerts: IntCounterVec,
     /// Deliveries by stream and state.
     pub queue: IntGaugeVec,
+    /// 1 if the queue is that of all nodes, 0 if it is this node's own.
+    pub(crate) queue_shared: IntGauge,
     /// 1 for the class that a stream has, by stream and class.
     pub(crate) stream_class: IntGaugeVec,
     /// Age in seconds of the oldest due delivery, by stream.
     pub queue_age: IntGaugeVec,
-    /// Seconds until what waits is sent at the pace of the last minutes, by stream; infinite if
-    /// nothing moves.
+    /// Seconds until what waits is sent at this node's pace of the last minutes, by stream; infinite
+    /// if nothing moves.
     pub queue_finish: GaugeVec,
     /// Recipients left of a quota, by account (`provider` or `provider/pool`) and window (`hour`,
     /// `day`, `warmup`).
     pub quota_left: IntGaugeVec,
     /// Recipients taken ahead of a quota by this process and not used yet, by account.
     pub quota_in_hand: IntGaugeVec,
-    /// Seconds until it is spent at the pace of the last minutes; infinite if nothing uses it.
+    /// Seconds until it is spent at this node's pace of the last minutes; infinite if it uses nothing.
     pub quota_spent_in: GaugeVec,
     /// The same of the quota that a stream's mail meets first, by stream, account and window: one of
     /// those accounts that its mail went to in the last minutes. A campaign stream has no more of a
@@ -156,6 +158,11 @@ impl Metrics {
         };
         let panics = IntCounter::new("malote_adapter_panics_total", "Panics of adapters, caught")?;
         registry.register(Box::new(panics.clone()))?;
+        let queue_shared = IntGauge::new(
+            "malote_queue_shared",
+            "1 if the queue is that of all nodes, 0 if it is this node's own",
+        )?;
+        registry.register(Box::new(queue_shared.clone()))?;
         let lease_size = Histogram::with_opts(
             HistogramOpts::new("malote_lease_deliveries", "Deliveries a lease")
                 .buckets(vec![1.0, 4.0, 16.0, 64.0, 128.0, 256.0]),
@@ -263,6 +270,7 @@ impl Metrics {
                 "Deliveries waiting or undecided",
                 &["stream", "state"],
             )?,
+            queue_shared,
             stream_class: gauge(
                 "malote_stream_class",
                 "1 for the class that a stream has",
@@ -275,7 +283,7 @@ impl Metrics {
             )?,
             queue_finish: forecast(
                 "malote_queue_finish_seconds",
-                "Time until the queue is sent at the present pace",
+                "Time until the queue is sent at this node's present pace",
                 &["stream"],
             )?,
             quota_left: gauge(
@@ -290,12 +298,12 @@ impl Metrics {
             )?,
             quota_spent_in: forecast(
                 "malote_quota_spent_in_seconds",
-                "Time until a quota is spent at the present pace",
+                "Time until a quota is spent at this node's present pace",
                 &["account", "window"],
             )?,
             first_quota: forecast(
                 "malote_queue_first_quota_seconds",
-                "Time until the first quota that the queue meets is spent at the present pace",
+                "Time until the first quota that the queue meets is spent at this node's present pace",
                 &["stream", "account", "window"],
             )?,
             target_up: gauge(
