@@ -190,7 +190,8 @@ pub(super) const SERVICES: &[Service] = &[
         ),
         form: "fields",
         smtp: own(
-            "server_token_env = \"POSTMARK_TOKEN\"\n",
+            "server_token_env = \"POSTMARK_TOKEN\"\n\
+             endpoint = \"smtp://smtp-broadcasts.postmarkapp.com\"   # a transactional stream's is smtp.postmarkapp.com\n",
             Some(("message_stream", "broadcast")),
             PASSWORD,
         ),

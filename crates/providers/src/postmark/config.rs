@@ -13,6 +13,8 @@ use crate::ProviderConfig;
 use crate::settings::{self, Transport};
 
 const ENDPOINT: &str = "https://api.postmarkapp.com";
+/// The stream of a message that names none.
+const DEFAULT_STREAM: &str = "outbound";
 /// The token with which every call is checked and none is sent (developer documentation,
 /// "Authentication").
 const TEST_TOKEN: &str = "POSTMARK_API_TEST";
@@ -31,7 +33,8 @@ pub struct PostmarkConfig {
     /// `"smtp"` (default) or `"api"`.
     pub transport: Transport,
     /// Where the service is, if not at its own address: `https://host` for the API,
-    /// `smtp://host:port` for SMTP. Without TLS to near addresses only.
+    /// `smtp://host:port` for SMTP. Without TLS to near addresses only. By SMTP a broadcast stream is
+    /// taken at `smtp://smtp-broadcasts.postmarkapp.com` only.
     pub endpoint: Option<String>,
 }
 
@@ -111,6 +114,29 @@ pub(crate) fn streams(
         }
     }
     is_good.then_some(streams)
+}
+
+/// Warns of streams that the transactional host does not take if they are broadcast ones (support
+/// article 811): an id does not tell which they are, so an endpoint that is written settles it.
+pub(crate) fn warn_of_host(
+    at: &str,
+    streams: &BTreeMap<PoolName, String>,
+    faults: &mut Vec<ConfigFault>,
+) {
+    for (pool, _) in streams.iter().filter(|(_, id)| *id != DEFAULT_STREAM) {
+        let path = format!("{at}.pools.{pool}.message_stream");
+        let message = "is sent to smtp.postmarkapp.com, which is for transactional streams: give \
+                       postmark.endpoint = \"smtp://smtp-broadcasts.postmarkapp.com\" if it is a \
+                       broadcast one, \"smtp://smtp.postmarkapp.com\" if not";
+        faults.push(ConfigFault::warning(path, message));
+    }
+}
+
+/// Whether an SMTP endpoint is one of Postmark's own hosts.
+pub(crate) fn is_own_host(endpoint: &str) -> bool {
+    let url = endpoint.parse::<Url>().ok();
+    let host = url.as_ref().and_then(Url::host_str);
+    host.is_some_and(|host| host.to_ascii_lowercase().ends_with(".postmarkapp.com"))
 }
 
 fn is_stream_id(text: &str) -> bool {

@@ -76,7 +76,10 @@ pub(crate) fn build(
                 user: None,
                 password: token?,
             };
-            streams?;
+            let streams = streams?;
+            if table.endpoint.is_none() {
+                config::warn_of_host(&at, &streams, faults);
+            }
             let adapter = {
                 let at = format!("{at}.postmark");
                 build_native(name, &at, native, config, clock, faults)?
@@ -87,16 +90,18 @@ pub(crate) fn build(
     }
 }
 
-/// The list where mail goes by SMTP: asked by the API, if that is at its own address.
+/// The list where mail goes by SMTP: asked by the API, if mail goes to one of Postmark's own hosts.
 fn list(
     name: &ProviderName,
     table: &PostmarkConfig,
     config: &ProviderConfig,
     clock: &Arc<dyn Clock>,
 ) -> Option<Arc<dyn ServiceList>> {
-    if table.endpoint.is_some() {
-        return None;
-    }
+    let is_its_own = table.endpoint.as_deref().is_none_or(config::is_own_host);
+    let table = is_its_own.then(|| PostmarkConfig {
+        endpoint: None,
+        ..table.clone()
+    })?;
     // What is wrong with the table is told already.
     let told = &mut Vec::new();
     let settings = table.check(&format!("providers.{name}"), config, told)?;

@@ -356,3 +356,42 @@ fn smtp_is_what_a_table_without_a_transport_means() {
     let warns = |fault: &ConfigFault| fault.message.contains("sends none");
     assert!(faults.iter().any(warns), "{faults:?}");
 }
+
+#[test]
+fn a_stream_by_smtp_wants_to_know_its_host_and_each_host_of_postmark_has_the_list() {
+    for (endpoint, stream, warns, has_list) in [
+        ("", "outbound", false, true),
+        ("", "news", true, true),
+        ("smtp://smtp.postmarkapp.com", "receipts", false, true),
+        (
+            "smtp://smtp-broadcasts.postmarkapp.com",
+            "news",
+            false,
+            true,
+        ),
+        (
+            "smtp://SMTP-Broadcasts.PostmarkApp.com:2525",
+            "news",
+            false,
+            true,
+        ),
+        ("smtp://notpostmarkapp.com", "news", false, false),
+        ("smtp://postmarkapp.com.example", "news", false, false),
+        ("smtp://127.0.0.1:2525", "news", false, false),
+    ] {
+        let place = match endpoint {
+            "" => String::new(),
+            endpoint => format!("endpoint = '{endpoint}'\n"),
+        };
+        let (adapter, faults) = built(&format!(
+            "[postmark]\nserver_token = 'k'\n{place}[pools.a]\nmessage_stream = '{stream}'"
+        ));
+        let of_host = |fault: &ConfigFault| {
+            fault.path == "providers.postmark.pools.a.message_stream"
+                && fault.severity == Severity::Warning
+                && fault.message.contains("smtp-broadcasts.postmarkapp.com")
+        };
+        assert_eq!(faults.iter().any(of_host), warns, "{endpoint} {faults:?}");
+        assert_eq!(adapter.unwrap().list.is_some(), has_list, "{endpoint}");
+    }
+}
