@@ -202,16 +202,31 @@ impl Signer {
     }
 }
 
-/// Posts one webhook; answers the receiver's status.
+/// Posts what reports this; answers the receiver's status for the last of it, or for the first that
+/// it refused.
 pub(crate) async fn emit(sandbox: &Sandbox, request: &EventRequest) -> Result<u16, EmitError> {
-    let webhook = webhook(sandbox, &report(sandbox, request)?)?;
-    Ok(post(&request.url, &webhook.headers, &webhook.body).await?)
+    let mut status = 0;
+    for webhook in webhooks(sandbox, &report(sandbox, request)?)? {
+        status = post(&request.url, &webhook.headers, &webhook.body).await?;
+        if !(200..300).contains(&status) {
+            break;
+        }
+    }
+    Ok(status)
 }
 
-/// The webhook that reports this, in the service's own form. What stops mail to the recipient is on
-/// the service's list from now on.
-pub(crate) fn webhook(sandbox: &Sandbox, report: &Report) -> Result<Webhook, EmitError> {
+/// The webhooks that report this, at least one, in the service's own form and order. What stops mail
+/// to the recipient is on the service's list from now on.
+pub(crate) fn webhooks(sandbox: &Sandbox, report: &Report) -> Result<Vec<Webhook>, EmitError> {
     sandbox.suppressed().note(report);
+    let mut webhooks = vec![webhook(sandbox, report)?];
+    if sandbox.kind() == Kind::Postmark {
+        webhooks.extend(postmark::change(sandbox, report));
+    }
+    Ok(webhooks)
+}
+
+fn webhook(sandbox: &Sandbox, report: &Report) -> Result<Webhook, EmitError> {
     match sandbox.kind() {
         Kind::Ses => ses::webhook(sandbox, report),
         Kind::Mailgun => Ok(mailgun::webhook(sandbox, report)),

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::behaviour::{Happening, Webhooks};
-use crate::event::{EventKind, Report, webhook};
+use crate::event::{EventKind, Report, Webhook, webhooks};
 use crate::loopback::post;
 use crate::mailbox::Taken;
 use crate::sandbox::Sandbox;
@@ -202,21 +202,28 @@ fn fates<'a>(webhooks: &'a Webhooks, chance: &mut Chance) -> Vec<Fate<'a>> {
     fates
 }
 
+/// Posts what reports it, in turn; it counts as one webhook.
 async fn deliver(sandbox: &Sandbox, waiting: &Waiting) {
-    let Ok(webhook) = webhook(sandbox, &waiting.report) else {
+    let Ok(webhooks) = webhooks(sandbox, &waiting.report) else {
         sandbox.mailbox().note_webhook(false);
         return;
     };
+    let mut is_taken = true;
+    for webhook in webhooks {
+        is_taken &= is_posted(&waiting.url, &webhook).await;
+    }
+    sandbox.mailbox().note_webhook(is_taken);
+}
+
+/// Whether it was answered 2xx in the end.
+async fn is_posted(url: &str, webhook: &Webhook) -> bool {
     let mut pause = RETRY_PAUSE;
     for attempt in 1..=TRIES_MAX {
-        let answered = post(&waiting.url, &webhook.headers, &webhook.body).await;
+        let answered = post(url, &webhook.headers, &webhook.body).await;
         match answered {
-            Ok(status) if (200..300).contains(&status) => {
-                sandbox.mailbox().note_webhook(true);
-                return;
-            }
+            Ok(status) if (200..300).contains(&status) => return true,
             // A refusal of what we sent does not change by sending it again.
-            Ok(status) if (400..500).contains(&status) && status != 429 => break,
+            Ok(status) if (400..500).contains(&status) && status != 429 => return false,
             Ok(_) | Err(_) if attempt < TRIES_MAX => {
                 tokio::time::sleep(pause).await;
                 pause *= 2;
@@ -224,7 +231,7 @@ async fn deliver(sandbox: &Sandbox, waiting: &Waiting) {
             Ok(_) | Err(_) => {}
         }
     }
-    sandbox.mailbox().note_webhook(false);
+    false
 }
 
 /// Chance that is the same for the same message and seed (SplitMix64).

@@ -13,7 +13,7 @@ use crate::webhook::reading::{
 };
 
 /// The id of no message, in records about an address alone.
-const NO_MESSAGE: &str = "00000000-0000-0000-0000-000000000000";
+pub(super) const NO_MESSAGE: &str = "00000000-0000-0000-0000-000000000000";
 
 /// What a record says.
 struct Fact {
@@ -52,8 +52,11 @@ fn event(record: &Value) -> Result<ProviderEvent, &'static str> {
     };
     let recipient = address(whom)?;
     let message = text(&record["MessageID"]);
-    Ok(ProviderEvent {
-        dedup_key: dedup_key(&[
+    let provider_message_id = plain_id(message).filter(|id| id != NO_MESSAGE);
+    let key = match (&fact.kind, &provider_message_id) {
+        // One complaint comes as a SpamComplaint and as a SubscriptionChange, at times of their own.
+        (EventKind::Complained, Some(id)) => dedup_key(&["complaint", id, text(whom)]),
+        _ => dedup_key(&[
             text(&record["RecordType"]),
             message,
             text(whom),
@@ -61,11 +64,14 @@ fn event(record: &Value) -> Result<ProviderEvent, &'static str> {
             &shown(&record["ID"]),
             text(&record["OriginalLink"]),
         ]),
+    };
+    Ok(ProviderEvent {
+        dedup_key: key,
         at,
         kind: fact.kind,
         blame: fact.blame,
         delivery: correlation::of_members(&record["Metadata"], recipient.as_ref()),
-        provider_message_id: plain_id(message).filter(|id| id != NO_MESSAGE),
+        provider_message_id,
         recipient,
         detail: bounded(&fact.detail, REPLY_TEXT_BYTES_MAX),
         raw: Bytes::new(),
@@ -155,7 +161,7 @@ fn refused(record: &Value) -> (EventKind, Option<Blame>) {
 }
 
 /// An address put on a stream's list, or taken off it. For bounces and complaints there is a record
-/// of their own, which says more.
+/// of their own, which says more; a complaint counts here too, since that record may be switched off.
 fn changed(record: &Value) -> Fact {
     let reason = text(&record["SuppressionReason"]);
     let kind = match (record["SuppressSending"].as_bool(), reason) {

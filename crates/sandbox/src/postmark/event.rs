@@ -1,4 +1,4 @@
-//! Webhooks: one event in each, told apart by `RecordType`. The service signs nothing; the login
+//! Webhooks: one event in each, told apart by `RecordType`; some events come in two of them. The service signs nothing; the login
 //! in the webhook's URL proves them.
 
 use serde_json::{Map, Value, json};
@@ -34,7 +34,7 @@ const COMPLAINT: Bounce = Bounce(
 
 /// postmarkapp.com/developer/webhooks, one page for each `RecordType`.
 pub(crate) fn webhook(sandbox: &Sandbox, report: &Report) -> Result<Webhook, EmitError> {
-    let mut body = match report.event {
+    let body = match report.event {
         EventKind::Delivered => json!({
             "RecordType": "Delivery",
             "Recipient": report.recipient,
@@ -44,28 +44,52 @@ pub(crate) fn webhook(sandbox: &Sandbox, report: &Report) -> Result<Webhook, Emi
         EventKind::Deferred => bounce("Bounce", &TRANSIENT, report),
         EventKind::Bounced => bounce("Bounce", &HARD, report),
         EventKind::Complained => bounce("SpamComplaint", &COMPLAINT, report),
-        EventKind::Unsubscribed => json!({
-            "RecordType": "SubscriptionChange",
-            "Recipient": report.recipient,
-            "ChangedAt": report.at.to_string(),
-            "Origin": "Recipient",
-            "SuppressSending": true,
-            "SuppressionReason": "ManualSuppression",
-        }),
+        EventKind::Unsubscribed => suppressed("ManualSuppression", report),
         // It refuses such mail at once.
         EventKind::Suppressed | EventKind::Subscription => return Err(EmitError::NotReported),
     };
+    Ok(posted(body, sandbox, report))
+}
+
+/// What follows a hard bounce and a complaint: the address is on the stream's list now
+/// (postmarkapp.com/developer/webhooks/subscription-change-webhook).
+pub(crate) fn change(sandbox: &Sandbox, report: &Report) -> Option<Webhook> {
+    let reason = match report.event {
+        EventKind::Bounced => HARD.0,
+        EventKind::Complained => COMPLAINT.0,
+        EventKind::Delivered
+        | EventKind::Deferred
+        | EventKind::Unsubscribed
+        | EventKind::Suppressed
+        | EventKind::Subscription => return None,
+    };
+    Some(posted(suppressed(reason, report), sandbox, report))
+}
+
+/// With what every record says of its message.
+fn posted(mut body: Value, sandbox: &Sandbox, report: &Report) -> Webhook {
     let taken = &report.taken;
     body["MessageID"] = taken.id.as_str().into();
     body["ServerID"] = 1.into();
     body["MessageStream"] = taken.pool.clone().into();
     body["Tag"] = field(report, "Tag").unwrap_or_default();
     body["Metadata"] = field(report, "Metadata").unwrap_or_else(|| Map::new().into());
-    Ok(Webhook::json(&body).logged_in(sandbox, report))
+    Webhook::json(&body).logged_in(sandbox, report)
 }
 
 fn field(report: &Report, name: &str) -> Option<Value> {
     report.taken.fields.as_ref()?.get(name).cloned()
+}
+
+fn suppressed(reason: &str, report: &Report) -> Value {
+    json!({
+        "RecordType": "SubscriptionChange",
+        "Recipient": report.recipient,
+        "ChangedAt": report.at.to_string(),
+        "Origin": "Recipient",
+        "SuppressSending": true,
+        "SuppressionReason": reason,
+    })
 }
 
 fn bounce(record: &str, kind: &Bounce, report: &Report) -> Value {

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
-pub(crate) use event::webhook;
+pub(crate) use event::{change, webhook};
 
 use crate::config::Account;
 use crate::fault::{Fault, FaultKind};

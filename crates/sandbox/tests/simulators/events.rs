@@ -131,3 +131,27 @@ async fn webhooks_come_of_their_own_accord_late_and_twice_with_one_id() {
     assert_eq!(told[2], told[3]);
     assert_eq!((&*told[0].0, &*told[2].0), ("delivered", "complained"));
 }
+
+#[tokio::test]
+async fn postmark_tells_of_a_complaint_in_two_records() {
+    let running = start(Kind::Postmark, config()).await;
+    let email = json!({
+        "From": "s@example.com", "To": "a@example.net", "Subject": "x", "TextBody": "hi",
+    });
+    let send = client().post(running.url("/email")).json(&email);
+    let send = send.header("X-Postmark-Server-Token", "key-sandbox");
+    let send = send.header("Accept", "application/json");
+    assert_eq!(send.send().await.unwrap().status(), 200);
+    let (url, mut seen) = receiver().await;
+    let answer = emit(&running, &json!({ "url": url, "event": "complained" })).await;
+    assert_eq!(answer.status(), 200);
+    let (_, own) = seen.recv().await.unwrap();
+    let (_, change) = seen.recv().await.unwrap();
+    assert_eq!(own["RecordType"], "SpamComplaint");
+    assert_eq!(change["RecordType"], "SubscriptionChange");
+    assert_eq!(change["SuppressionReason"], "SpamComplaint");
+    assert_eq!(
+        (&own["MessageID"], &own["Email"]),
+        (&change["MessageID"], &change["Recipient"])
+    );
+}

@@ -4,7 +4,7 @@ use malote_core::event::Blame;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::postmark::events;
+use crate::postmark::events::{self, NO_MESSAGE};
 use crate::webhook::rig::{
     SECRET, believes_nothing_without_the_secret, over, parser, sent, told, with_secret,
 };
@@ -145,6 +145,35 @@ fn a_change_without_a_message_names_none_and_each_record_is_one_of_its_own() {
     let clicks = ["https://x.test/1", "https://x.test/2"];
     let clicks = clicks.map(|link| key(&json!({"RecordType": "Click", "OriginalLink": link})));
     assert_ne!(clicks[0], clicks[1]);
+}
+
+#[test]
+fn a_complaint_is_one_however_many_records_tell_of_it() {
+    let key = |given: Value| {
+        let webhook = read(&given);
+        assert_eq!(told(&webhook), [("complained", None)], "{given}");
+        webhook.events[0].dedup_key.clone()
+    };
+    let change = || json!({"RecordType": "SubscriptionChange", "SuppressSending": true, "SuppressionReason": "SpamComplaint", "ChangedAt": "2026-11-05T16:34:01Z"});
+    // This record names its recipient by another member.
+    let own = json!({"RecordType": "SpamComplaint", "Type": "SpamComplaint", "ID": 1, "Recipient": null, "Email": "a@x.test"});
+    let bounce = json!({"RecordType": "Bounce", "Type": "SpamComplaint", "ID": 1, "Recipient": null, "Email": "a@x.test"});
+    let one = key(change());
+    assert_eq!([key(own), key(bounce)], [one.clone(), one.clone()]);
+    for (member, value) in [
+        ("Recipient", "b@x.test"),
+        ("MessageID", "883953f4-6105-42a2-a16a-77a8eac79484"),
+    ] {
+        let mut other = change();
+        other[member] = value.into();
+        assert_ne!(key(other), one, "{member}");
+    }
+    // Of no message, only its own time tells two of them apart.
+    let mut stray = change();
+    stray["MessageID"] = NO_MESSAGE.into();
+    let first = key(stray.clone());
+    stray["ChangedAt"] = "2026-12-05T16:34:01Z".into();
+    assert_ne!(key(stray), first);
 }
 
 #[test]
