@@ -82,8 +82,7 @@ struct Granting {
 #[derive(Deserialize)]
 struct Refusal {
     error: String,
-    #[serde(default)]
-    error_description: String,
+    error_description: Option<String>,
 }
 
 impl Tokens {
@@ -204,7 +203,8 @@ impl Tokens {
         else {
             return transient(&format!("the token endpoint answered {status}"));
         };
-        let text = format!("{} {}", refusal.error, refusal.error_description);
+        let description = refusal.error_description.unwrap_or_default();
+        let text = format!("{} {description}", refusal.error);
         let reply = Reply::new(Some(status), None, &self.without_secrets(text.trim()));
         let verdict = match refusal.error.as_str() {
             "temporarily_unavailable" | "server_error" | "slow_down" => Verdict::Transient,

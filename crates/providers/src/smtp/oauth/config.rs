@@ -35,7 +35,8 @@ pub struct OAuth2Config {
     /// What tokens are asked for with: `"refresh_token"` (default) or `"client_credentials"`.
     pub grant: Grant,
     /// The refresh token that the mailbox's owner consented to. One that the service gives in its
-    /// place is used until the gateway ends.
+    /// place is used until the gateway ends or reads its configuration anew: then it is this one
+    /// again, which has to be good still.
     pub refresh_token: Option<Secret>,
     /// The environment variable that holds the refresh token.
     pub refresh_token_env: Option<String>,

@@ -128,6 +128,14 @@ fn failures() -> Vec<(Act, Verdict)> {
             Verdict::ProviderUnusable,
         ),
         (
+            answer(
+                "400 Bad Request",
+                "",
+                "{\"error\":\"invalid_grant\",\"error_description\":null}",
+            ),
+            Verdict::ProviderUnusable,
+        ),
+        (
             answer("401 Unauthorized", "", "{\"error\":\"invalid_client\"}"),
             Verdict::ProviderUnusable,
         ),
