@@ -69,9 +69,13 @@ impl SmtpConfig {
             file: self.secret_access_key_file.as_deref(),
         };
         let has_keys = self.access_key_id.is_some() || is_given(&keys);
+        let keys_name = match self.access_key_id {
+            Some(_) => "access_key_id",
+            None => "secret_access_key",
+        };
         let ways = [
             (is_given(&password), "password"),
-            (has_keys, "secret_access_key"),
+            (has_keys, keys_name),
             (self.oauth2.is_some(), "oauth2"),
         ];
         let mut ways = ways.iter().filter(|(is_given, _)| *is_given);
@@ -320,6 +324,10 @@ mod tests {
             ),
             (
                 "preset = 'ses'\npassword = 'p'\naccess_key_id = 'A'",
+                "t.access_key_id",
+            ),
+            (
+                "preset = 'ses'\npassword = 'p'\nsecret_access_key = 's'",
                 "t.secret_access_key",
             ),
             (&format!("user = 'u'\npassword = 'p'\n{oauth2}"), "t.oauth2"),
