@@ -87,6 +87,37 @@ fn what_is_said_of_one_of_several_ungroups_them() {
     }
 }
 
+#[test]
+fn only_a_limit_that_ends_is_waited_for() {
+    for (stage, text, expected) in [
+        (
+            Stage::RcptTo,
+            "550 not allowed to send: request limit exceeded, try again after 30 seconds",
+            "throttled",
+        ),
+        (
+            Stage::MailFrom,
+            "552 size limit exceeded",
+            "rejected_message_here",
+        ),
+        (
+            Stage::FinalDot,
+            "552 5.3.4 Message size limit exceeded",
+            "rejected_message_here",
+        ),
+    ] {
+        let (reply, _) = reply::parse(format!("{text}\r\n").as_bytes())
+            .unwrap()
+            .unwrap();
+        let context = Context {
+            stage,
+            recipients: 1,
+        };
+        let verdict = MAILGUN.verdict(context, &reply, None);
+        assert_eq!(verdict.as_str(), expected, "{stage} {text}");
+    }
+}
+
 fn front(dialect: &Dialect, message: &Outgoing, key: Option<&str>) -> String {
     let front = dialect.front(message, key, &[]);
     String::from_utf8(front.to_vec()).unwrap()

@@ -68,7 +68,8 @@ fn fields(fields: &mut Fields<'_>, outgoing: &Outgoing, sending_ip_pool: Option<
 }
 
 const RULES: &[Rule] = &[
-    Rule::words(&["limit exceeded"], THROTTLED),
+    // Whole, since a message that is over a size limit is not taken later.
+    Rule::words(&["limit exceeded, try again after"], THROTTLED),
     Rule::words(
         &["authorized recipients"],
         Verdict::Rejected(Fault::NotPermitted),
