@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Recipients a second, 0.01 to 100,000.
+    /// Recipients a second, 0.01 to 100,000, as a mean: one second may hold a tenth more, and a fifth
+    /// more where several gateways share it.
     pub per_second: Option<f64>,
     /// Recipients in any 60 minutes.
     pub per_hour: Option<u64>,

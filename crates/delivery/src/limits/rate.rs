@@ -14,8 +14,8 @@ use tokio::time::{Instant, sleep};
 
 type Governor = RateLimiter<NotKeyed, InMemoryState, MonotonicClock>;
 
-/// Longest that units of a rate in common are kept for the next call: kept longer, several nodes
-/// could let go at once what they hold.
+/// Longest that units of a rate in common are kept for the next call: one second holds as much more
+/// than what the database gave in it.
 const SLICE_KEPT: Duration = Duration::from_millis(100);
 /// Slices of a rate in common a second: each is a question to the database.
 const SLICES_PER_S: f64 = 20.0;
@@ -238,7 +238,8 @@ fn ahead(per_second: f64) -> u32 {
     ((per_second / SLICES_PER_S) as u32).max(1)
 }
 
-/// Cells that may go at once: a tenth of a second's worth, so that a rate is a rate.
+/// Cells that may go at once: a tenth of a second's worth, so that waiters who wake late lose nothing
+/// of the rate. One second holds as many more than the rate, less one.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,

@@ -181,6 +181,21 @@ async fn a_rate_holds_and_serves_waiters_in_turn() {
 }
 
 #[tokio::test]
+async fn a_second_after_a_pause_holds_a_tenth_more_than_the_rate_at_most() {
+    let (shared, _dir) = alone();
+    let rate = Rate::new(&shared, "ses", 100.0, 0.0);
+    let (started, mut let_go) = (Instant::now(), 0);
+    loop {
+        rate.wait(Class::Campaign, 1).await.unwrap();
+        if started.elapsed() >= Duration::from_secs(1) {
+            break;
+        }
+        let_go += 1;
+    }
+    assert!((10..=110).contains(&let_go), "{let_go}");
+}
+
+#[tokio::test]
 async fn campaign_calls_never_hold_every_place() {
     let (shared, _dir) = alone();
     let account = Account::new(
