@@ -5,8 +5,9 @@ use std::sync::Arc;
 use malote_core::clock::FixedClock;
 
 use crate::conformance::mail::at;
+use crate::conformance::{shared, suppressions};
 use crate::postgres::tests::cluster::{Cluster, KEY, settings, settings_in};
-use crate::postgres::tests::{refusal, try_open};
+use crate::postgres::tests::{refusal, stop_clock, try_open};
 use crate::{PostgresShared, Shared};
 
 #[tokio::test]
@@ -103,15 +104,22 @@ async fn a_database_or_server_that_could_forget_is_refused_with_the_setting() {
 async fn a_role_needs_no_more_than_the_tables_once_they_are_there() {
     let database = Cluster::of_all().database().await;
     drop(try_open(&database.settings()).await.unwrap());
+    stop_clock(&database).await;
     database
         .run(
             "CREATE ROLE modest LOGIN;
+             REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA malote FROM PUBLIC;
              GRANT USAGE ON SCHEMA malote TO modest;
-             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA malote TO modest",
+             GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA malote TO modest;
+             GRANT USAGE ON ALL SEQUENCES IN SCHEMA malote TO modest;
+             GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA malote TO modest",
         )
         .await;
     let modest = try_open(&settings(&database.url_for("modest"), KEY)).await;
-    assert_eq!(modest.unwrap().breakers().await, Ok(Vec::new()));
+    let modest = modest.unwrap();
+    shared::warm_up_breakers_and_switches_are_kept(&modest).await;
+    shared::units_given_back_can_be_taken_again(&modest).await;
+    suppressions::soft_bounces_are_counted_in_their_window(&modest).await;
     let database = Cluster::of_all().database().await;
     let said = refusal(&settings(&database.url_for("modest"), KEY)).await;
     assert!(
