@@ -25,9 +25,9 @@ pub(super) struct Step {
     /// In words.
     pub(super) name: &'static str,
     pub(super) sql: &'static str,
-    /// The oldest version whose programs work with the tables after this step. A step that only
-    /// adds says an earlier one than its own: nodes are replaced one after another, and old and new
-    /// ones work side by side. A step that takes away says its own.
+    /// The oldest version whose programs work with the tables after this step. A step that
+    /// keeps all that they call says an earlier one than its own: nodes are replaced one after
+    /// another, and old and new ones work side by side. A step that takes away says its own.
     pub(super) needs: i32,
 }
 
