@@ -1,5 +1,7 @@
 //! Addresses that must not be mailed, and the port through which they are listed, added and lifted.
 
+mod times;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -12,6 +14,8 @@ use crate::credential::Credential;
 use crate::event::Blame;
 use crate::ledger::LedgerFault;
 use crate::name::{CredentialName, NameFault, ProviderName, StreamName};
+
+pub use times::{CLOCK_LEAD_MAX, TimesFault, stands_since};
 
 /// Most octets of a [`Suppression::source`].
 pub const SOURCE_BYTES_MAX: usize = 128;
@@ -310,6 +314,8 @@ pub enum Put {
     Added(Suppression),
     /// One stood, or was replaced because the new one lasts longer: this one stands now.
     Stands(Suppression),
+    /// It was not put, and nothing stands: it had ended, or whom it stops came back after it.
+    Outlived,
     /// It was not put: its scope is a transactional stream, see [`without_effect`].
     WithoutEffect,
 }

@@ -13,11 +13,16 @@ use crate::engine::Engine;
 use crate::ledger::fault;
 
 impl Engine {
-    /// Suppresses addresses: all of them or none.
+    /// Suppresses addresses, all of them or none, since now at the latest: what began later would
+    /// pass for a later word than all that is told until then.
     ///
     /// # Errors
     /// If they cannot be written.
-    pub async fn suppress_all(&self, entries: Vec<Suppression>) -> Result<(), StoreError> {
+    pub async fn suppress_all(&self, mut entries: Vec<Suppression>) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        for entry in &mut entries {
+            entry.created_at = entry.created_at.min(now);
+        }
         self.shared.suppress(entries.clone()).await?;
         self.metrics.suppress(&entries);
         Ok(())
@@ -156,14 +161,12 @@ impl Suppressions for Engine {
         let scope = entry.scope.clone();
         let before = self.suppression_in(&address, scope.clone()).await;
         let before = before.map_err(fault)?;
-        self.suppress_all(vec![entry.clone()])
-            .await
-            .map_err(fault)?;
+        self.suppress_all(vec![entry]).await.map_err(fault)?;
         let stands = self.suppression_in(&address, scope).await.map_err(fault)?;
-        let stands = stands.unwrap_or(entry);
-        Ok(match before {
-            None => Put::Added(stands),
-            Some(_) => Put::Stands(stands),
+        Ok(match (before, stands) {
+            (_, None) => Put::Outlived,
+            (None, Some(stands)) => Put::Added(stands),
+            (Some(_), Some(stands)) => Put::Stands(stands),
         })
     }
 

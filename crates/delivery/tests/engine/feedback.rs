@@ -9,8 +9,11 @@ use malote_core::event::{Blame, EventKind, ProviderEvent, State};
 use malote_core::id::DeliveryId;
 use malote_core::limits::Limits;
 use malote_core::stream::Class;
+use malote_core::suppression::{Put, Suppressions as _};
 use malote_core::webhook::{EventSink, Webhook};
-use malote_store::{EventBook as _, Shared as _, Suppression, SuppressionReason, SuppressionScope};
+use malote_store::{
+    EventBook as _, Return, Shared as _, Suppression, SuppressionReason, SuppressionScope,
+};
 
 use crate::rig::{Rig, Setup, mail, until};
 use crate::script::{Act, Scripted};
@@ -201,6 +204,35 @@ fn by_hand(recipient: &str, at: Timestamp) -> Suppression {
         created_at: at,
         expires_at: None,
     }
+}
+
+#[tokio::test]
+async fn an_entry_that_is_put_stands_since_now_at_the_latest_or_is_not_said_to() {
+    let (a, c) = (Scripted::new("a"), Scripted::new("c"));
+    let rig = Rig::start(&Setup::new(&[&a], &[&c])).await;
+    let now = rig.clock.now();
+    let news = SuppressionScope::Stream("news".parse().unwrap());
+    let left = |at| Suppression {
+        scope: news.clone(),
+        reason: SuppressionReason::Unsubscribe,
+        ..by_hand("r@x.example", at)
+    };
+    let back = Return {
+        address: "r@x.example".parse().unwrap(),
+        scope: news.clone(),
+        at: now - Duration::from_secs(60),
+        source: "recipient".into(),
+    };
+    rig.store.lift_unsubscribes(vec![back]).await.unwrap();
+    let before = left(now - Duration::from_secs(90));
+    assert_eq!(rig.engine.put(before).await, Ok(Put::Outlived));
+    assert!(!is_stopped(&rig, "r@x.example").await);
+    let to_come = left(now + Duration::from_secs(86_400));
+    let Ok(Put::Added(stands)) = rig.engine.put(to_come).await else {
+        panic!("nothing stands");
+    };
+    assert!(stands.created_at <= rig.clock.now());
+    assert!(is_stopped(&rig, "r@x.example").await);
 }
 
 /// Entries of an import, and of one page of it.

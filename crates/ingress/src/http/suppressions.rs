@@ -13,8 +13,8 @@ use malote_core::ledger::LedgerFault;
 use malote_core::provider::{REPLY_TEXT_BYTES_MAX, bounded};
 use malote_core::suppression::{
     Asker, Put, SOURCE_BYTES_MAX, SOURCE_OPERATOR, SUPPRESSION_PAGE_MAX, Suppression,
-    SuppressionQuery, SuppressionReason, SuppressionScope, cursor_behind, place_of, source_of_app,
-    without_effect,
+    SuppressionQuery, SuppressionReason, SuppressionScope, TimesFault, cursor_behind, place_of,
+    source_of_app, stands_since, without_effect,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -85,10 +85,10 @@ pub(crate) struct SuppressionRequest {
     source: Option<String>,
     /// In words.
     detail: Option<String>,
-    /// Since when (RFC 3339); now if absent.
+    /// Since when (RFC 3339), at most a minute ahead; now if absent.
     #[schema(format = DateTime)]
     at: Option<String>,
-    /// Until when (RFC 3339); for ever if absent.
+    /// Until when (RFC 3339), later than now and `at`; for ever if absent.
     #[schema(format = DateTime)]
     expires_at: Option<String>,
 }
@@ -242,6 +242,11 @@ pub(crate) async fn put(
             Ok((StatusCode::OK, Json(shown(stands))))
         }
         Ok(Put::Stands(_)) => Ok((StatusCode::OK, Json(shown(entry)))),
+        Ok(Put::Outlived) => {
+            let text = "the entry has ended, or its recipient came back after this time: leave it out \
+                        to begin now";
+            Err(Problem::at(ProblemKind::InvalidValue, "/at", text))
+        }
         Ok(Put::WithoutEffect) => Err(has_no_effect(&entry.scope)),
         Err(LedgerFault::NotFound) => {
             let text = format!("no stream {} is configured", entry.scope);
@@ -365,25 +370,7 @@ fn entry_of(
         let text = format!("what this key puts comes from {own_source}: leave it out, use detail");
         faults.push(ProblemKind::InvalidValue, "/source", text);
     }
-    let mut time = |name: &str, text: Option<String>| {
-        let at = text?.parse::<Timestamp>();
-        if at.is_err() {
-            let text = "not a time such as 2026-12-01T08:00:00Z";
-            faults.push(ProblemKind::InvalidValue, name, text);
-        }
-        at.ok()
-    };
-    let (at, expires_at) = (
-        time("/at", wanted.at),
-        time("/expires_at", wanted.expires_at),
-    );
-    if expires_at.is_some_and(|at| at <= now) {
-        faults.push(
-            ProblemKind::InvalidValue,
-            "/expires_at",
-            "this time is over",
-        );
-    }
+    let (created_at, expires_at) = times((wanted.at, wanted.expires_at), now, &mut faults);
     faults.none_or(Suppression {
         address: address.into(),
         scope,
@@ -392,9 +379,34 @@ fn entry_of(
         source,
         provider: None,
         credential: caller.map(|own| own.name.clone()),
-        created_at: at.unwrap_or(now),
+        created_at,
         expires_at,
     })
+}
+
+/// Since when and until when the entry stands.
+fn times(
+    (at, expires_at): (Option<String>, Option<String>),
+    now: Timestamp,
+    faults: &mut Faults,
+) -> (Timestamp, Option<Timestamp>) {
+    let mut time = |name: &str, text: Option<String>| {
+        let at = text?.parse::<Timestamp>();
+        if at.is_err() {
+            let text = "not a time such as 2026-12-01T08:00:00Z";
+            faults.push(ProblemKind::InvalidValue, name, text);
+        }
+        at.ok()
+    };
+    let (at, expires_at) = (time("/at", at), time("/expires_at", expires_at));
+    let (name, text) = match stands_since(at, expires_at, now) {
+        Ok(since) if expires_at.is_none_or(|end| end > now) => return (since, expires_at),
+        Ok(_) => ("/expires_at", "this time is over".to_owned()),
+        Err(fault @ TimesFault::BeginsLater) => ("/at", fault.to_string()),
+        Err(fault @ TimesFault::EndsFirst) => ("/expires_at", fault.to_string()),
+    };
+    faults.push(ProblemKind::InvalidValue, name, text);
+    (now, expires_at)
 }
 
 fn parse_email(email: Result<Path<String>, PathRejection>) -> Result<EmailAddress, Problem> {

@@ -12,7 +12,7 @@ use malote_core::provider::{REPLY_TEXT_BYTES_MAX, bounded};
 use malote_core::stream::Class;
 use malote_core::suppression::{
     SOURCE_BYTES_MAX, SOURCE_IMPORT, SOURCE_OPERATOR, SuppressionPlace, SuppressionQuery,
-    cursor_behind, place_of, without_effect,
+    TimesFault, cursor_behind, place_of, stands_since, without_effect,
 };
 use malote_delivery::Engine;
 use malote_store::{StoreError, Suppression};
@@ -152,7 +152,7 @@ pub(super) async fn lift(
 }
 
 /// What is kept of an entry that was given: a stream that is unknown, or transactional, would
-/// suppress nothing.
+/// suppress nothing, and neither would an entry of no time.
 fn checked(
     mut body: SuppressionBody,
     state: &AdminState,
@@ -179,7 +179,13 @@ fn checked(
         return Err(("/source", text));
     }
     body.detail = bounded(&body.detail, REPLY_TEXT_BYTES_MAX);
-    Ok(body.entry(state.clock.now(), source))
+    let now = state.clock.now();
+    let since = stands_since(body.created_at, body.expires_at, now);
+    body.created_at = Some(since.map_err(|fault| match fault {
+        TimesFault::BeginsLater => ("/created_at", format!("created_at (at): {fault}")),
+        TimesFault::EndsFirst => ("/expires_at", format!("expires_at: {fault}")),
+    })?);
+    Ok(body.entry(now, source))
 }
 
 /// `GET suppressions/export`: every entry, one JSON document a line or, with `?format=csv`, as CSV.

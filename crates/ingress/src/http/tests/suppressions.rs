@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
 use malote_core::address::EmailAddress;
 use malote_core::ledger::LedgerFault;
 use malote_core::suppression::{
@@ -315,7 +316,23 @@ async fn what_cannot_be_put_is_refused_with_the_field_s_name_and_nothing_is_kept
         let told = problem(put(&gateway, "a@x.test", body, SHOP).await).await;
         assert_eq!((told.1.as_str(), told.2), (word, format!("/{member}")));
     }
-    let all = put(&gateway, "a@x.test", json!({"scope": "global"}), OPERATOR).await;
+    // It would pass for a return to come, and refuse what the recipient says until then.
+    let now: Timestamp = NOW.parse().unwrap();
+    let after = |seconds| (now + SignedDuration::from_secs(seconds)).to_string();
+    for (at, expires_at, pointer) in [
+        ("2099-01-01T00:00:00Z".to_owned(), after(5), "/at"),
+        (after(61), after(90), "/at"),
+        (after(30), after(5), "/expires_at"),
+    ] {
+        let body = json!({"scope": "transactional", "reason": "unsubscribe", "at": at,
+            "expires_at": expires_at});
+        let told = problem(put(&gateway, "a@x.test", body, SHOP).await).await;
+        let expected = (422, "invalid_value".to_owned(), pointer.to_owned());
+        assert_eq!(told, expected, "{at} {expires_at}");
+    }
+    let ahead = json!({"scope": "global", "at": after(59)});
+    let all = put(&gateway, "a@x.test", ahead, OPERATOR).await;
     assert_eq!(all.status(), 201);
+    assert_eq!(all.json::<Value>().await.unwrap()["at"], after(0));
     assert_eq!(gateway.suppressions.kept.lock().unwrap().len(), 1);
 }

@@ -65,15 +65,18 @@ async fn what_is_exported_can_be_imported_and_bad_lines_are_named() {
         lines.push_str(&format!("{{\"address\":\"user{number:04}@x.test\"}}\n"));
     }
     lines.push_str("\nnot json\n{\"address\":\"a@x.test\",\"colour\":\"red\"}\n");
+    lines.push_str("{\"address\":\"b@x.test\",\"created_at\":\"2099-01-01T00:00:00Z\"}\n");
     lines.push_str("{\"address\":\"last@x.test\",\"stream\":\"news\"}");
     let (status, report) = import(&bench, lines).await;
     assert_eq!(status, StatusCode::OK, "{report}");
     assert_eq!(
         (&report["imported"], &report["refused"]),
-        (&json!(1_202), &json!(2))
+        (&json!(1_202), &json!(3))
     );
     assert_eq!(report["faults"][0]["line"], 1_203, "{report}");
     assert_eq!(report["faults"][1]["line"], 1_204);
+    let told = report["faults"][2]["detail"].as_str().unwrap();
+    assert!(told.starts_with("created_at"), "{report}");
 
     let (_, exported) = bench.text("/admin/v1/suppressions/export").await;
     assert_eq!(exported.lines().count(), 1_202);
@@ -107,14 +110,17 @@ async fn a_sheet_is_taken_and_given_and_what_is_none_is_told() {
         let status = answer.status();
         (status, answer.json::<Value>().await.unwrap())
     };
-    let sheet = "Email;Scope;Reason\r\na@x.test;news;complaint\r\nb@x.test;nowhere;\r\nc@x.test;transactional;\r\n";
+    let sheet = "Email;Scope;Reason;At;Expires_at\r\na@x.test;news;complaint\r\nb@x.test;nowhere;\r\nc@x.test;transactional;\r\n\
+                 d@x.test;;;2026-01-02T00:00:00Z;2026-01-01T00:00:00Z\r\n";
     let (status, report) = post(sheet).await;
     assert_eq!(status, StatusCode::OK, "{report}");
     assert_eq!(
         (&report["imported"], &report["refused"]),
-        (&json!(1), &json!(2))
+        (&json!(1), &json!(3))
     );
     assert_eq!(report["faults"][0]["line"], 3, "{report}");
+    let told = report["faults"][2]["detail"].as_str().unwrap();
+    assert!(told.starts_with("expires_at: "), "{report}");
     let way_out = "stopped by global entries only";
     let told = report["faults"][1]["detail"].as_str().unwrap();
     assert!(told.contains(way_out), "{report}");
@@ -123,6 +129,12 @@ async fn a_sheet_is_taken_and_given_and_what_is_none_is_told() {
     assert_eq!(status.as_u16(), 422, "{told}");
     assert_eq!(told["pointer"], "/stream", "{told}");
     assert!(told["detail"].as_str().unwrap().contains(way_out), "{told}");
+    let body = json!({"address": "c@x.test", "created_at": "2099-01-01T00:00:00Z"});
+    let (status, told) = bench.post("suppressions", body).await;
+    assert_eq!(
+        (status.as_u16(), &told["pointer"]),
+        (422, &json!("/created_at"))
+    );
     let (_, csv) = bench.text("/admin/v1/suppressions/export?format=csv").await;
     let mut lines = csv.lines();
     assert_eq!(
