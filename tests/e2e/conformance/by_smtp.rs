@@ -53,7 +53,7 @@ fn exception(kind: Kind, fault: &str) -> Option<(&'static str, Ends)> {
 }
 
 /// The native kinds that send by SMTP, and the presets of services with words of their own.
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 8] = [
     Kind::Sendgrid,
     Kind::Postmark,
     Kind::Elasticemail,
@@ -61,6 +61,7 @@ const KINDS: [Kind; 7] = [
     Kind::Ses,
     Kind::Sparkpost,
     Kind::Postal,
+    Kind::Mailtrap,
 ];
 
 /// One service with one fault, and what must come of it.

@@ -187,6 +187,20 @@ const POSTAL: &[Answer] = &[
     takes(FaultKind::Partial),
 ];
 
+/// Help articles "Sending limits" and "Features and limits": a spent month is told at the login.
+const MAILTRAP: &[Answer] = &[
+    says(
+        FaultKind::Status(429),
+        Stage::End,
+        "550 5.7.0 Requested action not taken: too many emails per second",
+    ),
+    says(
+        FaultKind::Quota,
+        Stage::Auth,
+        "535 5.7.0 Monthly messages limit reached",
+    ),
+];
+
 /// A service's own way with this kind of trouble.
 pub(crate) fn answer(service: Option<Kind>, fault: FaultKind) -> Option<&'static Answer> {
     let answers = match service? {
@@ -196,9 +210,9 @@ pub(crate) fn answer(service: Option<Kind>, fault: FaultKind) -> Option<&'static
         Kind::Ses => SES,
         Kind::Sparkpost => SPARKPOST,
         Kind::Postal => POSTAL,
+        Kind::Mailtrap => MAILTRAP,
         Kind::Mailgun
         | Kind::Elasticemail
-        | Kind::Mailtrap
         | Kind::Mailjet
         | Kind::Brevo
         | Kind::Resend
