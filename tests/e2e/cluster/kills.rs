@@ -42,15 +42,18 @@ async fn nodes_killed_every_second_under_load_lose_nothing_and_duplicate_no_camp
         Instant::now(),
         long(Duration::from_secs(60), Duration::from_secs(5)),
     );
-    let mut kills = 0;
+    let (mut kills, mut next) = (0, begun);
     while begun.elapsed() < lasts {
-        let next = Instant::now() + EVERY;
+        next += EVERY;
         let node = cluster.node_mut(chance.random_range(0..NODES))?;
         node.kill()?;
         kills += 1;
         node.boot().await?;
         tokio::time::sleep(next.saturating_duration_since(Instant::now())).await;
     }
+    // After a slow start the next kills come sooner.
+    let due = lasts.as_secs() as usize;
+    ensure!(kills >= due * 9 / 10, "{kills} kills in {lasts:?}");
     // The last one stays dead: the others take over what it had under way. They are not of its
     // machine and cannot see that it has ended.
     let last = chance.random_range(0..NODES);
@@ -68,7 +71,7 @@ async fn nodes_killed_every_second_under_load_lose_nothing_and_duplicate_no_camp
     println!("{kills} kills, the last one taken over after {took:?}");
     let sink = (&cluster.relay.sandbox, DRAIN_MAX);
     let balance = account.balance("kills", heir, sink).await?;
-    ensure!(took <= TAKE_OVER_MAX + EVERY, "taken over after {took:?}");
+    ensure!(took <= TAKE_OVER_MAX, "taken over after {took:?}");
     ensure!(balance.campaigns_twice == 0, "{balance:?}");
     ensure!(
         balance.orders_twice + balance.unknown <= kills * WORKERS,

@@ -32,6 +32,8 @@ struct Told {
     /// Answers that are neither 202 nor "come back".
     strange: Mutex<Vec<String>>,
     refused: AtomicUsize,
+    /// Requests without an answer in time.
+    timed_out: AtomicUsize,
     longest_ms: AtomicUsize,
 }
 
@@ -87,6 +89,7 @@ impl Load {
             acknowledged: lock(&self.told.acknowledged).clone(),
             strange: lock(&self.told.strange).clone(),
             refused: self.told.refused.load(Ordering::Relaxed),
+            timed_out: self.told.timed_out.load(Ordering::Relaxed),
             longest: Duration::from_millis(self.told.longest_ms.load(Ordering::Relaxed) as u64),
         }
     }
@@ -146,6 +149,10 @@ impl Client {
                 let body = answer.text().await.unwrap_or_default();
                 lock(&self.told.strange).push(format!("{status} {body}"));
             }
+            Err(error) if error.is_timeout() => {
+                self.told.timed_out.fetch_add(1, Ordering::Relaxed);
+            }
+            // A node that is killed, or starts.
             Err(_) => {}
         }
         self.told.refused.fetch_add(1, Ordering::Relaxed);
@@ -158,6 +165,8 @@ pub(super) struct Account {
     pub(super) acknowledged: BTreeSet<String>,
     pub(super) strange: Vec<String>,
     pub(super) refused: usize,
+    /// Requests without an answer within [`ANSWER_MAX`]; a node that is frozen gives none.
+    pub(super) timed_out: usize,
     /// The longest wait for a 503.
     pub(super) longest: Duration,
 }
@@ -197,9 +206,11 @@ impl Account {
             orders_twice: twice("@order.example"),
         };
         println!(
-            "{name}: {} acknowledged, {} refused, {} at the sink, none queued, {} lost, {balance:?}",
+            "{name}: {} acknowledged, {} refused, {} without an answer, {} at the sink, none queued, \
+             {} lost, {balance:?}",
             self.acknowledged.len(),
             self.refused,
+            self.timed_out,
             arrived.len(),
             lost.len(),
         );

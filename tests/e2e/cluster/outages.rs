@@ -150,5 +150,10 @@ async fn a_storm_of_clients_on_a_server_with_few_connections_is_served_or_told_t
     ensure!(taken > refused, "most were told to come back");
     ensure!(balance.campaigns_twice == 0, "{balance:?}");
     ensure!(account.longest <= REFUSAL_MAX, "{:?}", account.longest);
+    ensure!(
+        account.timed_out == 0,
+        "{} without an answer",
+        account.timed_out
+    );
     Ok(())
 }
