@@ -226,7 +226,8 @@ pub trait Spool: Outbox + Erasure + EventBook {
     async fn expire(&self, count_max: u32, now: Timestamp) -> Result<Vec<Leased>, StoreError>;
 
     /// Drops bodies of messages settled before `bodies_before`, and everything of messages settled
-    /// before `all_before`. Returns how many bodies and messages went, bounded per call.
+    /// before `all_before`; forgets the events that were told before that, too, but none of the last
+    /// seven days. Returns how many bodies and messages went, bounded per call.
     ///
     /// # Errors
     /// If the change cannot be written.

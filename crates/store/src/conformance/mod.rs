@@ -46,6 +46,7 @@ macro_rules! conformance_spool {
             an_event_touches_only_deliveries_of_its_provider,
             a_known_key_says_nothing_of_another_event,
             a_repeat_gives_what_was_told_first_until_it_was_followed,
+            an_event_is_known_as_long_as_messages_are_kept,
             a_large_batch_is_applied_in_its_order,
             an_event_of_our_own_names_its_delivery,
             a_provider_s_id_finds_the_recipient_it_is_about,

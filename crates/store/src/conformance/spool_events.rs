@@ -190,6 +190,36 @@ pub async fn a_repeat_gives_what_was_told_first_until_it_was_followed(spool: &dy
     assert_eq!(apply(&forged).await.telling, Telling::Repeat);
 }
 
+/// Whoever tells an old event again finds its message, so it is known as long as that is kept.
+pub async fn an_event_is_known_as_long_as_messages_are_kept(spool: &dyn Spool) {
+    const DAY: i64 = 86_400;
+    let lane = mail::tx_lane(spool).await;
+    let session = mail::session(spool, at(0)).await;
+    let id = sent(spool, (session, lane), &["a@x.test"], "p-1").await[0];
+    for (told_on, kept_for, telling) in [
+        (-9 * DAY, 30, Telling::Repeat),
+        (-31 * DAY, 30, Telling::New),
+        (-6 * DAY, 1, Telling::Repeat),
+        (-8 * DAY, 1, Telling::New),
+    ] {
+        let key = format!("{told_on}");
+        let event = ProviderEvent {
+            delivery: Some(id),
+            ..told(&key, EventKind::Opened)
+        };
+        let apply = async |now: i64| {
+            let events = vec![event.clone()];
+            let applied = spool.apply_events(&ses(), events, at(now)).await.unwrap();
+            applied[0].as_ref().unwrap().telling.clone()
+        };
+        assert_eq!(apply(told_on).await, Telling::New);
+        spool.followed(&ses(), vec![key]).await.unwrap();
+        let old = at(-kept_for * DAY);
+        spool.retain(old, old).await.unwrap();
+        assert_eq!(apply(0).await, telling, "{told_on} {kept_for}");
+    }
+}
+
 /// Many events, of some deliveries several, are applied in their order.
 pub async fn a_large_batch_is_applied_in_its_order(spool: &dyn Spool) {
     let lane = mail::tx_lane(spool).await;

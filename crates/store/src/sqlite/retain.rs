@@ -27,7 +27,8 @@ pub(crate) const STEPS_MAX: usize = 20;
 const FORGET_STEP: i64 = 2_000;
 /// Such steps of one call: ten thousand keys a second at the engine's pace of one call in 10 s.
 pub(crate) const FORGET_STEPS_MAX: usize = 50;
-/// How long a provider's event is known to have been applied; providers repeat for hours or days.
+/// How long at least a provider's event is known to have been applied; providers repeat for hours or
+/// days. As long as messages are kept it is, too: whoever tells an old one again finds its message.
 const EVENT_KEYS_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// When a message past its time with only held or leased deliveries is looked at again.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_mins(5);
@@ -252,12 +253,16 @@ fn drop_message(conn: &Connection, pk: i64) -> Result<(), Fault> {
 
 /// Forgets keys and counts that nothing asks for any more, the oldest first; bounded. Answers
 /// whether there may be more of them: after a long stop a day's keys are over at once.
-pub(crate) fn forget(tx: &mut Tx<'_>, now: Timestamp) -> Result<bool, Fault> {
+pub(crate) fn forget(
+    tx: &mut Tx<'_>,
+    all_before: Timestamp,
+    now: Timestamp,
+) -> Result<bool, Fault> {
     let before = |kept: SignedDuration| {
         let at = now.saturating_sub(kept);
         at.map_err(|_| columns::damaged("time out of range"))
     };
-    let event_keys = micros(before(EVENT_KEYS_KEPT)?);
+    let event_keys = micros(before(EVENT_KEYS_KEPT)?.min(all_before));
     let keys = micros(before(IDEMPOTENCY_KEPT)?);
     let soft_bounces = micros(before(SOFT_BOUNCES_KEPT)?);
     let hours = before(QUOTAS_KEPT)?.as_second().div_euclid(3_600);

@@ -241,7 +241,7 @@ impl Spool for SqliteStore {
     ) -> Result<(u64, u64), StoreError> {
         let now = self.inner.clock.now();
         for _ in 0..retain::FORGET_STEPS_MAX {
-            let step = self.write(Load::small(), move |tx| retain::forget(tx, now));
+            let step = self.write(Load::small(), move |tx| retain::forget(tx, all_before, now));
             if !step.await? {
                 break;
             }

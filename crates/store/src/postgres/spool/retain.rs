@@ -24,7 +24,8 @@ pub(crate) const STEPS_MAX: usize = 20;
 const FORGET_STEP: i64 = 2_000;
 /// Such steps of one call.
 pub(crate) const FORGET_STEPS_MAX: usize = 50;
-/// How long a provider's event is known to have been applied; providers repeat for hours or days.
+/// How long at least a provider's event is known to have been applied; providers repeat for hours or
+/// days. As long as messages are kept it is, too: whoever tells an old one again finds its message.
 const EVENT_KEYS_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// When a message past its time with only held or leased deliveries is looked at again.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_mins(5);
@@ -218,7 +219,11 @@ async fn drop_messages(tx: &Tx<'_>, ids: &Vec<Id>) -> Result<(), Fault> {
 
 /// Forgets keys that nothing asks for any more, the oldest first; bounded. Answers whether there
 /// may be more of them: after a long stop a day's keys are over at once.
-pub(crate) async fn forget(tx: &Tx<'_>, now: Timestamp) -> Result<bool, Fault> {
+pub(crate) async fn forget(
+    tx: &Tx<'_>,
+    all_before: Timestamp,
+    now: Timestamp,
+) -> Result<bool, Fault> {
     let before = |kept: SignedDuration| {
         let at = now.saturating_sub(kept);
         at.map(micros).map_err(|_| damaged("time out of range"))
@@ -228,7 +233,7 @@ pub(crate) async fn forget(tx: &Tx<'_>, now: Timestamp) -> Result<bool, Fault> {
         (
             "DELETE FROM malote.event_keys WHERE key IN
                 (SELECT key FROM malote.event_keys WHERE at < $1 ORDER BY at LIMIT $2)",
-            before(EVENT_KEYS_KEPT)?,
+            before(EVENT_KEYS_KEPT)?.min(micros(all_before)),
         ),
         (
             "DELETE FROM malote.idempotency WHERE (credential, key) IN

@@ -290,7 +290,9 @@ impl Spool for PostgresSpool {
         let core = &self.inner.core;
         let now = core.clock.now();
         for _ in 0..retain::FORGET_STEPS_MAX {
-            let step = in_transaction!(core, Operation::Upkeep, |tx| retain::forget(tx, now));
+            let step = in_transaction!(core, Operation::Upkeep, |tx| retain::forget(
+                tx, all_before, now
+            ));
             if !step? {
                 break;
             }
