@@ -114,6 +114,7 @@ macro_rules! conformance_shared {
             only_an_unsubscribe_is_undone_by_who_comes_back,
             of_an_unsubscribe_and_a_return_the_later_counts,
             what_stands_beside_an_unsubscribe_is_not_undone_with_it,
+            of_two_unsubscribes_the_time_of_the_later_is_kept,
             a_suppression_is_replaced_only_by_a_longer_one,
             an_app_s_word_never_stands_before_another_s,
             suppressions_are_listed_in_pages,

@@ -131,24 +131,32 @@ async fn is_stopped_in_news(shared: &dyn Shared, who: &str) -> bool {
 pub async fn what_stands_beside_an_unsubscribe_is_not_undone_with_it(shared: &dyn Shared) {
     use SuppressionReason::{Complaint, Manual, Unsubscribe};
     let (shop, by_itself) = ("credential:shop", "recipient");
+    let (left, left_by_shop) = ((Unsubscribe, by_itself, None), (Unsubscribe, shop, None));
+    let complained = (Complaint, "provider:ses", None);
+    let (by_shop, by_hand) = ((Manual, shop, None), (Manual, "operator", Some(at(9))));
     for (number, (first, second, is_lifted)) in [
-        ((Unsubscribe, by_itself), (Unsubscribe, by_itself), true),
-        ((Unsubscribe, by_itself), (Unsubscribe, shop), true),
-        ((Unsubscribe, shop), (Unsubscribe, by_itself), true),
-        ((Unsubscribe, by_itself), (Complaint, "provider:ses"), false),
-        ((Complaint, "provider:ses"), (Unsubscribe, by_itself), false),
-        ((Unsubscribe, by_itself), (Manual, shop), false),
-        ((Manual, shop), (Unsubscribe, by_itself), false),
-        ((Unsubscribe, shop), (Complaint, "provider:ses"), false),
+        (left, left, true),
+        (left, left_by_shop, true),
+        (left_by_shop, left, true),
+        (left, complained, false),
+        (complained, left, false),
+        (left, by_shop, false),
+        (by_shop, left, false),
+        (left_by_shop, complained, false),
+        // However short the other one.
+        (left, by_hand, false),
+        (by_hand, left, false),
+        (by_hand, left_by_shop, false),
+        (left_by_shop, by_hand, false),
     ]
     .into_iter()
     .enumerate()
     {
         let own = address(&format!("a{number}@x.test"));
-        let given = |(reason, source): (SuppressionReason, &str)| Suppression {
+        let given = |(reason, source, until): (SuppressionReason, &str, _)| Suppression {
             reason,
             source: source.to_owned(),
-            ..entry(own.as_str(), stream("news"), None)
+            ..entry(own.as_str(), stream("news"), until)
         };
         suppress_both_ways(shared, [given(first), given(second)]).await;
         let returned = vec![back(own.as_str(), 1)];
@@ -163,6 +171,52 @@ pub async fn what_stands_beside_an_unsubscribe_is_not_undone_with_it(shared: &dy
             "{first:?} {second:?}"
         );
     }
+}
+
+/// Of two words told at once the same stands as of both told one by one.
+pub async fn of_two_unsubscribes_the_time_of_the_later_is_kept(shared: &dyn Shared) {
+    let (never, soon, late) = (None, Some(8), Some(9));
+    let (shop, by_itself) = ("credential:shop", "recipient");
+    // When it happened, until when it holds, by whom; then when what stands began, if it does.
+    for (number, (first, second, begins)) in [
+        ((1, never, by_itself), (3, never, by_itself), Some(3)),
+        ((3, never, by_itself), (1, never, by_itself), Some(3)),
+        ((1, late, by_itself), (3, soon, by_itself), Some(3)),
+        ((3, soon, by_itself), (1, late, by_itself), Some(3)),
+        ((3, never, shop), (1, never, by_itself), Some(3)),
+        ((1, soon, by_itself), (3, never, shop), Some(3)),
+        // A return, and what is told of before and after.
+        ((4, Some(4), by_itself), (3, never, by_itself), None),
+        ((4, Some(4), by_itself), (5, soon, shop), Some(5)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let who = format!("u{number}@x.test");
+        let given = |(when, until, source): (i64, Option<i64>, &str)| Suppression {
+            source: source.to_owned(),
+            expires_at: until.map(at),
+            ..unsubscribe(&who, when)
+        };
+        suppress_both_ways(shared, [given(first), given(second)]).await;
+        let (asked, scopes) = ([address(&who)], [stream("news")]);
+        let found = shared.suppressed(&asked, &scopes, at(7)).await.unwrap();
+        let found = found[0].as_ref().map(|stands| stands.created_at);
+        assert_eq!(found, begins.map(at), "{first:?} {second:?}");
+    }
+    // Of another reason a return says nothing, and leaves it no words.
+    let returned = Suppression {
+        expires_at: Some(at(4)),
+        ..unsubscribe("v@x.test", 4)
+    };
+    let own = Suppression {
+        source: shop.to_owned(),
+        ..entry("v@x.test", stream("news"), None)
+    };
+    suppress_both_ways(shared, [returned, own.clone()]).await;
+    let (asked, scopes) = ([address("v@x.test")], [stream("news")]);
+    let found = shared.suppressed(&asked, &scopes, at(7)).await.unwrap();
+    assert_eq!(found, [Some(own)]);
 }
 
 /// One after the other, which is what then stands; and that both at once come to the same.

@@ -99,7 +99,7 @@ pub(super) fn by_hash(
     sorted
 }
 
-/// Writes suppressions in two statements; which words of one that stands are replaced is [`do_update`]'s.
+/// Writes suppressions; which words of one that stands are replaced is [`do_update`]'s.
 pub(super) async fn suppress(
     database: &Database,
     entries: &BTreeMap<[u8; 16], Suppression>,
@@ -143,32 +143,8 @@ pub(super) async fn suppress(
                 (&sources, Type::TEXT_ARRAY),
             ],
         )
-        .await?;
-    renew(database, entries).await
-}
-
-/// Keeps of unsubscribes the time of the last.
-async fn renew(
-    database: &Database,
-    entries: &BTreeMap<[u8; 16], Suppression>,
-) -> Result<(), StoreError> {
-    let unsubscribe = SuppressionReason::Unsubscribe;
-    let asked = entries.iter().filter(|one| one.1.reason == unsubscribe);
-    let (hashes, times): (Vec<&[u8]>, Vec<i64>) = asked
-        .map(|(hash, entry)| (&hash[..], micros(entry.created_at)))
-        .unzip();
-    if hashes.is_empty() {
-        return Ok(());
-    }
-    let params = [
-        (&hashes as _, Type::BYTEA_ARRAY),
-        (&times as _, Type::INT8_ARRAY),
-        (&unsubscribe.as_str() as _, Type::TEXT),
-    ];
-    let sql = "UPDATE malote.suppressions s SET created_at = u.at
-         FROM unnest($1, $2) AS u(hash, at)
-         WHERE s.hash = u.hash AND s.reason = $3 AND s.created_at < u.at AND s.expires_at IS NULL";
-    database.execute(SUPPRESSION, sql, &params).await.map(drop)
+        .await
+        .map(drop)
 }
 
 /// Lifts an address's suppression in one scope, or in all.

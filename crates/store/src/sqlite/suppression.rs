@@ -82,9 +82,8 @@ pub(crate) fn lookup(
     Ok(found)
 }
 
-/// Writes suppressions; which words of one that stands are replaced is [`do_update`]'s, and of
-/// unsubscribes the time of the last is kept. They are in the filter before the commit: whoever is told
-/// of them finds them.
+/// Writes suppressions; which words of one that stands are replaced is [`do_update`]'s. They are in the
+/// filter before the commit: whoever is told of them finds them.
 pub(crate) fn suppress(
     tx: &mut Tx<'_>,
     (key, filter): (&AddressKey, &HashFilter),
@@ -113,18 +112,6 @@ pub(crate) fn suppress(
             entry.expires_at.map(micros),
             entry.source,
         ])?;
-        if entry.reason == SuppressionReason::Unsubscribe {
-            tx.conn
-                .prepare_cached(
-                    "UPDATE suppressions SET created_at = ?3
-                     WHERE hash = ?1 AND reason = ?2 AND created_at < ?3 AND expires_at IS NULL",
-                )?
-                .execute(params![
-                    &hash[..],
-                    entry.reason.as_str(),
-                    micros(entry.created_at)
-                ])?;
-        }
     }
     Ok(())
 }
