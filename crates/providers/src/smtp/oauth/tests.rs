@@ -118,21 +118,16 @@ async fn a_new_refresh_token_takes_the_olds_place() {
 
 /// What endpoints answer in place of a token, and what it means.
 fn failures() -> Vec<(Act, Verdict)> {
+    let refused = |body| answer("400 Bad Request", "", body);
     vec![
         (
-            answer(
-                "400 Bad Request",
-                "",
+            refused(
                 "{\"error\":\"invalid_grant\",\"error_description\":\"R3fresh S3cr3t=/ is expired\"}",
             ),
             Verdict::ProviderUnusable,
         ),
         (
-            answer(
-                "400 Bad Request",
-                "",
-                "{\"error\":\"invalid_grant\",\"error_description\":null}",
-            ),
+            refused("{\"error\":\"invalid_grant\",\"error_description\":null}"),
             Verdict::ProviderUnusable,
         ),
         (
@@ -140,18 +135,14 @@ fn failures() -> Vec<(Act, Verdict)> {
             Verdict::ProviderUnusable,
         ),
         (
-            answer("400 Bad Request", "", "{\"error\":\"invalid_scope\"}"),
+            refused("{\"error\":\"invalid_scope\"}"),
             Verdict::ProviderUnusable,
         ),
         (
-            answer(
-                "400 Bad Request",
-                "",
-                "{\"error\":\"temporarily_unavailable\"}",
-            ),
+            refused("{\"error\":\"temporarily_unavailable\"}"),
             Verdict::Transient,
         ),
-        (answer("400 Bad Request", "", "<html>"), Verdict::Transient),
+        (refused("<html>"), Verdict::Transient),
         (
             answer("429 Too Many Requests", "", "{\"error\":\"slow\"}"),
             Verdict::Transient,
