@@ -1,5 +1,6 @@
 //! The ports through which providers' events come in: verify and parse, then apply.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use async_trait::async_trait;
@@ -53,8 +54,38 @@ pub trait WebhookParser: Send + Sync {
 pub struct Webhook {
     /// What it tells, in its order.
     pub events: Vec<ProviderEvent>,
-    /// Parts that could not be read, with the reason, for the dead-letter list. Bounded texts.
-    pub unreadable: Vec<String>,
+    /// Parts that could not be read, for the dead-letter list.
+    pub unreadable: Vec<Unread>,
+}
+
+/// A part of a believed request that could not be read, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unread {
+    /// In words of ours, fit for a log: without anything of the part.
+    pub reason: String,
+    /// The part as it came, at most [`UNREAD_BYTES_MAX`] of it.
+    part: String,
+}
+
+/// Octets of an unreadable part that are kept.
+pub const UNREAD_BYTES_MAX: usize = 8 << 10;
+
+impl Unread {
+    /// One of this part, which is cut if it is too long.
+    #[must_use]
+    pub fn new(reason: impl Into<String>, part: &str) -> Self {
+        Self {
+            reason: reason.into(),
+            part: part[..part.floor_char_boundary(UNREAD_BYTES_MAX)].to_owned(),
+        }
+    }
+}
+
+/// As it is kept: the reason, then the part.
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason, self.part)
+    }
 }
 
 /// Why a request was not believed or not read.

@@ -5,14 +5,17 @@ mod consequence;
 mod count;
 mod follow;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use malote_core::event::ProviderEvent;
 use malote_core::name::ProviderName;
-use malote_core::webhook::{EventSink, SinkUnavailable, Webhook};
-use malote_store::{Applied, FirstTold, LastCall, Leased, MessageRecord, StoreError, Telling};
+use malote_core::webhook::{EventSink, SinkUnavailable, Unread, Webhook};
+use malote_store::{
+    Applied, FirstTold, LastCall, Leased, MessageRecord, StoreError, Telling, UnreadRecord,
+};
 
 use crate::engine::Engine;
 use crate::metrics::{REPEAT, REPLAY};
@@ -22,6 +25,9 @@ pub(crate) use consequence::campaign_scopes;
 /// How long an event that came before its settlement is kept waiting; the strictest service wants
 /// an answer within 5 s.
 pub(crate) const EARLY_WAIT: Duration = Duration::from_secs(1);
+
+/// Reasons of one request's unreadable parts that the log names.
+const REASONS_MAX: usize = 3;
 
 #[async_trait]
 impl EventSink for Engine {
@@ -61,6 +67,14 @@ impl Engine {
         Ok(())
     }
 
+    /// The newest parts of webhooks that could not be read, newest first.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn unreadable(&self, limit: u16) -> Result<Vec<UnreadRecord>, StoreError> {
+        self.spool.unreadable(limit).await
+    }
+
     pub(crate) async fn apply_webhook(
         &self,
         provider: &ProviderName,
@@ -68,10 +82,12 @@ impl Engine {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         if !webhook.unreadable.is_empty() {
-            tracing::warn!(%provider, parts = webhook.unreadable.len(), "set unreadable events aside");
-            self.spool
-                .keep_unreadable(provider, webhook.unreadable, now)
-                .await?;
+            let reasons: BTreeSet<&str> =
+                webhook.unreadable.iter().map(|own| &*own.reason).collect();
+            let reasons: Vec<&str> = reasons.into_iter().take(REASONS_MAX).collect();
+            tracing::warn!(%provider, parts = webhook.unreadable.len(), reasons = reasons.join("; "), "set unreadable events aside");
+            let parts = webhook.unreadable.iter().map(Unread::to_string).collect();
+            self.spool.keep_unreadable(provider, parts, now).await?;
         }
         if webhook.events.is_empty() {
             return Ok(());

@@ -13,7 +13,7 @@ use malote_core::returned::{
 };
 use malote_core::subscription::Wish;
 use malote_core::ticket::Ticket;
-use malote_core::webhook::{SinkUnavailable, Webhook};
+use malote_core::webhook::{SinkUnavailable, Unread, Webhook};
 use malote_store::StoreError;
 
 use crate::engine::Engine;
@@ -181,7 +181,7 @@ impl Engine {
     ) -> Result<Outcome, TakeFault> {
         let webhook = Webhook {
             events: Vec::new(),
-            unreadable: vec![text],
+            unreadable: vec![Unread::new("mail that came back", &text)],
         };
         self.apply_webhook(&carrier.provider, webhook, now).await?;
         Ok(Outcome::Unreadable)

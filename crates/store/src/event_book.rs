@@ -54,6 +54,17 @@ pub struct FirstTold {
     pub detail: String,
 }
 
+/// A part of a webhook that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnreadRecord {
+    /// Who told it.
+    pub provider: ProviderName,
+    /// When it came.
+    pub at: Timestamp,
+    /// Why it could not be read, and how it begins: at most 8 KiB.
+    pub part: String,
+}
+
 /// Keeps what is told of deliveries after they were sent. Every write is durable when it returns.
 #[async_trait]
 pub trait EventBook: Send + Sync {
@@ -100,7 +111,8 @@ pub trait EventBook: Send + Sync {
         dedup_keys: Vec<String>,
     ) -> Result<(), StoreError>;
 
-    /// Keeps parts of webhooks that could not be read, at most 10,000, oldest dropped.
+    /// Keeps parts of webhooks that could not be read, at most 10,000, oldest dropped, and
+    /// of each at most 8 KiB.
     ///
     /// # Errors
     /// If they cannot be kept.
@@ -110,4 +122,10 @@ pub trait EventBook: Send + Sync {
         parts: Vec<String>,
         now: Timestamp,
     ) -> Result<(), StoreError>;
+
+    /// What [`EventBook::keep_unreadable`] kept, the newest `limit` of it, newest first.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    async fn unreadable(&self, limit: u16) -> Result<Vec<UnreadRecord>, StoreError>;
 }

@@ -36,7 +36,7 @@ mod words;
 
 pub use config::SqliteConfig;
 pub use erasure::{Erased, Erasing, Erasure};
-pub use event_book::{Applied, EventBook, FirstTold, LastCall, Telling};
+pub use event_book::{Applied, EventBook, FirstTold, LastCall, Telling, UnreadRecord};
 pub use guard::{GuardBook, GuardCount, GuardKey, GuardRecord, GuardState, GuardSum, GuardTally};
 pub use key_book::{CompletedKey, KeyBook, KeyClaim, KeyRecord, KeyWish, OwnedKey};
 pub use migrate::{Doing, Migration, Moved, Progress, Stage, Tally, Tell};

@@ -22,6 +22,7 @@ pub(crate) use guard::{GuardBody, GuardResumeRequest, GuardResumedBody};
 pub(crate) use nodes::{NodeBody, NodeRequest, NodesAction, NodesAnswer, NodesBody, NodesRequest};
 pub(crate) use outlets::{
     OutletAction, OutletRequest, OutletsBody, RawEventsBody, ReplayBody, ReplayRequest,
+    UnreadableBody,
 };
 pub(crate) use recipients::ErasedBody;
 pub(crate) use suppressions::{

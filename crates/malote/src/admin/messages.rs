@@ -1,18 +1,24 @@
-//! `/admin/v1/messages` and `/admin/v1/explain`: what happened, and why it goes where it goes.
+//! `/admin/v1/messages`, `/admin/v1/events` and `/admin/v1/explain`: what happened, and why it goes where it goes.
 
 use axum::Json;
 use axum::extract::{Path, Request, State};
+use axum::http::Uri;
 use malote_core::id::MessageId;
 use malote_core::ledger::{Ledger, MessageView};
 use malote_router::Explanation;
+use serde::Deserialize;
 
 use super::AdminState;
-use super::api::{HypothesisBody, RawEventsBody};
+use super::api::{HypothesisBody, RawEventsBody, UnreadableBody};
 use super::problem::{Problem, ProblemKind};
 use super::request;
 
 /// Recipients of a hypothetical message: each may cost a question to the name server.
 const RECIPIENTS_MAX: usize = 100;
+/// Unreadable parts that are listed if the operator does not say.
+const UNREADABLE_DEFAULT: u16 = 50;
+/// Most unreadable parts that are listed: 8 MiB.
+const UNREADABLE_MAX: u16 = 1_000;
 
 /// `GET messages/{id}`.
 pub(super) async fn show(
@@ -33,6 +39,27 @@ pub(super) async fn raw(
         return Err(no_message());
     }
     Ok(Json(state.engine.raw_events(id).await?.into()))
+}
+
+/// What to list.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct UnreadableQuery {
+    limit: Option<u16>,
+}
+
+/// `GET events/unreadable`: what services told and nobody could read, newest first.
+pub(super) async fn unreadable(
+    State(state): State<AdminState>,
+    uri: Uri,
+) -> Result<Json<UnreadableBody>, Problem> {
+    let query: UnreadableQuery = request::query(&uri)?;
+    let limit = query.limit.unwrap_or(UNREADABLE_DEFAULT);
+    if !(1..=UNREADABLE_MAX).contains(&limit) {
+        let text = "limit must be 1 to 1000";
+        return Err(Problem::at(ProblemKind::BadQuery, "limit", text));
+    }
+    Ok(Json(state.engine.unreadable(limit).await?.into()))
 }
 
 /// `GET explain/{id}`.

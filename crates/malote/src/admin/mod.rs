@@ -89,6 +89,7 @@ fn operators() -> Router<AdminState> {
         .route("/targets", get(switches::targets))
         .route("/messages/{id}", get(messages::show))
         .route("/messages/{id}/raw", get(messages::raw))
+        .route("/events/unreadable", get(messages::unreadable))
         .route("/outlets", get(outlets::list).post(outlets::set))
         .route("/outlets/replay", post(outlets::replay))
         .route("/nodes", get(nodes::list).post(nodes::ask))

@@ -23,6 +23,8 @@ const PAGE: u16 = 200;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Pages that one look of `--follow` reads at most: 2,000 deliveries.
 const LOOK_PAGES_MAX: usize = 10;
+/// Most unreadable parts that are listed.
+const UNREADABLE_MAX: u16 = 1_000;
 
 /// Which deliveries to look up.
 #[derive(Debug, clap::Args)]
@@ -33,6 +35,9 @@ pub(super) struct LogArgs {
     /// With an ID: what services told of its events, as they told it.
     #[arg(long, requires = "id")]
     raw: bool,
+    /// What services told and nobody could read, with the reason, newest last.
+    #[arg(long, conflicts_with_all = ["id", "rcpt", "stream", "state", "tag", "since", "follow"])]
+    unreadable: bool,
     /// Only deliveries to this address.
     #[arg(long, value_name = "ADDRESS")]
     rcpt: Option<EmailAddress>,
@@ -51,7 +56,7 @@ pub(super) struct LogArgs {
     /// Go on: print new deliveries, and each again when its state changes, until Ctrl-C.
     #[arg(long, short)]
     follow: bool,
-    /// Deliveries at most, the newest.
+    /// Deliveries at most, the newest; of what is unreadable at most 1,000.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
     /// Write JSON, one line for each delivery.
@@ -66,6 +71,10 @@ pub(super) async fn run(args: LogArgs) -> Outcome {
     let source = Source::open(&args.place).await?;
     if let Some(id) = args.id.filter(|_| args.raw) {
         return raw(&source, id, args.json).await;
+    }
+    if args.unreadable {
+        let limit = u16::try_from(args.limit).unwrap_or(UNREADABLE_MAX);
+        return unreadable(&source, limit.min(UNREADABLE_MAX), args.json).await;
     }
     if let Some(id) = args.id {
         let view = source.message(id.message()).await?;
@@ -122,6 +131,22 @@ async fn raw(source: &Source, id: Id, is_json: bool) -> Outcome {
     }
     for event in &found.events {
         out::text(&format!("{}\n{}\n", event.id, event.raw))?;
+    }
+    Ok(())
+}
+
+/// Prints what services told and nobody could read.
+async fn unreadable(source: &Source, limit: u16, is_json: bool) -> Outcome {
+    let found = source.unreadable(limit).await?;
+    if is_json {
+        return Ok(found.parts.iter().rev().try_for_each(out::json_line)?);
+    }
+    if found.parts.is_empty() {
+        let text = "all that services told could be read";
+        return Err(Failure::Nothing(text.to_owned()));
+    }
+    for own in found.parts.iter().rev() {
+        out::text(&format!("{:.0}  {}  {}", own.at, own.provider, own.part))?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use super::exit::{Failure, Outcome};
 use super::place::{Place, PlaceArgs};
 use crate::admin::api::{
     GuardBody, NodesBody, OutletsBody, RawEventsBody, StatsBody, SwitchesBody, TargetBody,
-    TargetsBody,
+    TargetsBody, UnreadableBody,
 };
 use crate::config::Config;
 use crate::place::StorePlace;
@@ -147,6 +147,23 @@ impl Source {
                     .await
                     .map_err(unreadable)?
                     .into())
+            }
+        }
+    }
+
+    /// What services told and nobody could read, the newest `limit`, newest first.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(super) async fn unreadable(&self, limit: u16) -> Outcome<UnreadableBody> {
+        match self {
+            Self::Gateway(client) => {
+                let query = [("limit", limit.to_string())];
+                client.get("events/unreadable", &query).await
+            }
+            Self::Store(offline) => {
+                let parts = offline.store.spool().unreadable(limit).await;
+                Ok(parts.map_err(unreadable)?.into())
             }
         }
     }

@@ -6,7 +6,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use malote_core::event::{Blame, EventKind, ProviderEvent};
 use malote_core::provider::{REPLY_TEXT_BYTES_MAX, bounded};
-use malote_core::webhook::{Webhook, WebhookRefusal, WebhookRequest};
+use malote_core::webhook::{Unread, Webhook, WebhookRefusal, WebhookRequest};
 use serde_json::Value;
 
 use crate::correlation;
@@ -32,7 +32,10 @@ pub(super) fn read(request: &WebhookRequest, now: Timestamp) -> Result<Webhook, 
         // The newer webhooks, whose members nobody has written down.
         return Ok(Webhook {
             events: Vec::new(),
-            unreadable: vec!["elasticemail: a notification in JSON".to_owned()],
+            unreadable: vec![Unread::new(
+                "elasticemail: a notification in JSON",
+                &String::from_utf8_lossy(body),
+            )],
         });
     }
     let mut entries = Vec::new();

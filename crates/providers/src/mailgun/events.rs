@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::classify::message_id;
 use crate::bounce::{Refusal, blame};
 use crate::correlation;
+use crate::webhook::reading::unread;
 
 /// Longest word of an unknown kind of event.
 const WORD_BYTES_MAX: usize = 64;
@@ -56,9 +57,9 @@ pub(crate) fn read(body: &[u8], token: &str) -> Result<Webhook, WebhookRefusal> 
         serde_json::from_slice(body).map_err(|_| WebhookRefusal::Malformed("no event-data"))?;
     let unreadable = |why: &str| Webhook {
         events: Vec::new(),
-        unreadable: vec![format!("mailgun: {why}")],
+        unreadable: vec![unread("mailgun", why, &envelope.event_data)],
     };
-    let Ok(data) = serde_json::from_value::<EventData>(envelope.event_data) else {
+    let Ok(data) = EventData::deserialize(&envelope.event_data) else {
         return Ok(unreadable("event-data without event or timestamp"));
     };
     let Some(at) = time(data.timestamp) else {

@@ -27,11 +27,15 @@ pub(super) fn read(body: &[u8]) -> Result<Webhook, WebhookRefusal> {
     }
     let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
     let lines = lines.filter(|line| !line.is_empty());
-    // A line that is no JSON is an entry that cannot be read.
+    // A line that is no JSON is an entry that cannot be read, and is kept as a text.
     let entries: Vec<Value> = lines
-        .map(|line| serde_json::from_slice(line).unwrap_or_default())
+        .map(|line| {
+            let text = || String::from_utf8_lossy(line).into();
+            serde_json::from_slice(line).unwrap_or_else(|_| text())
+        })
         .collect();
-    if entries.iter().all(Value::is_null) {
+    let is_entry = |entry: &Value| !(entry.is_null() || entry.is_string());
+    if !entries.iter().any(is_entry) {
         return Err(WebhookRefusal::Malformed("neither JSON nor JSON Lines"));
     }
     Ok(each("mailtrap", &entries, event))

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use malote_core::clock::Clock;
 use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
-use malote_core::webhook::{Webhook, WebhookParser, WebhookRefusal, WebhookRequest};
+use malote_core::webhook::{Unread, Webhook, WebhookParser, WebhookRefusal, WebhookRequest};
 
 use super::events::{self, Told};
 use super::key::{Digests, Key};
@@ -63,7 +63,7 @@ impl WebhookParser for PostalWebhook {
                 tracing::warn!(provider = %self.name, words, "the mail server reports trouble of its own");
                 Ok(Webhook {
                     events: Vec::new(),
-                    unreadable: vec![format!("postal: {words}")],
+                    unreadable: vec![Unread::new("postal: trouble of the server itself", &words)],
                 })
             }
         }

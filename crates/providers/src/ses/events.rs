@@ -6,7 +6,7 @@ use malote_core::address::EmailAddress;
 use malote_core::event::{Blame, EventKind, ProviderEvent, raw_event};
 use malote_core::id::DeliveryId;
 use malote_core::provider::{REPLY_TEXT_BYTES_MAX, bounded};
-use malote_core::webhook::Webhook;
+use malote_core::webhook::{Unread, Webhook};
 use serde_json::Value;
 
 use crate::bounce::{Refusal, blame};
@@ -40,20 +40,20 @@ impl<'a> Fact<'a> {
 /// [`Webhook::unreadable`]: asking for it again would not help.
 pub(crate) fn read(message: &str, message_id: &str) -> Webhook {
     let mut webhook = Webhook::default();
-    let mut unreadable = |why: &str| webhook.unreadable.push(format!("ses: {why}"));
+    let unread = |why: &str| Unread::new(format!("ses: {why}"), message);
     // SES announces itself on a new topic in plain words.
     if message.starts_with("Successfully validated SNS topic") {
         return webhook;
     }
     let Ok(event) = serde_json::from_str::<Value>(message) else {
-        unreadable("not an event of SES");
+        webhook.unreadable.push(unread("not an event of SES"));
         return webhook;
     };
     let Some(word) = event["eventType"]
         .as_str()
         .or(event["notificationType"].as_str())
     else {
-        unreadable("an event without its type");
+        webhook.unreadable.push(unread("an event without its type"));
         return webhook;
     };
     let (facts, at) = facts(word, &event);
@@ -61,7 +61,7 @@ pub(crate) fn read(message: &str, message_id: &str) -> Webhook {
         return webhook;
     }
     let Some(at) = time(at).or_else(|| time(&event["mail"]["timestamp"])) else {
-        unreadable("an event without its time");
+        webhook.unreadable.push(unread("an event without its time"));
         return webhook;
     };
     for (n, fact) in facts.into_iter().take(RECIPIENTS_MAX).enumerate() {
@@ -71,7 +71,7 @@ pub(crate) fn read(message: &str, message_id: &str) -> Webhook {
                 made.raw = raw_event(message.as_bytes());
                 webhook.events.push(made);
             }
-            Err(why) => webhook.unreadable.push(format!("ses: {why}")),
+            Err(why) => webhook.unreadable.push(unread(why)),
         }
     }
     webhook

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use malote_core::address::EmailAddress;
 use malote_core::event::{Blame, EventKind, ProviderEvent, raw_event};
 use malote_core::provider::{REPLY_TEXT_BYTES_MAX, bounded};
-use malote_core::webhook::{Webhook, WebhookRefusal};
+use malote_core::webhook::{Unread, Webhook, WebhookRefusal};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
@@ -60,10 +60,21 @@ pub(crate) fn each(
                 event.raw = raw_event(entry.to_string().as_bytes());
                 webhook.events.push(event);
             }
-            Err(why) => webhook.unreadable.push(format!("{service}: {why}")),
+            Err(why) => webhook.unreadable.push(unread(service, why, entry)),
         }
     }
     webhook
+}
+
+/// An entry that is set aside.
+pub(crate) fn unread(service: &str, why: &str, entry: &Value) -> Unread {
+    let part = match entry {
+        Value::String(text) => text.clone(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            entry.to_string()
+        }
+    };
+    Unread::new(format!("{service}: {why}"), &part)
 }
 
 /// A member's text; empty if there is none.
@@ -206,6 +217,7 @@ pub(crate) fn not_gone(said: Option<Blame>, own: Blame) -> Blame {
 
 #[cfg(test)]
 mod tests {
+    use malote_core::webhook::UNREAD_BYTES_MAX;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -234,6 +246,19 @@ mod tests {
             assert_eq!(gone(said(words)), if_gone, "{words}");
             assert_eq!(not_gone(said(words), Blame::Policy), if_not, "{words}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_kept_with_its_reason_and_bounded() {
+        let long = "é".repeat(UNREAD_BYTES_MAX);
+        let entries = [json!({ "to": "a@x.test" }), json!("words"), json!(long)];
+        let webhook = each("service", &entries, |_| Err("a reason"));
+        let kept: Vec<String> = webhook.unreadable.iter().map(Unread::to_string).collect();
+        let reason = "service: a reason";
+        assert_eq!(kept[0], format!("{reason}: {{\"to\":\"a@x.test\"}}"));
+        assert_eq!(kept[1], format!("{reason}: words"));
+        assert_eq!(kept[2].len(), reason.len() + 2 + UNREAD_BYTES_MAX);
+        assert!(webhook.unreadable.iter().all(|own| own.reason == reason));
     }
 
     #[test]

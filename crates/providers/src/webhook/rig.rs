@@ -46,7 +46,7 @@ pub(crate) fn refused(toml: &str) -> String {
 
 /// The only event of a post all of which could be read.
 pub(crate) fn only(webhook: Webhook) -> ProviderEvent {
-    assert_eq!(webhook.unreadable, Vec::<String>::new());
+    assert_eq!(webhook.unreadable, []);
     let [event] = <[_; 1]>::try_from(webhook.events).unwrap();
     event
 }

@@ -95,6 +95,8 @@ pub async fn an_erased_recipient_is_gone_from_all_that_is_kept(spool: &dyn Spool
     assert_eq!(view.deliveries[0].state, State::Sent);
     assert_eq!(spool.body(id).await.unwrap(), None);
     assert_eq!(spool.raw_events(id).await.unwrap(), []);
+    let unread = spool.unreadable(1).await.unwrap();
+    assert!(unread[0].part.starts_with("{\"to\":\"hash:"), "{unread:?}");
     let search = Search {
         recipient: Some(gone()),
         limit: 10,

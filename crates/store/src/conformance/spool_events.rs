@@ -10,7 +10,7 @@ use malote_core::id::DeliveryId;
 use malote_core::name::ProviderName;
 
 use crate::conformance::mail::{self, at};
-use crate::{FirstTold, LaneId, NodeSession, Spool, Telling};
+use crate::{FirstTold, LaneId, NodeSession, Spool, Telling, UnreadRecord};
 
 fn ses() -> ProviderName {
     "ses".parse().unwrap()
@@ -395,7 +395,7 @@ pub async fn an_event_that_overtakes_its_settlement_is_kept(spool: &dyn Spool) {
     assert_eq!(mail::state_of(spool, id).await, State::Delivered);
 }
 
-/// Parts that nobody could read are taken, however long they are.
+/// Parts that nobody could read are kept, the newest first, and cut where they are long.
 pub async fn unreadable_parts_are_kept(spool: &dyn Spool) {
     let parts = vec!["{".into(), "é".repeat(100_000), String::new()];
     spool.keep_unreadable(&ses(), parts, at(0)).await.unwrap();
@@ -403,4 +403,24 @@ pub async fn unreadable_parts_are_kept(spool: &dyn Spool) {
         .keep_unreadable(&ses(), Vec::new(), at(0))
         .await
         .unwrap();
+    let provider: ProviderName = "other".parse().unwrap();
+    let last = vec!["a reason: {\"to\":7}".to_owned()];
+    spool.keep_unreadable(&provider, last, at(1)).await.unwrap();
+    let kept = spool.unreadable(4).await.unwrap();
+    assert_eq!(
+        kept[0],
+        UnreadRecord {
+            provider,
+            at: at(1),
+            part: "a reason: {\"to\":7}".into(),
+        }
+    );
+    let parts: Vec<&str> = kept[1..].iter().map(|record| &*record.part).collect();
+    assert_eq!(parts, ["", &"é".repeat(4 << 10), "{"]);
+    assert!(
+        kept[1..]
+            .iter()
+            .all(|own| own.at == at(0) && own.provider == ses())
+    );
+    assert_eq!(spool.unreadable(1).await.unwrap(), kept[..1]);
 }

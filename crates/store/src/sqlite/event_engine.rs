@@ -7,7 +7,7 @@ use malote_core::name::ProviderName;
 
 use crate::sqlite::spool_engine::settlements;
 use crate::sqlite::{SqliteStore, events};
-use crate::{Applied, EventBook, StoreError};
+use crate::{Applied, EventBook, StoreError, UnreadRecord};
 
 #[async_trait]
 impl EventBook for SqliteStore {
@@ -60,5 +60,9 @@ impl EventBook for SqliteStore {
             events::keep_unreadable(tx, &provider, &parts, now)
         })
         .await
+    }
+
+    async fn unreadable(&self, limit: u16) -> Result<Vec<UnreadRecord>, StoreError> {
+        self.read(move |conn| events::unreadable(conn, limit)).await
     }
 }

@@ -14,7 +14,7 @@ use crate::sqlite::fault::Fault;
 use crate::sqlite::rows::{self, DeliveryRow, opt_str, str_of};
 use crate::sqlite::timeline::{self, Line};
 use crate::sqlite::writer::Tx;
-use crate::{Applied, FirstTold, LastCall, Telling};
+use crate::{Applied, FirstTold, LastCall, Telling, UnreadRecord};
 
 /// Applies events of a provider, or without one our own; for each the delivery that it is about, or
 /// `None` if it matches nothing.
@@ -256,4 +256,20 @@ pub(crate) fn keep_unreadable(
         .prepare_cached("DELETE FROM unreadable WHERE id <= (SELECT max(id) FROM unreadable) - ?1")?
         .execute([UNREADABLE_MAX])?;
     Ok(())
+}
+
+/// The newest parts of webhooks that could not be read.
+pub(crate) fn unreadable(conn: &Connection, limit: u16) -> Result<Vec<UnreadRecord>, Fault> {
+    let mut find =
+        conn.prepare_cached("SELECT provider, at, part FROM unreadable ORDER BY id DESC LIMIT ?1")?;
+    let mut found = find.query([limit])?;
+    let mut records = Vec::new();
+    while let Some(row) = found.next()? {
+        records.push(UnreadRecord {
+            provider: parsed(str_of(row, 0)?, "provider")?,
+            at: timestamp(row.get(1)?)?,
+            part: str_of(row, 2)?.to_owned(),
+        });
+    }
+    Ok(records)
 }

@@ -1,10 +1,11 @@
-//! What the operators' door is asked and answers about outlets and raw events.
+//! What the operators' door is asked and answers about outlets, raw events and unreadable ones.
 
 use jiff::Timestamp;
 use malote_core::feed::EventId;
 use malote_core::ledger::RawEvent;
+use malote_core::name::ProviderName;
 use malote_delivery::Replayed;
-use malote_store::OutletRecord;
+use malote_store::{OutletRecord, UnreadRecord};
 use serde::{Deserialize, Serialize};
 
 /// Who is told of events.
@@ -155,6 +156,37 @@ impl From<Vec<RawEvent>> for RawEventsBody {
         };
         Self {
             events: events.into_iter().map(one).collect(),
+        }
+    }
+}
+
+/// What services told and nobody could read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct UnreadableBody {
+    /// Newest first.
+    pub(crate) parts: Vec<UnreadBody>,
+}
+
+/// One part of a webhook.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct UnreadBody {
+    /// Who told it.
+    pub(crate) provider: ProviderName,
+    /// When it came.
+    pub(crate) at: Timestamp,
+    /// Why it could not be read, and how it begins.
+    pub(crate) part: String,
+}
+
+impl From<Vec<UnreadRecord>> for UnreadableBody {
+    fn from(records: Vec<UnreadRecord>) -> Self {
+        let one = |record: UnreadRecord| UnreadBody {
+            provider: record.provider,
+            at: record.at,
+            part: record.part,
+        };
+        Self {
+            parts: records.into_iter().map(one).collect(),
         }
     }
 }

@@ -244,7 +244,7 @@ fn a_failure_is_blamed_by_severity_reason_and_code() {
 }
 
 #[test]
-fn what_cannot_be_read_is_set_aside_without_the_address() {
+fn what_cannot_be_read_is_set_aside_for_a_reason_without_the_address() {
     for data in [
         json!({}),
         json!([]),
@@ -263,7 +263,10 @@ fn what_cannot_be_read_is_set_aside_without_the_address() {
             webhook.events.is_empty() && webhook.unreadable.len() == 1,
             "{data}"
         );
-        assert!(!webhook.unreadable[0].contains("canary"));
+        let unread = &webhook.unreadable[0];
+        assert!(!unread.reason.contains("canary"));
+        let part = data.as_str().map_or(data.to_string(), ToOwned::to_owned);
+        assert_eq!(unread.to_string(), format!("{}: {part}", unread.reason));
     }
     let none = events::read(b"{}", TOKEN);
     assert!(matches!(none, Err(WebhookRefusal::Malformed(_))));

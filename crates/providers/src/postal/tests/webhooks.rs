@@ -235,8 +235,9 @@ async fn trouble_of_the_server_itself_is_kept_in_words() {
     let request = post(&body, &[("x-postal-signature-256", &signature)]);
     let webhook = parser.parse(&request).await.unwrap();
     assert!(webhook.events.is_empty());
-    let words = "postal: DomainDNSError shop.example spf: Missing No SPF record";
-    assert_eq!(webhook.unreadable, [words]);
+    let words = "postal: trouble of the server itself: DomainDNSError shop.example spf: Missing No SPF record";
+    assert_eq!(webhook.unreadable.len(), 1);
+    assert_eq!(webhook.unreadable[0].to_string(), words);
     let limit = json!({ "event": "SendLimitExceeded", "payload": { "volume": 501, "limit": 500 } });
     assert_eq!(
         events::read(limit.to_string().as_bytes(), Ids::Api),
@@ -247,7 +248,7 @@ async fn trouble_of_the_server_itself_is_kept_in_words() {
 }
 
 #[test]
-fn what_cannot_be_read_is_set_aside_without_the_address() {
+fn what_cannot_be_read_is_set_aside_for_a_reason_without_the_address() {
     let good = event("MessageSent", &json!({}));
     let with = |recipient: Value| {
         let mut value = good.clone();
@@ -264,7 +265,7 @@ fn what_cannot_be_read_is_set_aside_without_the_address() {
     ] {
         let webhook = read(&value);
         assert!(webhook.events.is_empty() && webhook.unreadable.len() == 1);
-        assert!(!webhook.unreadable[0].contains("canary"));
+        assert!(!webhook.unreadable[0].reason.contains("canary"));
     }
     for body in ["", "{", "[]", "7", "{}", "{\"event\":7}"] {
         let refused = events::read(body.as_bytes(), Ids::Api);

@@ -177,7 +177,7 @@ fn a_complaint_is_one_however_many_records_tell_of_it() {
 }
 
 #[test]
-fn what_cannot_be_read_is_set_aside_without_the_address() {
+fn what_cannot_be_read_is_set_aside_for_a_reason_without_the_address() {
     for given in [
         json!({"RecordType": "Delivery", "Recipient": "a@x\r\nb"}),
         json!({"RecordType": "Delivery", "DeliveredAt": "soon"}),
@@ -189,7 +189,7 @@ fn what_cannot_be_read_is_set_aside_without_the_address() {
             (0, 1),
             "{given}"
         );
-        assert!(!webhook.unreadable[0].contains("a@x"));
+        assert!(!webhook.unreadable[0].reason.contains("a@x"));
     }
     assert!(events::read(b"RecordType=Bounce").is_err());
 }

@@ -304,7 +304,7 @@ fn a_bad_entry_is_set_aside_and_the_good_ones_are_read() {
         webhook
             .unreadable
             .iter()
-            .all(|why| why.len() < 80 && !why.contains("a@x"))
+            .all(|own| own.reason.len() < 80 && !own.reason.contains("a@x"))
     );
     let keys: Vec<&str> = webhook
         .events

@@ -62,7 +62,9 @@ fn a_delivery_is_told_per_recipient_with_our_ids() {
         found,
         [("id#0", Some(1)), ("id#1", Some(0)), ("id#2", None)]
     );
-    assert_eq!(webhook.unreadable, ["ses: a recipient that is no address"]);
+    let unread = &webhook.unreadable[0];
+    assert_eq!(unread.reason, "ses: a recipient that is no address");
+    assert!(unread.to_string().contains("\"eventType\""), "{unread}");
     let first = &webhook.events[0];
     assert_eq!(first.kind, EventKind::Delivered);
     assert_eq!(first.detail, "250 2.0.0 OK");

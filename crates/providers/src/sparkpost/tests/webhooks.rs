@@ -169,7 +169,12 @@ fn a_bad_entry_is_set_aside_and_the_good_ones_are_read() {
     let batch = json!([good("1"), bad, {"msys": 1}, 7, {"msys": {}}, {"msys": {"track_event": {}}}, good("2")]);
     let webhook = events::read(batch.to_string().as_bytes()).unwrap();
     assert_eq!((webhook.events.len(), webhook.unreadable.len()), (2, 4));
-    assert!(webhook.unreadable.iter().all(|why| !why.contains("a@x")));
+    assert!(
+        webhook
+            .unreadable
+            .iter()
+            .all(|own| !own.reason.contains("a@x"))
+    );
 }
 
 proptest! {

@@ -6,8 +6,8 @@ use malote_core::event::ProviderEvent;
 use malote_core::name::ProviderName;
 
 use crate::postgres::metrics::Operation;
-use crate::postgres::spool::{PostgresSpool, in_transaction, told};
-use crate::{Applied, EventBook, StoreError};
+use crate::postgres::spool::{PostgresSpool, in_transaction, on_connection, told};
+use crate::{Applied, EventBook, StoreError, UnreadRecord};
 
 #[async_trait]
 impl EventBook for PostgresSpool {
@@ -56,5 +56,10 @@ impl EventBook for PostgresSpool {
         in_transaction!(self.inner.core, Operation::Event, |tx| {
             told::keep_unreadable(tx, provider, &parts, now)
         })
+    }
+
+    async fn unreadable(&self, limit: u16) -> Result<Vec<UnreadRecord>, StoreError> {
+        let core = &self.inner.core;
+        on_connection!(core, Operation::Read, |conn| told::unreadable(conn, limit))
     }
 }

@@ -8,15 +8,16 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use malote_core::event::{Blame, EventKind, ProviderEvent, State};
 use malote_core::name::ProviderName;
+use tokio_postgres::{Client, Row};
 
 use crate::forward::{Known, PART_BYTES_MAX, UNREADABLE_MAX, dedup_key, next_state};
-use crate::postgres::columns::{micros, timestamp};
+use crate::postgres::columns::{micros, parsed, timestamp};
 use crate::postgres::fault::{Fault, damaged};
 use crate::postgres::spool::Tx;
 use crate::postgres::spool::args::{self, Id, clean};
 use crate::postgres::spool::timeline::{self, Change, Line};
 use crate::postgres::spool::told::find::Found;
-use crate::{Applied, FirstTold, Telling};
+use crate::{Applied, FirstTold, Telling, UnreadRecord};
 
 /// A delivery by its message and place.
 type Key = (Id, i32);
@@ -223,4 +224,18 @@ pub(crate) async fn keep_unreadable(
     )
     .await?;
     Ok(())
+}
+
+/// The newest parts of webhooks that could not be read.
+pub(crate) async fn unreadable(conn: &Client, limit: u16) -> Result<Vec<UnreadRecord>, Fault> {
+    let sql = "SELECT provider, at, part FROM malote.unreadable ORDER BY id DESC LIMIT $1";
+    let found = args::rows(conn, sql, &[&i64::from(limit)]).await?;
+    let record = |row: &Row| {
+        Ok(UnreadRecord {
+            provider: parsed(row.try_get(0)?, "provider")?,
+            at: timestamp(row.try_get(1)?)?,
+            part: row.try_get(2)?,
+        })
+    };
+    found.iter().map(record).collect()
 }
