@@ -107,16 +107,17 @@ impl Api {
         event: &FeedEvent,
     ) -> Result<bool, Miss> {
         let act = saying::act(saying, contact.entries.as_deref(), email_id(event));
-        match saying {
-            // What the search did not show may be ours.
-            Saying::Resubscribed if act == Act::Remove || contact.entries.is_none() => {
-                self.take_back(peer, contact).await
-            }
-            Saying::Bounced | Saying::Complained | Saying::Unsubscribed | Saying::Resubscribed => {
-                let comment = saying.comment(event, &act);
-                self.do_it(peer, contact, &act, &comment).await
-            }
+        // What the search did not show may be ours.
+        let may_be_ours = match saying {
+            Saying::Complained | Saying::Resubscribed => contact.entries.is_none(),
+            Saying::Bounced | Saying::Unsubscribed => false,
+        };
+        let takes_out = matches!(act, Act::Remove | Act::Replace { .. });
+        if takes_out || may_be_ours {
+            return self.after_another_look(peer, contact, saying, event).await;
         }
+        let comment = saying.comment(event, &act);
+        self.do_it(peer, contact, &act, &comment).await
     }
 
     /// Whether it lets us in, shows contacts and lets us edit them.
@@ -243,15 +244,22 @@ impl Api {
     }
 
     /// Takes our entry out, by what the contact says now. Whether anything changed.
-    async fn take_back(&self, peer: &Peer, contact: &Contact) -> Result<bool, Miss> {
+    async fn after_another_look(
+        &self,
+        peer: &Peer,
+        contact: &Contact,
+        saying: Saying,
+        event: &FeedEvent,
+    ) -> Result<bool, Miss> {
         let path = format!("/api/contacts/{}", contact.id);
         let call = get(&path, &[]);
         let Some(answer) = self.call(peer, call).await? else {
             return Ok(false);
         };
         let now = contact::one(&answer).ok_or_else(not_the_api)?;
-        let act = saying::act(Saying::Resubscribed, now.entries.as_deref(), None);
-        self.do_it(peer, contact, &act, "").await
+        let act = saying::act(saying, now.entries.as_deref(), email_id(event));
+        let comment = saying.comment(event, &act);
+        self.do_it(peer, contact, &act, &comment).await
     }
 
     /// Whether anything changed; a contact that is gone has nothing to change.
@@ -262,19 +270,39 @@ impl Api {
         act: &Act,
         comment: &str,
     ) -> Result<bool, Miss> {
-        let (verb, body) = match act {
-            Act::Leave => return Ok(false),
-            Act::Remove => ("remove", json!({})),
+        let added = |reason: i64, channel_id: Option<u64>| {
+            let mut body = json!({ "reason": reason, "comments": comment });
+            if let Some(id) = channel_id {
+                body["channelId"] = id.into();
+            }
+            body
+        };
+        match act {
+            Act::Leave => Ok(false),
+            Act::Remove => self.change(peer, contact, "remove", json!({})).await,
             Act::Add {
                 reason, channel_id, ..
             } => {
-                let mut body = json!({ "reason": reason, "comments": comment });
-                if let Some(id) = channel_id {
-                    body["channelId"] = (*id).into();
-                }
-                ("add", body)
+                let body = added(*reason, *channel_id);
+                self.change(peer, contact, "add", body).await
             }
-        };
+            // Where it ends in between, the next attempt finds no entry and adds one.
+            Act::Replace { channel_id } => {
+                let body = added(saying::UNSUBSCRIBED, *channel_id);
+                Ok(self.change(peer, contact, "remove", json!({})).await?
+                    && self.change(peer, contact, "add", body).await?)
+            }
+        }
+    }
+
+    /// Whether there is such a contact.
+    async fn change(
+        &self,
+        peer: &Peer,
+        contact: &Contact,
+        verb: &str,
+        body: Value,
+    ) -> Result<bool, Miss> {
         let path = format!("/api/contacts/{}/dnc/email/{verb}", contact.id);
         let call = Call {
             method: Method::POST,
