@@ -65,17 +65,45 @@ pub trait Outlet: Send + Sync {
     /// [`Untold`]: what the peer's answer means for this event and those after it.
     async fn tell(&self, event: &FeedEvent, attempt: u32) -> Result<Told, Untold>;
 
-    /// Looks, without telling anything, whether the peer could be told: in words, what was asked
-    /// and what was not. Asked by an operator, never on an event's way. Ends by itself within
+    /// Looks, without telling anything, whether the peer could be told. Asked by an operator, never on an event's way. Ends by itself within
     /// [`TELL_WAIT_MAX`].
     ///
     /// # Errors
     /// [`Untold`]: what stands in the way.
-    async fn check(&self) -> Result<String, Untold>;
+    async fn check(&self) -> Result<Checked, Untold>;
 }
 
 /// Longest that [`Outlet::tell`] may take.
 pub const TELL_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Nothing was found that stands in the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checked {
+    /// What was asked and found well, in words; empty if nothing was.
+    pub words: String,
+    /// What nobody can be asked.
+    pub unasked: Option<Unasked>,
+}
+
+/// What no check can find out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unasked {
+    /// What, and why, in words.
+    pub what: String,
+    /// How the operator sees it.
+    pub way_out: String,
+}
+
+impl Checked {
+    /// All of it was asked and found well.
+    #[must_use]
+    pub const fn well(words: String) -> Self {
+        Self {
+            words,
+            unasked: None,
+        }
+    }
+}
 
 /// The peer knows.
 #[derive(Debug, Clone, PartialEq)]

@@ -24,7 +24,7 @@ use malote_core::clock::Clock;
 use malote_core::fault::{ConfigFault, Severity};
 use malote_core::feed::FeedEvent;
 use malote_core::name::CredentialName;
-use malote_core::outlet::{Outlet, OutletName, Told, Untold};
+use malote_core::outlet::{Checked, Outlet, OutletName, Told, Unasked, Untold};
 use reqwest::Url;
 use tokio::time::timeout;
 
@@ -170,16 +170,16 @@ impl Outlet for MauticOutlet {
         })
     }
 
-    async fn check(&self) -> Result<String, Untold> {
+    async fn check(&self) -> Result<Checked, Untold> {
         let mut words = Vec::new();
         let mut misses = Vec::new();
+        let mut unasked = None;
         for sink in &self.sinks {
-            let Sink::Api(api) = sink else {
-                words.push(format!("{}: not asked", sink.kind().as_str()));
-                continue;
-            };
-            match timeout(TELL_MAX, api.check(&self.peer)).await {
-                Ok(Ok(found)) => words.push(found),
+            match timeout(TELL_MAX, self.check_one(sink)).await {
+                Ok(Ok(found)) => {
+                    words.extend(Some(found.words).filter(|words| !words.is_empty()));
+                    unasked = unasked.or(found.unasked);
+                }
                 Ok(Err(missed)) => misses.push((sink.kind(), missed)),
                 Err(_) => {
                     let why = "Mautic took too long".to_owned();
@@ -188,13 +188,37 @@ impl Outlet for MauticOutlet {
             }
         }
         match misses.is_empty() {
-            true => Ok(words.join("; ")),
+            true => Ok(Checked {
+                words: words.join("; "),
+                unasked,
+            }),
             false => Err(miss::untold(&misses)),
         }
     }
 }
 
 impl MauticOutlet {
+    /// Looks at one way, by no request that could be taken for an event.
+    async fn check_one(&self, sink: &Sink) -> Result<Checked, Miss> {
+        match sink {
+            Sink::Api(api) => api.check(&self.peer).await.map(Checked::well),
+            Sink::OneClick(hosts) => post::check_hosts(&self.peer, hosts)
+                .await
+                .map(Checked::well),
+            Sink::Dsn(mailbox) => Ok(Checked {
+                words: String::new(),
+                unasked: Some(Unasked {
+                    what: "dsn: no mailbox can be asked whether Mautic reads it".to_owned(),
+                    way_out: format!(
+                        "see in Mautic that mail to {} arrives and is fetched",
+                        mailbox.to
+                    ),
+                }),
+            }),
+            Sink::KumomtaCallback => post::check_callback(&self.peer).await.map(Checked::well),
+        }
+    }
+
     async fn by_the_first_that_works(
         &self,
         event: &FeedEvent,

@@ -14,7 +14,7 @@ use malote_core::clock::Clock;
 use malote_core::fault::ConfigFault;
 use malote_core::feed::{EventBody, FeedEvent};
 use malote_core::name::CredentialName;
-use malote_core::outlet::{Outlet, OutletName, Told, Untold};
+use malote_core::outlet::{Checked, Outlet, OutletName, Told, Untold};
 use reqwest::{Request, Url};
 use sha2::{Digest, Sha256};
 
@@ -112,11 +112,11 @@ impl Outlet for WebhookOutlet {
     }
 
     /// No request: an app may take any for an event, and what it answers to HEAD proves nothing.
-    async fn check(&self) -> Result<String, Untold> {
+    async fn check(&self) -> Result<Checked, Untold> {
         let reached = probe::reach(&self.url, self.web.reach()).await?;
-        Ok(format!(
+        Ok(Checked::well(format!(
             "{reached}; whether it takes events only an event shows"
-        ))
+        )))
     }
 }
 

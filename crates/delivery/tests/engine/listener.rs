@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use malote_core::feed::FeedEvent;
 use malote_core::name::CredentialName;
-use malote_core::outlet::{Outlet, OutletMail, OutletName, Told, Untold};
+use malote_core::outlet::{Checked, Outlet, OutletMail, OutletName, Told, Untold};
 
 /// What being told comes to.
 #[derive(Debug, Clone)]
@@ -130,8 +130,8 @@ impl Outlet for Listener {
         !self.deaf_to.lock().unwrap().contains(&event.kind.as_str())
     }
 
-    async fn check(&self) -> Result<String, Untold> {
-        Ok("hears".to_owned())
+    async fn check(&self) -> Result<Checked, Untold> {
+        Ok(Checked::well("hears".to_owned()))
     }
 
     async fn tell(&self, event: &FeedEvent, attempt: u32) -> Result<Told, Untold> {

@@ -39,15 +39,19 @@ pub(crate) enum Miss {
 
 impl From<Lost> for Miss {
     fn from(lost: Lost) -> Self {
-        let why = lost.to_string();
+        Self::lost(&lost, lost.to_string())
+    }
+}
+
+impl Miss {
+    /// What a call that was lost means, in these words.
+    pub(crate) const fn lost(lost: &Lost, why: String) -> Self {
         match lost {
             Lost::Private => Self::Closed(why),
             Lost::NoAnswer(_) => Self::Later { after: None, why },
         }
     }
-}
 
-impl Miss {
     /// What 429 and a 5xx mean: 429, and 503 with the wait that it asks for (RFC 9110 15.6.4), are
     /// no failure.
     pub(crate) fn for_now(status: u16, asked: Option<Duration>, why: String) -> Self {

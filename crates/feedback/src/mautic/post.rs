@@ -13,7 +13,7 @@ use serde_json::json;
 use super::Peer;
 use super::miss::Miss;
 use super::saying::{codes, spoken};
-use crate::web::address;
+use crate::web::{Lost, address, probe};
 
 /// Attempts for which an unknown hash is waited for: Mautic writes the row of some mail only after
 /// it has handed the mail over, so that the first post may come too early.
@@ -118,6 +118,40 @@ pub(crate) async fn kumomta_callback(peer: &Peer, event: &FeedEvent) -> Result<T
         429 | 500..=599 => Err(Miss::for_now(status, answer.wait_asked(peer.now()), why)),
         _ => Err(Miss::Refused(why)),
     }
+}
+
+/// Whether the hosts of one-click addresses can be connected to; where it is Mautic's own, as `url`
+/// has it. The addresses themselves are in the messages, and asking one would act.
+///
+/// # Errors
+/// [`Miss`] for the first that cannot.
+pub(crate) async fn check_hosts(peer: &Peer, hosts: &[String]) -> Result<String, Miss> {
+    let mut words = Vec::new();
+    for host in hosts {
+        let own = peer.base.as_ref();
+        let own = own.filter(|base| base.host_str() == Some(host.as_str()));
+        let url = match own {
+            Some(base) => base.clone(),
+            None => address::parse(&format!("https://{host}/"), peer.web.reach())
+                .map_err(|fault| Miss::Closed(format!("{host} {fault}")))?,
+        };
+        let reached = probe::reach(&url, peer.web.reach()).await;
+        let lost = |lost: Lost| Miss::lost(&lost, format!("{host}: {lost}"));
+        words.push(reached.map_err(lost)?);
+    }
+    let words = words.join(", ");
+    Ok(format!("one_click: {words}; no address was asked"))
+}
+
+/// Whether the host of the callback can be connected to.
+///
+/// # Errors
+/// [`Miss`].
+pub(crate) async fn check_callback(peer: &Peer) -> Result<String, Miss> {
+    let reached = probe::reach(peer.base()?, peer.web.reach()).await?;
+    Ok(format!(
+        "kumomta_callback: {reached}; whether a plug-in takes callbacks only a bounce shows"
+    ))
 }
 
 fn post(url: Url, content_type: &'static str, body: String) -> Request {

@@ -1,5 +1,7 @@
 //! Mautic against a peer that answers as it does: which calls are made, and which way comes next.
 
+mod checks;
+
 use malote_core::clock::FixedClock;
 use malote_core::event::Blame;
 use serde_json::Value;
@@ -135,6 +137,32 @@ async fn only_an_entry_of_ours_is_taken_back_after_another_look() {
             assert_eq!(lines[2], "POST /api/contacts/47/dnc/email/remove HTTP/1.1");
         }
     }
+}
+
+#[tokio::test]
+async fn a_complaint_takes_the_place_of_our_unsubscribe_so_that_no_resubscribe_takes_it_back() {
+    let ours = r#"[{"reason":1,"channel":"email","comments":"malote: unsubscribed (ses)"}]"#;
+    let seen = CONTACT.replace("[]", ours);
+    let again = format!(r#"{{"contact":{{"id":47,"doNotContact":{ours}}}}}"#);
+    let peer = Responder::start(vec![ok(&seen), ok(&again), ok("{}")]).await;
+    let told = outlet(&peer, "").tell(&event("complained"), 1).await;
+    assert!(matches!(told, Ok(Told::Done(_))), "{told:?}");
+    let (lines, body) = calls(&peer);
+    assert_eq!(
+        lines[1..],
+        [
+            "GET /api/contacts/47 HTTP/1.1",
+            "POST /api/contacts/47/dnc/email/remove HTTP/1.1",
+            "POST /api/contacts/47/dnc/email/add HTTP/1.1",
+        ]
+    );
+    let body: Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(
+        (&body["reason"], &body["channelId"]),
+        (&1.into(), &12.into())
+    );
+    let comment = body["comments"].as_str().unwrap();
+    assert!(comment.starts_with("malote: complained"), "{comment}");
 }
 
 /// Contacts from this number on, marked already.
@@ -454,52 +482,4 @@ fn every_fault_is_told_with_its_key() {
             .iter()
             .any(|f| f.path.ends_with("dsn_to") && f.severity == Severity::Warning)
     );
-}
-
-#[tokio::test]
-async fn a_check_asks_for_one_contact_and_the_right_to_edit_it() {
-    let own = ok(r#"{"id":"3","username":"malote"}"#);
-    let rights = |value: &str| ok(&format!(r#"{{"lead:leads:editother":{value}}}"#));
-    let none = || answer("404 Not Found", "", "");
-    let denied = answer("403 Forbidden", "", "");
-    for (answers, expected) in [
-        (vec![own.clone(), rights("true")], Ok("; may edit them")),
-        (vec![own.clone(), rights("false")], Err("view and edit")),
-        (vec![own.clone(), none()], Ok("could not be asked")),
-        (vec![own, denied], Ok("could not be asked")),
-        (vec![none()], Ok("could not be asked")),
-        (vec![ok("{}")], Ok("could not be asked")),
-    ] {
-        let asked = answers.len();
-        let answers = std::iter::once(ok(CONTACT)).chain(answers).collect();
-        let peer = Responder::start(answers).await;
-        let found = outlet(&peer, "").check().await;
-        match (&found, expected) {
-            (Ok(words), Ok(end)) => assert!(words.ends_with(end), "{words}"),
-            (Err(Untold::Unusable { why }), Err(part)) => assert!(why.contains(part), "{why}"),
-            _ => panic!("{found:?}, not {expected:?}"),
-        }
-        let lines = [
-            "GET /api/contacts?limit=1 HTTP/1.1",
-            "GET /api/users/self HTTP/1.1",
-            "POST /api/users/3/permissioncheck HTTP/1.1",
-        ];
-        assert_eq!(calls(&peer).0, lines[..=asked]);
-    }
-}
-
-#[tokio::test]
-async fn a_check_tells_the_switch_to_turn_on() {
-    let off = r#"{"errors":[{"message":"API disabled","code":403,"type":"api_disabled"}]}"#;
-    let peer = Responder::start(vec![answer("403 Forbidden", "", off)]).await;
-    let refused = outlet(&peer, "").check().await;
-    let Err(Untold::Unusable { why }) = refused else {
-        panic!("{refused:?}");
-    };
-    assert!(why.contains("API enabled"), "{why}");
-    let peer = Responder::start(vec![answer("200 OK", "", "<html>")]).await;
-    assert!(matches!(
-        outlet(&peer, "").check().await,
-        Err(Untold::Later { .. })
-    ));
 }

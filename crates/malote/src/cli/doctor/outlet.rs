@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use malote_core::outlet::{Outlet, TELL_WAIT_MAX, Untold};
+use malote_core::outlet::{Checked, Outlet, TELL_WAIT_MAX, Untold};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -23,27 +23,36 @@ pub(super) async fn sections(config: &Config) -> Vec<Section> {
 }
 
 async fn section(outlet: Arc<dyn Outlet>) -> Section {
-    let line = match timeout(TELL_WAIT_MAX, outlet.check()).await {
-        Ok(found) => line(found),
-        Err(_) => Line::new(Level::Fault, CHECK, "no answer within a minute"),
+    let lines = match timeout(TELL_WAIT_MAX, outlet.check()).await {
+        Ok(Ok(found)) => lines(found),
+        Ok(Err(untold)) => vec![fault(untold)],
+        Err(_) => vec![Line::new(Level::Fault, CHECK, "no answer within a minute")],
     };
     Section {
         name: outlet.name().to_string(),
         about: format!("told of the mail of {}", outlet.credential()),
-        lines: vec![line],
+        lines,
         pages: Vec::new(),
     }
 }
 
-fn line(found: Result<String, Untold>) -> Line {
-    match found {
-        Ok(words) => Line::new(Level::Ok, CHECK, words),
-        Err(Untold::Later { why, .. }) => Line::new(Level::Fault, CHECK, why)
+fn lines(found: Checked) -> Vec<Line> {
+    let words = Some(found.words).filter(|words| !words.is_empty());
+    let well = words.map(|words| Line::new(Level::Ok, CHECK, words));
+    let unasked = found
+        .unasked
+        .map(|own| Line::new(Level::Unknown, CHECK, own.what).way_out(own.way_out));
+    well.into_iter().chain(unasked).collect()
+}
+
+fn fault(untold: Untold) -> Line {
+    match untold {
+        Untold::Later { why, .. } => Line::new(Level::Fault, CHECK, why)
             .way_out("events wait for it for three days; see malote outlets"),
-        Err(Untold::Busy { why, .. }) => {
+        Untold::Busy { why, .. } => {
             Line::new(Level::Warning, CHECK, why).way_out("events wait for it; see malote outlets")
         }
-        Err(Untold::Never { why } | Untold::Unusable { why }) => {
+        Untold::Never { why } | Untold::Unusable { why } => {
             Line::new(Level::Fault, CHECK, why).way_out("until then it hears of nothing")
         }
     }
