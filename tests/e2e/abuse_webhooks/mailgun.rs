@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use hmac::{Hmac, Mac as _};
 use malote_core::clock::{Clock as _, SystemClock};
-use malote_tests::{LOADTEST_KEY, answered, eventually};
+use malote_tests::{LOADTEST_KEY, answered, eventually, run};
 use reqwest::Method;
 use serde_json::{Value, json};
 use sha2::Sha256;
@@ -18,6 +18,8 @@ const HOUR_S: i64 = 3_600;
 /// Messages that wait while a complaint comes in, as many as a batch has, and for how long.
 const WAITING: usize = 500;
 const DUE_IN: Duration = Duration::from_secs(10);
+/// How long a command of the program may take.
+const COMMAND_MAX: Duration = Duration::from_secs(120);
 
 fn hex_hmac(key: &str, text: &str) -> Result<String> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).context("a key")?;
@@ -222,6 +224,16 @@ pub(super) async fn unreadable(rig: &Rig) -> Result<()> {
         !rig.world.gateway.log().contains("canary-"),
         "it stands in the log"
     );
+    let arguments = ["log", "--unreadable", "--config", "malote.toml"];
+    let mut command = rig.world.gateway.command(&arguments)?;
+    let said = run(&mut command, COMMAND_MAX).await?.success()?;
+    for part in [
+        "a recipient that is no address: {",
+        "canary-line",
+        "canary-list",
+    ] {
+        ensure!(said.contains(part), "{part}: {said}");
+    }
     Ok(())
 }
 
