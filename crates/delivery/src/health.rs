@@ -353,13 +353,16 @@ impl Inner {
         let reason = || error.reply.without_local_parts();
         let is_news = match &error.verdict {
             Verdict::Throttled { after } => {
-                let until = later(now, throttle_wait(*after));
-                self.throttled.insert(target, until);
+                at_least(
+                    &mut self.throttled,
+                    target,
+                    later(now, throttle_wait(*after)),
+                );
                 None
             }
             Verdict::QuotaSpent { until } => {
-                self.parked
-                    .insert(target, until.unwrap_or_else(|| later(now, QUOTA_REST)));
+                let until = until.unwrap_or_else(|| later(now, QUOTA_REST));
+                at_least(&mut self.parked, target, until);
                 None
             }
             Verdict::ProviderUnusable => {
@@ -473,6 +476,13 @@ impl Inner {
         }
         (health, holds_until)
     }
+}
+
+/// Rests a target until then, if it does not rest longer: answers of parallel calls come in any
+/// order, and not each says for how long.
+fn at_least(rests: &mut HashMap<TargetName, Timestamp>, target: TargetName, until: Timestamp) {
+    let known = rests.entry(target).or_insert(until);
+    *known = until.max(*known);
 }
 
 fn later(from: Timestamp, by: Duration) -> Timestamp {

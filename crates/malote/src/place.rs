@@ -165,7 +165,13 @@ pub(crate) async fn open_shared(
     clock: &Arc<dyn Clock>,
     registry: &Registry,
 ) -> anyhow::Result<SharedPlace> {
-    let (Some(settings), StorePlace::Sqlite(store)) = (&config.shared, store) else {
+    let StorePlace::Sqlite(store) = store else {
+        return Ok(SharedPlace::Store);
+    };
+    let Some(settings) = &config.shared else {
+        tracing::info!(
+            "limits, quotas and suppressions are this gateway's own: others share them by [shared.postgres]"
+        );
         return Ok(SharedPlace::Store);
     };
     let at = || format!("[shared.postgres] {}", settings.place());

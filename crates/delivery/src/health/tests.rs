@@ -113,6 +113,30 @@ fn an_alert_is_told_once() {
 }
 
 #[test]
+fn the_longest_rest_that_was_asked_for_is_kept() {
+    let now = Timestamp::from_second(1_800_000_000).unwrap();
+    let at = |seconds| now + Duration::from_secs(seconds);
+    let throttled = |after: Option<u64>| Verdict::Throttled {
+        after: after.map(Duration::from_secs),
+    };
+    let spent = |until: Option<u64>| Verdict::QuotaSpent {
+        until: until.map(at),
+    };
+    for (verdicts, rests, is_over) in [
+        ([throttled(Some(3_000)), throttled(None)], 2_999, 3_001),
+        ([throttled(None), throttled(Some(3_000))], 2_999, 3_001),
+        ([spent(Some(9_000)), spent(None)], 8_999, 9_001),
+    ] {
+        let registry = Registry::default();
+        for verdict in verdicts {
+            fail(&registry, verdict, now);
+        }
+        let seen = |when| exclusion(&registry, "tx", "x", "yahoo", at(when));
+        assert!(seen(rests).is_some() && seen(is_over).is_none(), "{rests}");
+    }
+}
+
+#[test]
 fn an_open_breaker_survives_being_kept() {
     let now = Timestamp::from_second(1_800_000_000).unwrap();
     let registry = Registry::default();

@@ -234,6 +234,10 @@ impl<'a> Transaction<'a> {
             return self.drain().await;
         }
         let data = self.ask(Stage::Data).await?;
+        if data.code == 354 && self.link.has_unread() {
+            // It would be taken for the answer to what is not sent yet.
+            return Err(End::Failed(transient("answered before it had the message")));
+        }
         if data.code == 354 {
             return Ok(Go::SendData);
         }
@@ -470,10 +474,8 @@ fn message_id_field(message: &[u8]) -> Option<String> {
     let end = memmem::find(message, b"\r\n\r\n").unwrap_or(message.len());
     let section = std::str::from_utf8(&message[..end]).ok()?;
     let name = "message-id:";
-    let field = section.split("\r\n").find(|line| {
-        line.get(..name.len())
-            .is_some_and(|start| start.eq_ignore_ascii_case(name))
-    })?;
+    let is_own = |line: &&str| line.to_ascii_lowercase().starts_with(name);
+    let field = section.split("\r\n").find(is_own)?;
     let id = field[name.len()..].trim().trim_matches(['<', '>']);
     (!id.is_empty() && id.len() <= 256).then(|| id.to_owned())
 }
@@ -490,11 +492,8 @@ mod tests {
             ("A: b\r\n\r\nMessage-ID: <x@y>\r\n", None),
             ("", None),
         ] {
-            assert_eq!(
-                message_id_field(message.as_bytes()).as_deref(),
-                id,
-                "{message:?}"
-            );
+            let found = message_id_field(message.as_bytes());
+            assert_eq!(found.as_deref(), id, "{message:?}");
         }
     }
 }

@@ -103,6 +103,18 @@ async fn before_the_final_dot_nothing_was_sent() {
             TRANSIENT,
         ),
         (
+            "the message answered before it was sent",
+            script([
+                hello(&ALL),
+                vec![
+                    hear.clone(),
+                    say("250 a\r\n250 b\r\n354 go\r\n250 2.0.0 taken\r\n"),
+                    Step::Hang,
+                ],
+            ]),
+            TRANSIENT,
+        ),
+        (
             "DATA 451",
             script([
                 hello(&ALL),
