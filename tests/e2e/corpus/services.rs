@@ -197,7 +197,7 @@ pub(super) const SERVICES: &[Service] = &[
         ),
         webhook: Some(Webhook {
             table: "secret_env = \"POSTMARK_WEBHOOK_SECRET\"\n",
-            console: "Server, Message Stream, Webhooks: `https://GATEWAY/v1/webhooks/postmark`, Basic auth with any user and the secret as the password, for delivery, bounce, spam complaint and subscription change; one webhook for each stream.",
+            console: "Server, Message Stream, Webhooks: `https://GATEWAY/v1/webhooks/postmark`, Basic auth with any user and the secret as the password, for delivery, bounce, spam complaint and subscription change; one webhook for each stream. A complaint comes as both records of it, and counts once.",
         }),
         doubts: &[
             "Whether a header field in UTF-8 that is passed on as it is gets encoded is not documented.",

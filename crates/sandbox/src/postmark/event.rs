@@ -1,5 +1,5 @@
-//! Webhooks: one event in each, told apart by `RecordType`; some events come in two of them. The service signs nothing; the login
-//! in the webhook's URL proves them.
+//! Webhooks: one event in each, told apart by `RecordType`; a complaint comes in two of them. The
+//! service signs nothing; the login in the webhook's URL proves them.
 
 use serde_json::{Map, Value, json};
 
@@ -51,19 +51,11 @@ pub(crate) fn webhook(sandbox: &Sandbox, report: &Report) -> Result<Webhook, Emi
     Ok(posted(body, sandbox, report))
 }
 
-/// What follows a hard bounce and a complaint: the address is on the stream's list now
+/// What follows a complaint: the address is on the stream's list now
 /// (postmarkapp.com/developer/webhooks/subscription-change-webhook).
 pub(crate) fn change(sandbox: &Sandbox, report: &Report) -> Option<Webhook> {
-    let reason = match report.event {
-        EventKind::Bounced => HARD.0,
-        EventKind::Complained => COMPLAINT.0,
-        EventKind::Delivered
-        | EventKind::Deferred
-        | EventKind::Unsubscribed
-        | EventKind::Suppressed
-        | EventKind::Subscription => return None,
-    };
-    Some(posted(suppressed(reason, report), sandbox, report))
+    let is_complaint = report.event == EventKind::Complained;
+    is_complaint.then(|| posted(suppressed(COMPLAINT.0, report), sandbox, report))
 }
 
 /// With what every record says of its message.
