@@ -179,7 +179,7 @@ pub trait Spool: Outbox + Erasure + EventBook {
     async fn feed(&self, query: &FeedQuery) -> Result<FeedPage, StoreError>;
 
     /// What services told of a message's events, as they told it: where
-    /// [`ProviderEvent::raw`] was not empty.
+    /// [`ProviderEvent::raw`](malote_core::event::ProviderEvent::raw) was not empty.
     ///
     /// # Errors
     /// If the store cannot be read.
