@@ -156,7 +156,7 @@ impl Engine {
             let outcomes = outcome::wait_all(group.members, self.clock.now(), NO_TARGET_WAIT);
             return self.finish(carriage, outcomes).await;
         };
-        let (admitted, mut group) = match self.admit(carriage, group).await {
+        let (mut admitted, mut group) = match self.admit(carriage, group).await {
             Ok(admitted) => admitted,
             Err(outcomes) => return self.finish(carriage, outcomes).await,
         };
@@ -185,15 +185,21 @@ impl Engine {
         in_flight.inc();
         self.budgets
             .earn(&group.target.provider, group.members.len(), started_at);
-        let (report, has_panicked) = self.send(&provider.provider, &outgoing).await;
+        let departed = depart(&mut admitted.permit).await;
+        let (called_at, is_called) = (self.clock.now(), departed.is_ok());
+        let (report, has_panicked) = match departed {
+            Ok(()) => self.send(&provider.provider, &outgoing).await,
+            Err(held_back) => (report_for_all(&outgoing, &Err(held_back)), false),
+        };
         in_flight.dec();
         let ended_at = self.clock.now();
-        let results = report.iter().map(|result| result.as_ref().err());
+        let results = report.iter().filter(|_| is_called);
+        let results = results.map(|result| result.as_ref().err());
         let alert = self.registry.call_ended(&group.target, results, ended_at);
         let Admitted { permit, probe } = admitted;
         drop(permit);
         self.release_probe(probe).await;
-        let seconds = ended_at.duration_since(started_at).as_secs_f64();
+        let seconds = ended_at.duration_since(called_at).as_secs_f64();
         self.metrics
             .calls
             .with_label_values(&[group.target.provider.as_str()])
@@ -382,6 +388,19 @@ impl Carriage<'_> {
 /// lies in buffers when the wait for the reply begins.
 fn call_max(pace: WritePace, bytes: u64, reply_wait_max: Duration) -> Duration {
     pace.wait_max + pace.at_slowest(bytes.saturating_mul(2)) + reply_wait_max + CALL_GRACE
+}
+
+/// The last wait before a call. One that found no time to go is not made, and throttled by ourselves.
+async fn depart(permit: &mut Permit) -> Result<(), SendError> {
+    match tokio::time::timeout(PATIENCE, permit.depart()).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(SendError::new(
+            Verdict::Throttled {
+                after: Some(Duration::from_secs(1)),
+            },
+            Reply::none("not called: the rate left no time"),
+        )),
+    }
 }
 
 fn starts(group: &Group, at: Timestamp) -> Vec<AttemptStart> {

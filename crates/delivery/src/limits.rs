@@ -17,12 +17,17 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::warmup;
 pub use left::QuotaLeft;
-use rate::Rate;
+use permit::Departure;
+pub use permit::Permit;
+use rate::{RatesByClass, Source, rates_by_class};
 pub use windows::quota_windows;
 use windows::{day_end, day_start};
 
+mod ledger;
 mod left;
+mod permit;
 mod rate;
+mod skew;
 mod windows;
 
 /// Share of an account's calls that campaign streams leave free where both classes use it.
@@ -40,11 +45,6 @@ pub enum Admission {
     Later(Timestamp),
     /// A quota or the day's warm-up is used up until then.
     Parked(Timestamp),
-}
-
-/// The right to one call under way. Dropping it frees the place.
-pub struct Permit {
-    _places: Vec<OwnedSemaphorePermit>,
 }
 
 /// Who wants to send how much.
@@ -78,6 +78,7 @@ pub struct AccountLimits {
 /// The limiters of one configuration.
 pub struct Limiters {
     shared: Arc<dyn Shared>,
+    source: Source,
     accounts: HashMap<ProviderName, Account>,
     pools: HashMap<TargetName, Account>,
 }
@@ -91,9 +92,7 @@ struct Account {
     calls: (u32, u32),
     places: Arc<Semaphore>,
     campaign_places: Arc<Semaphore>,
-    /// The share of rate and quotas that campaign streams leave free.
-    reserve: f64,
-    rate: Option<Arc<Rate>>,
+    rates: RatesByClass,
     /// Recipients that calls were admitted for, since the start.
     sent: Arc<AtomicU64>,
     /// Units taken from the quota and not yet used, by class.
@@ -112,28 +111,38 @@ struct Slice {
 
 impl Limiters {
     /// Builds the limiters. What an account had under `previous` ones goes on where its limits are
-    /// the same: calls under way, the rate, and the units taken from its quota. A rate that changed
-    /// begins with its burst used up, so that a change never lets more through than the rate.
+    /// the same: calls under way, and the units taken from its quota. A rate goes on from its last
+    /// unit, so that a change never lets more through than the larger rate.
     #[must_use]
     pub fn new(shared: Arc<dyn Shared>, all: &[AccountLimits], previous: Option<&Self>) -> Self {
+        let source = Source::new(&shared, previous.map(|previous| &previous.source));
         let mut accounts = HashMap::new();
         let mut pools = HashMap::new();
         for account in all {
             let both = account.is_shared_by_classes;
             let key = account.provider.to_string();
             let before = previous.and_then(|p| p.accounts.get(&account.provider));
-            let built = Account::new(&shared, key, &account.limits, both)
-                .carry_on(before, previous.is_some());
-            accounts.insert(account.provider.clone(), built);
+            let levels = [(key.as_str(), &account.limits)];
+            let rates = rates_by_class(&source, &levels, before.map(|before| &before.rates));
             for (target, (limits, warmup)) in &account.pools {
                 let before = previous.and_then(|p| p.pools.get(target));
-                let mut built = Account::new(&shared, target.to_string(), limits, both);
+                let pool = target.to_string();
+                let levels = [(pool.as_str(), limits), levels[0]];
+                let before_rates = before.map(|before| &before.rates);
+                let rates = match limits.per_second {
+                    Some(_) => rates_by_class(&source, &levels, before_rates),
+                    None => rates.clone(),
+                };
+                let mut built = Account::new(pool, limits, both, rates);
                 built.warmup = *warmup;
-                pools.insert(target.clone(), built.carry_on(before, previous.is_some()));
+                pools.insert(target.clone(), built.carry_on(before));
             }
+            let built = Account::new(key, &account.limits, both, rates).carry_on(before);
+            accounts.insert(account.provider.clone(), built);
         }
         Self {
             shared,
+            source,
             accounts,
             pools,
         }
@@ -159,16 +168,19 @@ impl Limiters {
             }
         }
         let deadline = Instant::now() + wish.patience;
-        for rate in levels
-            .into_iter()
-            .flatten()
-            .filter_map(|account| account.rate.as_ref())
-        {
-            match timeout_at(deadline, rate.wait(wish.class, wish.recipients)).await {
-                Ok(done) => done?,
-                Err(_) => return Ok(Admission::Later(later(wish.now, wish.patience))),
+        // Those of a pool have those of its account among them.
+        let rates = levels.into_iter().flatten().next();
+        let rates = rates.and_then(|account| account.rates.get(&wish.class));
+        let departure = match rates {
+            Some(rates) => {
+                let taken = Departure::take(rates, wish.recipients);
+                match timeout_at(deadline, taken).await {
+                    Ok(departure) => Some(departure?),
+                    Err(_) => return Ok(Admission::Later(later(wish.now, wish.patience))),
+                }
             }
-        }
+            None => None,
+        };
         let mut spent: Vec<&Account> = Vec::with_capacity(2);
         for account in levels.into_iter().flatten() {
             match account.spend(self.shared.as_ref(), wish).await {
@@ -185,7 +197,7 @@ impl Limiters {
             let recipients = u64::from(wish.recipients);
             account.sent.fetch_add(recipients, Ordering::Relaxed);
         }
-        Ok(Admission::Go(Permit { _places: places }))
+        Ok(Admission::Go(Permit::new(places, departure)))
     }
 
     /// How many calls a target can have under way at once.
@@ -224,7 +236,7 @@ impl Limiters {
 }
 
 impl Account {
-    fn new(shared: &Arc<dyn Shared>, key: String, limits: &Limits, is_shared: bool) -> Self {
+    fn new(key: String, limits: &Limits, is_shared: bool, rates: RatesByClass) -> Self {
         let calls = limits.calls_max();
         let reserve = limits.transactional_reserve.unwrap_or(0.0);
         let kept_free = if is_shared {
@@ -235,16 +247,13 @@ impl Account {
         let campaign_calls = scaled(u64::from(calls), 1.0 - kept_free).max(1);
         let campaign_calls = u32::try_from(campaign_calls).unwrap_or(1);
         Self {
-            rate: limits
-                .per_second
-                .map(|per_second| Arc::new(Rate::new(shared, &key, per_second, reserve))),
+            rates,
             key,
             limits: limits.clone(),
             warmup: None,
             calls: (calls, campaign_calls),
             places: Arc::new(Semaphore::new(calls as usize)),
             campaign_places: Arc::new(Semaphore::new(campaign_calls as usize)),
-            reserve,
             sent: Arc::default(),
             slices: Arc::default(),
             is_warm: AtomicBool::new(false),
@@ -253,11 +262,7 @@ impl Account {
 
     /// Takes over what it had before a reload: a reload neither doubles the calls under way nor
     /// loses units taken from a quota.
-    #[expect(
-        clippy::float_cmp,
-        reason = "asks whether the configuration's number is another one"
-    )]
-    fn carry_on(mut self, before: Option<&Self>, is_reload: bool) -> Self {
+    fn carry_on(mut self, before: Option<&Self>) -> Self {
         if let Some(before) = before {
             self.sent = Arc::clone(&before.sent);
             self.slices = Arc::clone(&before.slices);
@@ -265,14 +270,6 @@ impl Account {
                 self.places = Arc::clone(&before.places);
                 self.campaign_places = Arc::clone(&before.campaign_places);
             }
-            let is_same_rate = self.limits.per_second == before.limits.per_second;
-            if is_same_rate && self.reserve == before.reserve {
-                self.rate.clone_from(&before.rate);
-                return self;
-            }
-        }
-        if let Some(rate) = self.rate.as_ref().filter(|_| is_reload) {
-            rate.fill();
         }
         self
     }

@@ -41,8 +41,8 @@ pub use guard::{GuardBook, GuardCount, GuardKey, GuardRecord, GuardState, GuardS
 pub use key_book::{CompletedKey, KeyBook, KeyClaim, KeyRecord, KeyWish, OwnedKey};
 pub use migrate::{Doing, Migration, Moved, Progress, Stage, Tally, Tell};
 pub use nodes::{
-    BreakerChanges, NodeRecord, NodeReport, NodeState, NodeWish, Nodes, RateGrant, RateRequest,
-    Wished,
+    BreakerChanges, NodeRecord, NodeReport, NodeState, NodeWish, Nodes, Rate, RateGrant,
+    RateRequest, Wished,
 };
 pub use outbox::{
     ABSENT_OUTLET_KEPT, Disabled, Enqueue, Enqueued, Outbox, OutboxRow, OutboxSettled, OutboxStep,

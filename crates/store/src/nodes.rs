@@ -12,12 +12,12 @@ use crate::{KeyBook, StoreError};
 /// What nodes tell each other and agree on at every moment. An engine of one node has none of it.
 #[async_trait]
 pub trait Nodes: KeyBook {
-    /// Takes up to `want` units out of a rate that all nodes share, never more than what it leaves
-    /// by the clock of the database. A unit is for use at once; what is not used is lost.
+    /// Takes up to `want` units out of rates that all nodes share, each with a time by the clock of
+    /// the database. What is not used at its time is lost.
     ///
     /// # Errors
-    /// If the database cannot be asked: then nothing was taken.
-    async fn take_rate(&self, request: RateRequest) -> Result<RateGrant, StoreError>;
+    /// If the database cannot be asked, or its answer got lost: then they are nobody's.
+    async fn take_rates(&self, request: RateRequest) -> Result<RateGrant, StoreError>;
 
     /// What other nodes wrote of breakers behind a place, and the place to go on from. The first
     /// place is 0. One change may be told more than once.
@@ -65,26 +65,37 @@ pub trait Nodes: KeyBook {
     async fn list(&self) -> Result<Vec<NodeRecord>, StoreError>;
 }
 
-/// A wish for units of a rate.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RateRequest {
-    /// Which: `ses`, `ses/tx` for a pool's own, with `reserve` behind it for what campaign streams
-    /// leave free.
+/// A rate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rate {
+    /// Whose: `ses`, `ses/tx` for a pool's own, with ` campaigns` behind it for what campaign
+    /// streams may have of it.
     pub account: String,
-    /// Units a second, 0.001 to 100,000.
-    pub per_second: f64,
-    /// Units that may go at once after a pause, at least 1.
-    pub burst: u32,
-    /// Units wished for, at least 1.
-    pub want: u32,
+    /// From one unit to the next, 1 us to a day.
+    pub period: Duration,
 }
 
-/// Units granted.
+/// A wish for units of rates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateRequest {
+    /// Those that must all leave room, each account once.
+    pub rates: Vec<Rate>,
+    /// Units wished for, at least 1.
+    pub want: u32,
+    /// How long before its time a unit may be given.
+    pub ahead: Duration,
+}
+
+/// Units granted, from one to the next the longest of the periods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateGrant {
     /// How many, 0 to `want`.
     pub units: u32,
-    /// When there will be one more, if fewer than wanted were granted.
+    /// The time of the first, by the database's clock, in nanoseconds since 1970.
+    pub first_ns: i64,
+    /// What the database's clock said meanwhile, in nanoseconds since 1970.
+    pub clock_ns: i64,
+    /// When there will be one more.
     pub wait: Duration,
 }
 

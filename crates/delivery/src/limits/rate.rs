@@ -1,257 +1,259 @@
-//! A rate: so many recipients a second, served in turn, of this process alone or of all nodes.
+//! Rates: so many recipients a second, of this process alone or of all nodes, each at its time.
+//!
+//! Times of a rate are a period apart: 1 s and [`LATE_MAX`], divided by the rate. A unit is used from
+//! its time on, and less than [`LATE_MAX`] after it. So what is used in any second has its times
+//! within a second and [`LATE_MAX`], and of times a period apart no more than the rate are in it,
+//! rounded up to a whole one.
 
-use std::num::NonZeroU32;
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use governor::clock::{Clock as _, MonotonicClock};
-use governor::state::{InMemoryState, NotKeyed};
-use governor::{Quota, RateLimiter};
+use malote_core::limits::Limits;
 use malote_core::stream::Class;
-use malote_store::{RateRequest, Shared, StoreError};
+use malote_store::{Nodes, Rate, RateRequest, Shared, StoreError};
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
-type Governor = RateLimiter<NotKeyed, InMemoryState, MonotonicClock>;
+use super::ledger::Ledger;
+use super::skew::Skew;
 
-/// Longest that units of a rate in common are kept for the next call: one second holds as much more
-/// than what the database gave in it.
-const SLICE_KEPT: Duration = Duration::from_millis(100);
-/// Slices of a rate in common a second: each is a question to the database.
-const SLICES_PER_S: f64 = 20.0;
+/// What a unit may be used after its time: what a task wakes late on a busy machine. It costs as much
+/// of a rate as it is of a second.
+pub(super) const LATE_MAX: Duration = Duration::from_millis(20);
+/// How long before its time a unit is taken: the start of an attempt becomes durable meanwhile. What
+/// a crash loses of a rate is as much.
+pub(super) const AHEAD: Duration = Duration::from_millis(100);
+/// Pause between questions to the database where a rate is used up: what comes next is one period
+/// away, and asked for each they would be many questions.
+const PAUSE: Duration = Duration::from_millis(25);
+/// Units asked for at once, at most, are what comes in this while.
+const SLICE: Duration = Duration::from_millis(50);
 
-/// A rate with one waiter per class at the limiter: waiters in `until_ready` starve and stampede.
-pub(super) struct Rate {
-    limiter: Gate,
-    reserve: Option<Gate>,
-    transactional_turn: Mutex<()>,
-    campaign_turn: Mutex<()>,
-    cells_max: u32,
+/// The right to send to one recipient at its time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Unit {
+    /// Its time.
+    pub(super) from: Instant,
+    /// When it is over.
+    pub(super) until: Instant,
 }
 
-impl Rate {
-    /// `account` is under what it is known to other nodes, if there may be any.
-    pub(super) fn new(
-        shared: &Arc<dyn Shared>,
-        account: &str,
-        per_second: f64,
-        reserve: f64,
-    ) -> Self {
-        let common = per_second * (1.0 - reserve);
-        let kept_free = format!("{account} reserve");
+/// By class, the rates that calls to an account or pool must keep; none where there are none.
+pub(super) type RatesByClass = HashMap<Class, Arc<Rates>>;
+
+/// The rates that calls of one class to one account or pool must keep all at once. Who waits is
+/// served in turn.
+pub(super) struct Rates {
+    source: Source,
+    rates: Vec<Rate>,
+    hand: Mutex<Hand>,
+    /// Recipients of the calls that wait.
+    waiting: AtomicU32,
+}
+
+/// Who counts.
+#[derive(Clone)]
+pub(super) enum Source {
+    /// This process, for itself.
+    Own(Arc<Ledger>),
+    /// The database, for all nodes.
+    Common(Arc<dyn Shared>),
+}
+
+impl Source {
+    /// Goes on where the source of an earlier configuration is.
+    pub(super) fn new(shared: &Arc<dyn Shared>, previous: Option<&Self>) -> Self {
+        match previous {
+            Some(Self::Own(ledger)) => Self::Own(Arc::clone(ledger)),
+            _ if shared.nodes().is_some() => Self::Common(Arc::clone(shared)),
+            _ => Self::Own(Arc::new(Ledger::new(Instant::now()))),
+        }
+    }
+}
+
+/// Units taken, and not yet by a call.
+struct Hand {
+    next: Unit,
+    units: u32,
+    /// When to ask the database again, if there were too few.
+    ask_at: Instant,
+    skew: Skew,
+}
+
+impl Hand {
+    /// Takes the next one that is not over.
+    fn take(&mut self, step: Duration, now: Instant) -> Option<Unit> {
+        while self.units > 0 {
+            let unit = self.next;
+            self.units -= 1;
+            self.next.from += step;
+            self.next.until += step;
+            if now < unit.until {
+                return Some(unit);
+            }
+        }
+        None
+    }
+}
+
+impl Rates {
+    fn new(source: Source, rates: Vec<Rate>) -> Self {
+        let now = Instant::now();
+        let hand = Hand {
+            next: Unit {
+                from: now,
+                until: now,
+            },
+            units: 0,
+            ask_at: now,
+            skew: Skew::new(now),
+        };
         Self {
-            limiter: Gate::new(shared, account, common),
-            reserve: (reserve > 0.0).then(|| Gate::new(shared, &kept_free, per_second * reserve)),
-            transactional_turn: Mutex::default(),
-            campaign_turn: Mutex::default(),
-            cells_max: burst(common),
+            source,
+            rates,
+            hand: Mutex::new(hand),
+            waiting: AtomicU32::new(0),
         }
     }
 
-    /// Waits until so many recipients may go.
+    /// Waits until the last of so many units is at most [`AHEAD`] of its time. That one is returned:
+    /// the call goes with it.
     ///
     /// # Errors
-    /// If the rate is one of all nodes and the database cannot be asked.
-    pub(super) async fn wait(&self, class: Class, recipients: u32) -> Result<(), StoreError> {
-        let turn = match class {
-            Class::Transactional => &self.transactional_turn,
-            Class::Campaign => &self.campaign_turn,
-        };
-        // The turn is a FIFO queue: one waiter at the limiter, the others behind it.
-        let _turn = turn.lock().await;
+    /// If the rates are of all nodes and the database cannot be asked.
+    pub(super) async fn take(&self, recipients: u32) -> Result<Unit, StoreError> {
+        let _waiting = Waiting::new(&self.waiting, recipients);
+        // A FIFO queue: the first one waits with the hand open, the others behind it.
+        let hand = &mut *self.hand.lock().await;
         let mut left = recipients;
-        while left > 0 {
-            let cells = NonZeroU32::new(left.min(self.cells_max)).unwrap_or(NonZeroU32::MIN);
-            let has_reserved = match (class, &self.reserve) {
-                (Class::Transactional, Some(reserve)) => reserve.take_at_once(cells).await?,
-                (Class::Transactional | Class::Campaign, _) => false,
-            };
-            if !has_reserved {
-                self.limiter.wait(cells).await?;
+        loop {
+            match hand.take(self.step(), Instant::now()) {
+                Some(unit) if left <= 1 => return Ok(unit),
+                Some(_) => left -= 1,
+                None => self.refill(hand, left).await?,
             }
-            left -= cells.get();
+        }
+    }
+
+    /// Takes units, or waits until it is worth asking again.
+    async fn refill(&self, hand: &mut Hand, need: u32) -> Result<(), StoreError> {
+        match &self.source {
+            Source::Own(ledger) => {
+                let grant = ledger.take(&self.rates, need, Instant::now());
+                hand.units = grant.units;
+                hand.next = Unit {
+                    from: grant.first,
+                    until: grant.first + LATE_MAX,
+                };
+                if grant.units == 0 {
+                    sleep_until(grant.first - AHEAD).await;
+                }
+            }
+            Source::Common(shared) => {
+                if let Some(nodes) = shared.nodes() {
+                    sleep_until(hand.ask_at).await;
+                    self.ask(nodes, hand, need).await?;
+                }
+            }
         }
         Ok(())
     }
 
-    /// Uses up the burst, so that swapping rates never lets more through than the rate.
-    pub(super) fn fill(&self) {
-        for gate in [Some(&self.limiter), self.reserve.as_ref()]
-            .into_iter()
-            .flatten()
-        {
-            match gate {
-                Gate::Own(limiter) => while limiter.check().is_ok() {},
-                // The database goes on counting from where it is.
-                Gate::Common(_) => {}
-            }
-        }
-    }
-}
-
-/// What counts.
-enum Gate {
-    /// This process, for itself.
-    Own(Governor),
-    /// The database, for all nodes.
-    Common(Common),
-}
-
-impl Gate {
-    fn new(shared: &Arc<dyn Shared>, account: &str, per_second: f64) -> Self {
-        if shared.nodes().is_none() {
-            return Self::Own(governor(per_second));
-        }
-        Self::Common(Common {
-            shared: Arc::clone(shared),
-            account: account.to_owned(),
-            per_second,
-            slice: Mutex::default(),
-        })
-    }
-
-    async fn take_at_once(&self, cells: NonZeroU32) -> Result<bool, StoreError> {
-        match self {
-            Self::Own(limiter) => Ok(matches!(limiter.check_n(cells), Ok(Ok(())))),
-            Self::Common(common) => common.take_at_once(cells.get()).await,
-        }
-    }
-
-    async fn wait(&self, cells: NonZeroU32) -> Result<(), StoreError> {
-        match self {
-            Self::Own(limiter) => {
-                while let Ok(Err(not_until)) = limiter.check_n(cells) {
-                    sleep(not_until.wait_time_from(MonotonicClock.now())).await;
-                }
-                Ok(())
-            }
-            Self::Common(common) => common.wait(cells.get()).await,
-        }
-    }
-}
-
-/// A rate that the nodes of one database share, taken in slices.
-struct Common {
-    shared: Arc<dyn Shared>,
-    account: String,
-    per_second: f64,
-    slice: Mutex<Slice>,
-}
-
-#[derive(Default)]
-struct Slice {
-    units: u32,
-    /// Until when they may be used.
-    until: Option<Instant>,
-    /// When there will be more, if there were none.
-    empty_until: Option<Instant>,
-}
-
-impl Slice {
-    /// Takes up to so many of those that are still good.
-    fn take(&mut self, cells: u32) -> u32 {
-        if self.until.is_some_and(|until| Instant::now() >= until) {
-            self.units = 0;
-        }
-        let taken = self.units.min(cells);
-        self.units -= taken;
-        taken
-    }
-}
-
-impl Common {
-    async fn wait(&self, cells: u32) -> Result<(), StoreError> {
-        let mut left = cells;
-        loop {
-            let mut slice = self.slice.lock().await;
-            left -= slice.take(left);
-            if left == 0 {
-                return Ok(());
-            }
-            if slice
-                .empty_until
-                .is_none_or(|until| Instant::now() >= until)
-            {
-                self.refill(&mut slice, left).await?;
-                left -= slice.take(left);
-            }
-            let empty_until = slice.empty_until;
-            drop(slice);
-            if left == 0 {
-                return Ok(());
-            }
-            if let Some(until) = empty_until {
-                tokio::time::sleep_until(until).await;
-            }
-        }
-    }
-
-    /// All of them now, or none.
-    async fn take_at_once(&self, cells: u32) -> Result<bool, StoreError> {
-        let mut slice = self.slice.lock().await;
-        let held = slice.take(u32::MAX);
-        slice.units = held;
-        if held < cells
-            && slice
-                .empty_until
-                .is_none_or(|until| Instant::now() >= until)
-        {
-            self.refill(&mut slice, cells - held).await?;
-        }
-        let is_enough = slice.units >= cells;
-        if is_enough {
-            slice.units -= cells;
-        }
-        Ok(is_enough)
-    }
-
-    async fn refill(&self, slice: &mut Slice, need: u32) -> Result<(), StoreError> {
-        let Some(nodes) = self.shared.nodes() else {
-            return Ok(());
+    async fn ask(&self, nodes: &dyn Nodes, hand: &mut Hand, need: u32) -> Result<(), StoreError> {
+        let slice = SLICE.as_nanos() / self.step().as_nanos().max(1);
+        let slice = u32::try_from(slice).unwrap_or(u32::MAX);
+        let request = RateRequest {
+            rates: self.rates.clone(),
+            want: self.waiting.load(Ordering::Relaxed).min(slice).max(need),
+            ahead: AHEAD,
         };
         let asked_at = Instant::now();
-        let request = RateRequest {
-            account: self.account.clone(),
-            per_second: self.per_second,
-            burst: burst(self.per_second),
-            want: need.max(ahead(self.per_second)),
+        let grant = nodes.take_rates(request).await?;
+        let answered_at = Instant::now();
+        hand.skew.narrow(asked_at, answered_at, grant.clock_ns);
+        hand.units = grant.units;
+        hand.next = hand.skew.unit(grant.first_ns);
+        hand.ask_at = match grant.wait {
+            Duration::ZERO => answered_at,
+            wait => answered_at + wait.max(PAUSE),
         };
-        let grant = nodes.take_rate(request).await?;
-        slice.units += grant.units;
-        slice.until = Some(asked_at + SLICE_KEPT);
-        // The answer says when there is one more; asked for each of many, they would be many questions.
-        let pause = grant
-            .wait
-            .max(Duration::from_secs_f64(1.0 / SLICES_PER_S / 2.0));
-        slice.empty_until = (!grant.wait.is_zero()).then(|| asked_at + pause);
         Ok(())
+    }
+
+    /// From one unit to the next.
+    fn step(&self) -> Duration {
+        let periods = self.rates.iter().map(|rate| rate.period);
+        periods.max().unwrap_or_default()
     }
 }
 
-/// Units taken ahead of calls.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "rates are 0.01 to 100000, checked by the configuration"
-)]
-fn ahead(per_second: f64) -> u32 {
-    ((per_second / SLICES_PER_S) as u32).max(1)
+/// Counts a call among those that wait, until it is dropped.
+struct Waiting<'a> {
+    all: &'a AtomicU32,
+    recipients: u32,
 }
 
-/// Cells that may go at once: a tenth of a second's worth, so that waiters who wake late lose nothing
-/// of the rate. One second holds as many more than the rate, less one.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "rates are 0.01 to 100000, checked by the configuration"
-)]
-fn burst(per_second: f64) -> u32 {
-    ((per_second / 10.0).round() as u32).max(1)
+impl<'a> Waiting<'a> {
+    fn new(all: &'a AtomicU32, recipients: u32) -> Self {
+        all.fetch_add(recipients, Ordering::Relaxed);
+        Self { all, recipients }
+    }
 }
 
-fn governor(per_second: f64) -> Governor {
-    let period = Duration::from_secs_f64(1.0 / per_second.max(0.001));
-    let quota = Quota::with_period(period).unwrap_or_else(|| Quota::per_second(NonZeroU32::MIN));
-    let cells = NonZeroU32::new(burst(per_second)).unwrap_or(NonZeroU32::MIN);
-    RateLimiter::direct_with_clock(quota.allow_burst(cells), MonotonicClock)
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.all.fetch_sub(self.recipients, Ordering::Relaxed);
+    }
+}
+
+/// The rates of an account, or of a pool and its account. Those that were there before go on.
+pub(super) fn rates_by_class(
+    source: &Source,
+    levels: &[(&str, &Limits)],
+    before: Option<&RatesByClass>,
+) -> RatesByClass {
+    let mut all = RatesByClass::new();
+    for class in [Class::Transactional, Class::Campaign] {
+        let levels = levels.iter();
+        let rates: Vec<Rate> = levels
+            .flat_map(|(account, limits)| rates_of(account, limits, class))
+            .collect();
+        if rates.is_empty() {
+            continue;
+        }
+        let kept = before.and_then(|before| before.get(&class));
+        let kept = kept.filter(|kept| kept.rates == rates).cloned();
+        let made = || Arc::new(Rates::new(source.clone(), rates));
+        all.insert(class, kept.unwrap_or_else(made));
+    }
+    all
+}
+
+/// Campaign streams have a rate of their own within that of all, if a share is reserved.
+fn rates_of(account: &str, limits: &Limits, class: Class) -> Vec<Rate> {
+    let Some(per_second) = limits.per_second else {
+        return Vec::new();
+    };
+    let of_all = Rate {
+        account: account.to_owned(),
+        period: period(per_second),
+    };
+    let reserve = limits.transactional_reserve.unwrap_or(0.0);
+    if class == Class::Transactional || reserve <= 0.0 {
+        return vec![of_all];
+    }
+    let of_campaigns = Rate {
+        account: format!("{account} campaigns"),
+        period: period(per_second * (1.0 - reserve)),
+    };
+    vec![of_all, of_campaigns]
+}
+
+/// From one unit of a rate to the next.
+pub(super) fn period(per_second: f64) -> Duration {
+    let exact = (1.0 + LATE_MAX.as_secs_f64()) / per_second.max(0.001);
+    // Never below it: a second would hold one more.
+    Duration::from_secs_f64(exact) + Duration::from_nanos(1)
 }

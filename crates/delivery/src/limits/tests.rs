@@ -6,6 +6,8 @@ use prometheus::Registry;
 
 use super::*;
 
+mod rates;
+
 /// What one node has.
 fn alone() -> (Arc<dyn Shared>, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
@@ -13,6 +15,15 @@ fn alone() -> (Arc<dyn Shared>, tempfile::TempDir) {
     let clock = Arc::new(SystemClock::start());
     let store = SqliteStore::open(config, clock, &Registry::new()).unwrap();
     (Arc::new(store), dir)
+}
+
+fn account(limits: &Limits, is_shared_by_classes: bool) -> Account {
+    Account::new(
+        "a".into(),
+        limits,
+        is_shared_by_classes,
+        RatesByClass::new(),
+    )
 }
 
 fn target() -> TargetName {
@@ -64,7 +75,7 @@ async fn a_spent_day_is_free_again_at_its_midnight() {
             day: DayRule::try_from(day.to_owned()).unwrap(),
             ..Limits::default()
         };
-        let account = Account::new(&shared, "a".into(), &limits, false);
+        let account = account(&limits, false);
         let target = target();
         let wish = wish(&target, Class::Transactional, 1);
         assert_eq!(account.spend(&*shared, &wish).await, Ok(None));
@@ -80,7 +91,7 @@ async fn who_waits_for_a_quota_has_nothing_of_it_in_hand() {
         per_day: Some(1_000),
         ..Limits::default()
     };
-    let node = || Account::new(&shared, "a".into(), &limits, true);
+    let node = || account(&limits, true);
     let (one, other, target) = (node(), node(), target());
     let spend = async |account: &Account, class, recipients| {
         let wish = wish(&target, class, recipients);
@@ -103,7 +114,7 @@ async fn what_is_too_little_for_a_call_of_many_is_left_to_others() {
         per_day: Some(10),
         ..Limits::default()
     };
-    let node = || Account::new(&shared, "a".into(), &limits, false);
+    let node = || account(&limits, false);
     let (one, other, target) = (node(), node(), target());
     let spend = async |account: &Account, recipients| {
         let wish = wish(&target, Class::Campaign, recipients);
@@ -162,51 +173,12 @@ async fn what_is_left_to_campaigns_is_what_they_are_admitted_for() {
 }
 
 #[tokio::test]
-async fn a_rate_holds_and_serves_waiters_in_turn() {
-    let (shared, _dir) = alone();
-    let rate = Arc::new(Rate::new(&shared, "ses", 100.0, 0.0));
-    let started = Instant::now();
-    let mut waiters = tokio::task::JoinSet::new();
-    for _ in 0..40 {
-        let rate = Arc::clone(&rate);
-        waiters.spawn(async move { rate.wait(Class::Campaign, 1).await.unwrap() });
-    }
-    while waiters.join_next().await.is_some() {}
-    // 10 go at once, 30 follow at 100 a second.
-    assert!(
-        started.elapsed() >= Duration::from_millis(290),
-        "{:?}",
-        started.elapsed()
-    );
-}
-
-#[tokio::test]
-async fn a_second_after_a_pause_holds_a_tenth_more_than_the_rate_at_most() {
-    let (shared, _dir) = alone();
-    let rate = Rate::new(&shared, "ses", 100.0, 0.0);
-    let (started, mut let_go) = (Instant::now(), 0);
-    loop {
-        rate.wait(Class::Campaign, 1).await.unwrap();
-        if started.elapsed() >= Duration::from_secs(1) {
-            break;
-        }
-        let_go += 1;
-    }
-    assert!((10..=110).contains(&let_go), "{let_go}");
-}
-
-#[tokio::test]
 async fn campaign_calls_never_hold_every_place() {
-    let (shared, _dir) = alone();
-    let account = Account::new(
-        &shared,
-        "a".into(),
-        &Limits {
-            concurrency: Some(4),
-            ..Limits::default()
-        },
-        true,
-    );
+    let limits = Limits {
+        concurrency: Some(4),
+        ..Limits::default()
+    };
+    let account = account(&limits, true);
     let mut held = Vec::new();
     for _ in 0..3 {
         held.push(account.place(Class::Campaign).await);

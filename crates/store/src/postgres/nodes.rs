@@ -27,8 +27,8 @@ const NODES_MAX: i64 = 1_000;
 
 #[async_trait]
 impl Nodes for PostgresShared {
-    async fn take_rate(&self, request: RateRequest) -> Result<RateGrant, StoreError> {
-        take_rate(self.writing()?, &request).await
+    async fn take_rates(&self, request: RateRequest) -> Result<RateGrant, StoreError> {
+        take_rates(self.writing()?, &request).await
     }
 
     async fn breaker_changes(&self, after: i64) -> Result<BreakerChanges, StoreError> {
@@ -83,25 +83,24 @@ impl Nodes for PostgresShared {
     }
 }
 
-/// Nanoseconds a unit.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "rates are 0.001 to 100000 a second, so periods 10 us to 1000 s"
-)]
-fn period_ns(per_second: f64) -> i64 {
-    ((1e9 / per_second.clamp(0.001, 100_000.0)).ceil() as i64).max(1)
+fn nanoseconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
 }
 
-async fn take_rate(database: &Database, request: &RateRequest) -> Result<RateGrant, StoreError> {
+async fn take_rates(database: &Database, request: &RateRequest) -> Result<RateGrant, StoreError> {
+    let rates = request.rates.iter();
+    let (accounts, periods): (Vec<&str>, Vec<i64>) = rates
+        .map(|rate| (rate.account.as_str(), nanoseconds(rate.period).max(1)))
+        .unzip();
     let rows = database
         .rows(
             Operation::Quota,
-            "SELECT units, wait FROM malote.take_rate($1, $2, $3, $4)",
+            "SELECT units, first, clock, wait FROM malote.take_rates_5($1, $2, $3, $4)",
             &[
-                (&request.account, Type::TEXT),
+                (&accounts, Type::TEXT_ARRAY),
+                (&periods, Type::INT8_ARRAY),
                 (&i64::from(request.want.max(1)), Type::INT8),
-                (&period_ns(request.per_second), Type::INT8),
-                (&i64::from(request.burst.max(1)), Type::INT8),
+                (&nanoseconds(request.ahead), Type::INT8),
             ],
         )
         .await?;
@@ -109,7 +108,9 @@ async fn take_rate(database: &Database, request: &RateRequest) -> Result<RateGra
         let row = rows.first().ok_or_else(|| damaged("no grant"))?;
         Ok(RateGrant {
             units: unsigned(row.try_get(0)?)?,
-            wait: Duration::from_micros(unsigned(row.try_get(1)?)?),
+            first_ns: row.try_get(1)?,
+            clock_ns: row.try_get(2)?,
+            wait: Duration::from_micros(unsigned(row.try_get(3)?)?),
         })
     };
     Ok(read()?)

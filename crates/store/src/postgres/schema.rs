@@ -63,6 +63,11 @@ pub(super) const SHARED: Part = Part {
             sql: include_str!("shared_4.sql"),
             needs: 1,
         },
+        Step {
+            name: "units of rates with a time each",
+            sql: include_str!("shared_5.sql"),
+            needs: 1,
+        },
     ],
 };
 

@@ -12,8 +12,9 @@ use crate::postgres::metrics::Operation;
 use crate::postgres::tests::cluster::{Cluster, TestDatabase};
 use crate::postgres::tests::fresh;
 use crate::{
-    NodeRecord, NodeReport, NodeState, NodeWish, Nodes, PostgresShared, QuotaRequest, RateRequest,
-    Shared, StoreError, SuppressedAddress, Suppression, SuppressionReason, SuppressionScope,
+    NodeRecord, NodeReport, NodeState, NodeWish, Nodes, PostgresShared, QuotaRequest, Rate,
+    RateRequest, Shared, StoreError, SuppressedAddress, Suppression, SuppressionReason,
+    SuppressionScope,
 };
 
 async fn node(database: &TestDatabase) -> PostgresShared {
@@ -207,12 +208,19 @@ async fn a_crash_of_the_database_is_an_error_until_it_is_back_and_loses_nothing(
     assert_eq!(is_stopped(&shared, "eve@x.test").await, Ok(true));
 }
 
-fn rate(want: u32) -> RateRequest {
+/// Of a rate: its period in milliseconds.
+fn rate(account: &str, period_ms: u64) -> Rate {
+    Rate {
+        account: account.into(),
+        period: Duration::from_millis(period_ms),
+    }
+}
+
+fn units(rates: &[Rate], want: u32) -> RateRequest {
     RateRequest {
-        account: "ses".into(),
-        per_second: 50.0,
-        burst: 5,
+        rates: rates.to_vec(),
         want,
+        ahead: Duration::from_millis(100),
     }
 }
 
@@ -224,34 +232,61 @@ async fn three_nodes_share_one_rate() {
     for _ in 0..3 {
         let shared = node(&database).await;
         takers.spawn(async move {
-            let mut taken = 0;
+            let mut times = Vec::new();
             while begun.elapsed() < Duration::from_secs(2) {
-                let grant = shared.take_rate(rate(3)).await.unwrap();
-                taken += grant.units;
+                let request = units(&[rate("ses", 20)], 3);
+                let grant = shared.take_rates(request).await.unwrap();
+                assert!(grant.first_ns >= grant.clock_ns);
+                times.extend(
+                    (0..grant.units).map(|one| grant.first_ns + i64::from(one) * 20_000_000),
+                );
                 sleep(grant.wait).await;
             }
-            taken
+            times
         });
     }
-    let taken: u32 = takers.join_all().await.into_iter().sum();
-    let most = 50.0 * begun.elapsed().as_secs_f64() + 5.0;
-    assert!(f64::from(taken) <= most, "{taken} of {most}");
-    assert!(taken >= 80, "{taken} in two seconds");
+    let mut times: Vec<i64> = takers.join_all().await.into_iter().flatten().collect();
+    times.sort_unstable();
+    let gaps = times.windows(2).map(|pair| pair[1] - pair[0]);
+    assert!(gaps.min() >= Some(20_000_000), "{times:?}");
+    assert!(times.len() >= 80, "{} in two seconds", times.len());
 }
 
 #[tokio::test]
-async fn a_rate_s_pause_ends_in_no_more_than_its_burst() {
+async fn units_have_times_a_while_ahead_at_most_that_all_their_rates_leave_free() {
     let (shared, _database) = fresh().await;
-    let first = shared.take_rate(rate(100)).await.unwrap();
-    assert_eq!((first.units, first.wait), (5, Duration::from_millis(20)));
-    let other = RateRequest {
-        account: "ses/tx".into(),
-        ..rate(2)
+    let now_ns = at(0).as_microsecond() * 1_000;
+    let take = async |rates: &[Rate], want| {
+        let grant = shared.take_rates(units(rates, want)).await.unwrap();
+        assert_eq!(grant.clock_ns, now_ns);
+        let first = (grant.first_ns - now_ns) / 1_000_000;
+        (grant.units, first, grant.wait.as_millis())
     };
-    let other = shared.take_rate(other).await.unwrap();
-    assert_eq!((other.units, other.wait), (2, Duration::ZERO));
-    // The clock stands still: nothing comes back.
-    assert_eq!(shared.take_rate(rate(1)).await.unwrap().units, 0);
+    let (all, campaigns, other) = (
+        rate("ses", 20),
+        rate("ses campaigns", 25),
+        rate("other", 60),
+    );
+    assert_eq!(take(&[all.clone()], 2).await, (2, 0, 0));
+    // At 40, 65 and 90.
+    let both = [campaigns.clone(), all.clone()];
+    assert_eq!(take(&both, 9).await, (3, 40, 15));
+    assert_eq!(take(&both, 1).await, (0, 115, 15));
+    assert_eq!(take(&[all.clone()], 1).await, (0, 110, 10));
+    assert_eq!(take(&[other], 9).await, (2, 0, 20));
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_holds_a_rate_up_for_no_longer_than_its_units_reach() {
+    let (shared, database) = fresh().await;
+    let rates = [rate("ses", 20)];
+    let first = shared.take_rates(units(&rates, 1)).await.unwrap();
+    assert_eq!(first.units, 1);
+    let back = "CREATE OR REPLACE FUNCTION malote.clock() RETURNS bigint LANGUAGE sql VOLATILE
+        AS $$ SELECT 3600000000::bigint $$";
+    database.run(back).await;
+    let later = shared.take_rates(units(&rates, 1)).await.unwrap();
+    assert_eq!((later.units, later.wait), (0, Duration::from_millis(20)));
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Two versions of the tables: what old and new nodes may do side by side, and what not.
 
+use std::time::Duration;
+
 use tokio_postgres::NoTls;
 
 use crate::address_key::{AddressKey, of_text};
@@ -11,7 +13,7 @@ use crate::postgres::schema::{BASE, Owner, Part, SHARED, Step, bring_up_parts};
 use crate::postgres::tests::cluster::{Cluster, KEY, TestDatabase};
 use crate::postgres::tests::{fresh, refusal, stop_clock, try_open};
 use crate::words::soft_bounce_hash;
-use crate::{QuotaRequest, Shared, SoftBounce};
+use crate::{QuotaRequest, Rate, RateRequest, Shared, SoftBounce};
 
 /// In seconds.
 const DAY: i64 = 24 * 3_600;
@@ -24,6 +26,7 @@ const EXPANDED: Part = Part {
         SHARED.steps[1],
         SHARED.steps[2],
         SHARED.steps[3],
+        SHARED.steps[4],
         Step {
             name: "notes on switches",
             sql: "ALTER TABLE malote.switches ADD COLUMN note text NOT NULL DEFAULT '';
@@ -42,10 +45,11 @@ const CONTRACTED: Part = Part {
         EXPANDED.steps[2],
         EXPANDED.steps[3],
         EXPANDED.steps[4],
+        EXPANDED.steps[5],
         Step {
             name: "switches by id",
             sql: "ALTER TABLE malote.switches RENAME COLUMN name TO target",
-            needs: 6,
+            needs: 7,
         },
     ],
 };
@@ -165,6 +169,44 @@ async fn an_earlier_release_and_this_one_count_in_one_sum() {
     assert_eq!(count(2, "ses/2").await, 5);
 }
 
+/// Units of a rate that the earlier release gets, of one in 20 ms, two of them at once.
+async fn rate_earlier(database: &TestDatabase, account: &str) -> i64 {
+    let sql = format!("SELECT units FROM malote.take_rate('{account}', 9, 20000000, 2)");
+    answer(database, &sql).await
+}
+
+#[tokio::test]
+async fn an_earlier_release_and_this_one_take_of_one_rate() {
+    let database = Cluster::of_all().database().await;
+    start(&database, EARLIER).await.unwrap();
+    stop_clock(&database).await;
+    assert_eq!(rate_earlier(&database, "ses").await, 2);
+
+    let new = try_open(&database.settings()).await.unwrap();
+    let take = async |want| {
+        let rate = Rate {
+            account: "ses".to_owned(),
+            period: Duration::from_millis(20),
+        };
+        let request = RateRequest {
+            rates: vec![rate],
+            want,
+            ahead: Duration::from_millis(100),
+        };
+        let grant = new.nodes().unwrap().take_rates(request).await.unwrap();
+        (grant.units, (grant.first_ns - grant.clock_ns) / 1_000_000)
+    };
+    assert_eq!(take(2).await, (2, 20), "behind what the earlier one took");
+    assert_eq!(
+        rate_earlier(&database, "ses").await,
+        0,
+        "all is taken up to 40 ms ahead"
+    );
+    assert_eq!(take(9).await, (3, 60));
+    // What was kept free is part of the one rate now.
+    assert_eq!(rate_earlier(&database, "ses reserve").await, 0);
+}
+
 #[tokio::test]
 async fn a_step_that_takes_away_waits_until_older_nodes_have_gone() {
     let (old, database) = fresh().await;
@@ -180,7 +222,7 @@ async fn a_step_that_takes_away_waits_until_older_nodes_have_gone() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     let said = refusal(&database.settings()).await;
-    assert!(said.contains("needs a malote that knows 6"), "{said}");
+    assert!(said.contains("needs a malote that knows 7"), "{said}");
     assert!(said.contains("start the newer malote"), "{said}");
 }
 
@@ -189,5 +231,5 @@ async fn new_tables_are_made_with_every_step() {
     let database = Cluster::of_all().database().await;
     start(&database, CONTRACTED).await.unwrap();
     let said = refusal(&database.settings()).await;
-    assert!(said.contains("needs a malote that knows 6"), "{said}");
+    assert!(said.contains("needs a malote that knows 7"), "{said}");
 }
