@@ -23,9 +23,8 @@ const PER_SECOND: usize = 50;
 const LEAVES_IN_A_SECOND_MAX: usize = PER_SECOND;
 /// What may come in any second: a busy machine brings what is on its way a tenth late.
 const IN_A_SECOND_MAX: usize = LEAVES_IN_A_SECOND_MAX + PER_SECOND / 10;
-/// Percent of the rate that is used while there is mail: two are for what is used late, and a busy
-/// machine is later now and then.
-const RATE_USED_MIN: f64 = 95.0;
+/// Percent of the rate that is used while there is mail: 1.5 are for units that are used late.
+const RATE_USED_MIN: f64 = 98.0;
 /// How often it may be tried to see the rate.
 const RUNS_MAX: usize = 3;
 /// How long it is to midnight, by the clocks of nodes and database, before they start.

@@ -21,7 +21,7 @@ use super::skew::Skew;
 
 /// What a unit may be used after its time: what a task wakes late on a busy machine. It costs as much
 /// of a rate as it is of a second.
-pub(super) const LATE_MAX: Duration = Duration::from_millis(20);
+pub(super) const LATE_MAX: Duration = Duration::from_millis(15);
 /// How long before its time a unit is taken: the start of an attempt becomes durable meanwhile. What
 /// a crash loses of a rate is as much.
 pub(super) const AHEAD: Duration = Duration::from_millis(100);
