@@ -25,8 +25,12 @@ fn rate(account: &str, per_second: f64) -> malote_store::Rate {
 /// Most of these times in any second.
 fn busiest(mut used: Vec<Instant>) -> usize {
     used.sort_unstable();
+    let mut end = 0;
     let within = |(first, at): (usize, &Instant)| {
-        used[first..].partition_point(|other| *other < *at + SECOND)
+        while used.get(end).is_some_and(|other| *other < *at + SECOND) {
+            end += 1;
+        }
+        end - first
     };
     used.iter().enumerate().map(within).max().unwrap_or(0)
 }
@@ -39,14 +43,17 @@ fn whole(per_second: f64) -> usize {
 /// Late for a while, then punctual for a while: what was late comes close to what is not.
 struct Lateness {
     lots: StdRng,
-    left: u32,
+    /// Units of a while, at most: what comes in 50 ms.
+    while_max: usize,
+    left: usize,
     is_late: bool,
 }
 
 impl Lateness {
-    fn seeded(seed: u64) -> Self {
+    fn new(seed: u64, per_second: f64) -> Self {
         Self {
             lots: StdRng::seed_from_u64(seed),
+            while_max: whole(per_second) / 20 + 2,
             left: 0,
             is_late: true,
         }
@@ -54,7 +61,7 @@ impl Lateness {
 
     fn next(&mut self) -> Duration {
         if self.left == 0 {
-            self.left = self.lots.random_range(1..2_000);
+            self.left = self.lots.random_range(1..=self.while_max);
             self.is_late = !self.is_late;
         }
         self.left -= 1;
@@ -71,16 +78,17 @@ fn no_second_holds_more_than_the_rate_however_late_units_are_used() {
     for (seed, per_second) in (0..).zip(RATES) {
         let (began, rates) = (Instant::now(), [rate("a", per_second)]);
         let ledger = Ledger::new(began);
-        let mut late = Lateness::seeded(seed);
+        let mut late = Lateness::new(seed, per_second);
         let (mut now, mut used) = (began, Vec::new());
-        while used.len() < 3 * whole(per_second) + 5 {
+        let takes_per_second = whole(per_second) / 50 + 1;
+        while used.len() < 6 * whole(per_second) + 20 {
             let given = ledger.take(&rates, late.lots.random_range(1..100), now);
             let times = (0..given.units).map(|unit| given.first + rates[0].period * unit);
             used.extend(times.map(|time| time + late.next()));
             now = match given.units {
                 0 => given.first - AHEAD,
                 // Now and then nobody wants any.
-                _ if late.lots.random_ratio(1, 50) => now + late.lots.random_range(0..3) * SECOND,
+                _ if late.lots.random_range(0..4 * takes_per_second) == 0 => now + SECOND / 3,
                 _ => now,
             };
         }
