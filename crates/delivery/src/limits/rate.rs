@@ -77,6 +77,9 @@ impl Source {
 struct Hand {
     next: Unit,
     units: u32,
+    /// Those that calls of several recipients waited for and did not go with: the next such call
+    /// begins with them, or one too large for its patience would never go.
+    gathered: u32,
     /// When to ask the database again, if there were too few.
     ask_at: Instant,
     skew: Skew,
@@ -107,6 +110,7 @@ impl Rates {
                 until: now,
             },
             units: 0,
+            gathered: 0,
             ask_at: now,
             skew: Skew::new(now),
         };
@@ -127,12 +131,16 @@ impl Rates {
         let _waiting = Waiting::new(&self.waiting, recipients);
         // A FIFO queue: the first one waits with the hand open, the others behind it.
         let hand = &mut *self.hand.lock().await;
-        let mut left = recipients;
+        let others = recipients.saturating_sub(1);
         loop {
+            let left = others.saturating_sub(hand.gathered);
             match hand.take(self.step(), Instant::now()) {
-                Some(unit) if left <= 1 => return Ok(unit),
-                Some(_) => left -= 1,
-                None => self.refill(hand, left).await?,
+                Some(unit) if left == 0 => {
+                    hand.gathered = hand.gathered.saturating_sub(others);
+                    return Ok(unit);
+                }
+                Some(_) => hand.gathered += 1,
+                None => self.refill(hand, left + 1).await?,
             }
         }
     }

@@ -294,3 +294,21 @@ async fn a_rate_that_changes_goes_on_from_its_last_unit() {
     );
     assert!(began.elapsed() >= span(101.0, 40), "{:?}", began.elapsed());
 }
+
+#[tokio::test]
+async fn a_call_that_needs_more_units_than_come_while_it_waits_goes_in_the_end() {
+    let limiters = limiters(limits(100.0, None), None, None);
+    let (began, target) = (Instant::now(), target());
+    let wish = Wish {
+        patience: Duration::from_millis(50),
+        ..wish(&target, Class::Campaign, 50)
+    };
+    while !matches!(limiters.admit(&wish).await.unwrap(), Admission::Go(_)) {
+        assert!(began.elapsed() < Duration::from_secs(10), "it never goes");
+    }
+    assert!(
+        began.elapsed() + AHEAD >= span(100.0, 50),
+        "{:?}",
+        began.elapsed()
+    );
+}
