@@ -18,7 +18,7 @@ use malote_core::ticket::Ticket;
 use malote_store::{AttemptStart, Lane, Leased, LeasedMessage, MessageRecord, Suppression};
 
 use crate::engine::Engine;
-use crate::health::Probe;
+use crate::health::{Probe, WholeCall};
 use crate::limits::{Admission, Permit, Wish};
 use crate::outcome::{self, Outcome};
 use crate::panicked::Memo;
@@ -195,9 +195,15 @@ impl Engine {
         let ended_at = self.clock.now();
         let results = report.iter().filter(|_| is_called);
         let results = results.map(|result| result.as_ref().err());
-        let alert = self.registry.call_ended(&group.target, results, ended_at);
         let Admitted { permit, probe } = admitted;
         drop(permit);
+        let call = WholeCall {
+            target: &group.target,
+            probe: probe.as_ref(),
+            started_at,
+            ended_at,
+        };
+        let alert = self.registry.call_ended(&call, results);
         self.release_probe(probe).await;
         let seconds = ended_at.duration_since(called_at).as_secs_f64();
         self.metrics

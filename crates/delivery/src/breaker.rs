@@ -32,6 +32,9 @@ pub struct Breaker {
     state: State,
     /// Rests in a row without a success in between; sets the length of the next.
     rests: u32,
+    /// When it opened last, if that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    opened_at: Option<Timestamp>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -118,6 +121,17 @@ pub enum Signal {
     Fails,
 }
 
+/// A call that ended, as far as a breaker is concerned.
+#[derive(Debug, Clone, Copy)]
+pub struct Ended {
+    /// What it said.
+    pub signal: Signal,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// Whether it was the probe.
+    pub is_probe: bool,
+}
+
 impl Breaker {
     /// Whether a call could pass now, without taking the probe.
     #[must_use]
@@ -161,8 +175,13 @@ impl Breaker {
         pass
     }
 
-    /// Takes in what a call said. Returns whether the breaker opened just now.
-    pub fn record(&mut self, signal: Signal, now: Timestamp) -> bool {
+    /// Takes in what a call said. Returns whether the breaker opened just now. A call begun before
+    /// the last opening says nothing new, however late it ends, and only the probe ends a rest.
+    pub fn record(&mut self, ended: &Ended, now: Timestamp) -> bool {
+        if self.opened_since(ended.started_at) {
+            return false;
+        }
+        let signal = ended.signal;
         match (&mut self.state, signal) {
             (State::Closed { tally }, _) => {
                 let has_piled_up = tally.take(signal, now);
@@ -174,7 +193,7 @@ impl Breaker {
                 }
                 has_piled_up
             }
-            (State::HalfOpen { .. }, Signal::Works) => {
+            (State::HalfOpen { .. }, Signal::Works) if ended.is_probe => {
                 self.state = State::Ramp {
                     from: now,
                     second: now.as_second(),
@@ -183,7 +202,7 @@ impl Breaker {
                 };
                 false
             }
-            (State::HalfOpen { .. }, Signal::Fails) => {
+            (State::HalfOpen { .. }, Signal::Fails) if ended.is_probe => {
                 self.open(now);
                 true
             }
@@ -193,29 +212,35 @@ impl Breaker {
                 if has_piled_up {
                     self.open(now);
                 } else if is_over && signal == Signal::Works {
-                    *self = Self::default();
+                    (self.state, self.rests) = (State::default(), 0);
                 }
                 has_piled_up
             }
-            // Calls that were under way when it opened; they say nothing new.
-            (State::Open { .. }, _) => false,
+            (State::Open { .. } | State::HalfOpen { .. }, _) => false,
         }
     }
 
     /// As [`Breaker::record`], for a breaker that no call takes a pass of: once its rest is over,
     /// the first call that goes by is the probe.
-    pub fn record_unasked(&mut self, signal: Signal, now: Timestamp) -> bool {
+    pub fn record_unasked(&mut self, ended: &Ended, now: Timestamp) -> bool {
         if let State::Open { until } = self.state
             && now >= until
+            && !self.opened_since(ended.started_at)
         {
             self.state = State::HalfOpen { probe_until: now };
         }
-        self.record(signal, now)
+        let ended = Ended {
+            is_probe: true,
+            ..*ended
+        };
+        self.record(&ended, now)
     }
 
     /// Gives a probe back that said nothing of the target, so that another may be made at once.
     pub fn give_back_probe(&mut self, taken_at: Timestamp) {
-        if let State::HalfOpen { .. } = self.state {
+        if let State::HalfOpen { .. } = self.state
+            && !self.opened_since(taken_at)
+        {
             self.state = State::Open { until: taken_at };
         }
     }
@@ -239,6 +264,15 @@ impl Breaker {
             State::Ramp { from, .. } => *from = (*from).min(now),
             State::Closed { .. } => {}
         }
+        self.opened_at = self.opened_at.map(|at| at.min(now));
+        self
+    }
+
+    /// What another node knows of the target, to be believed in place of what was `known` here: it
+    /// may have forgotten when the breaker opened, or never known.
+    #[must_use]
+    pub fn in_place_of(mut self, known: Option<&Self>) -> Self {
+        self.opened_at = self.opened_at.max(known.and_then(|known| known.opened_at));
         self
     }
 
@@ -264,9 +298,15 @@ impl Breaker {
             .saturating_mul(1 << self.rests.min(10))
             .min(OPEN_MAX);
         self.rests = self.rests.saturating_add(1);
+        self.opened_at = Some(now);
         self.state = State::Open {
             until: later(now, rest),
         };
+    }
+
+    /// Whether it opened when a call that began then was under way, or later.
+    fn opened_since(&self, started_at: Timestamp) -> bool {
+        self.opened_at.is_some_and(|at| started_at <= at)
     }
 }
 
@@ -289,146 +329,4 @@ fn later(from: Timestamp, by: Duration) -> Timestamp {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CALL_MAX: Duration = Duration::from_secs(60);
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(1_800_000_000 + second).unwrap()
-    }
-
-    fn opened(now: Timestamp) -> Breaker {
-        let mut breaker = Breaker::default();
-        let opened = (0..FAILURES_IN_A_ROW_MAX).filter(|_| breaker.record(Signal::Fails, now));
-        assert_eq!(opened.count(), 1, "opens once, at the last failure");
-        breaker
-    }
-
-    #[test]
-    fn five_failures_in_a_row_open_it_and_a_success_between_them_does_not() {
-        let mut breaker = Breaker::default();
-        for _ in 0..4 {
-            assert!(!breaker.record(Signal::Fails, at(0)));
-        }
-        breaker.record(Signal::Works, at(0));
-        assert!(!breaker.record(Signal::Fails, at(0)));
-        assert_eq!(opened(at(0)).peek(at(1)), Pass::NotUntil(at(5)));
-    }
-
-    #[test]
-    fn half_the_calls_failing_opens_it_too() {
-        let mut breaker = Breaker::default();
-        let opened = (0..40).any(|n| {
-            breaker.record(
-                if n % 2 == 0 {
-                    Signal::Works
-                } else {
-                    Signal::Fails
-                },
-                at(0),
-            )
-        });
-        assert!(opened);
-    }
-
-    #[test]
-    fn after_the_rest_one_probe_passes_and_the_others_wait_for_it() {
-        let mut breaker = opened(at(0));
-        assert_eq!(breaker.pass(at(5), CALL_MAX), Pass::Probe);
-        assert_eq!(breaker.pass(at(5), CALL_MAX), Pass::NotUntil(at(65)));
-        assert_eq!(
-            breaker.pass(at(66), CALL_MAX),
-            Pass::Probe,
-            "a lost probe does not block for ever"
-        );
-    }
-
-    #[test]
-    fn a_probe_that_another_node_makes_is_waited_for() {
-        let mut breaker = opened(at(0));
-        assert_eq!(breaker.pass(at(5), CALL_MAX), Pass::Probe);
-        breaker.leave_probe(at(6));
-        assert_eq!(breaker.pass(at(5), CALL_MAX), Pass::NotUntil(at(6)));
-        assert_eq!(breaker.pass(at(6), CALL_MAX), Pass::Probe);
-    }
-
-    #[test]
-    fn a_rest_that_a_clock_ahead_of_ours_began_ends_as_any_other() {
-        let ahead = opened(at(3_600));
-        let believed = ahead.as_seen_from(at(0));
-        assert_eq!(believed.peek(at(0)), Pass::NotUntil(at(120)));
-        let soon = opened(at(0)).as_seen_from(at(1));
-        assert_eq!(soon.peek(at(1)), Pass::NotUntil(at(5)));
-    }
-
-    #[test]
-    fn a_probe_that_said_nothing_makes_room_for_another_at_once() {
-        let mut breaker = opened(at(0));
-        assert_eq!(breaker.pass(at(5), CALL_MAX), Pass::Probe);
-        breaker.give_back_probe(at(5));
-        assert_eq!(breaker.pass(at(5), CALL_MAX), Pass::Probe);
-        breaker.record(Signal::Works, at(6));
-        breaker.give_back_probe(at(5));
-        assert_eq!(breaker.word(), "ramp", "a late give-back changes nothing");
-    }
-
-    #[test]
-    fn one_failure_in_a_ramp_is_no_outage_but_five_in_a_row_are() {
-        let mut breaker = opened(at(0));
-        breaker.pass(at(5), CALL_MAX);
-        breaker.record(Signal::Works, at(5));
-        assert!(!breaker.record(Signal::Fails, at(6)));
-        breaker.record(Signal::Works, at(6));
-        assert!((0..4).all(|_| !breaker.record(Signal::Fails, at(7))));
-        assert!(breaker.record(Signal::Fails, at(7)));
-        assert_eq!(
-            breaker.peek(at(8)),
-            Pass::NotUntil(at(17)),
-            "twice the rest"
-        );
-    }
-
-    #[test]
-    fn a_breaker_that_nobody_asks_opens_again_after_its_rest() {
-        let mut breaker = opened(at(0));
-        assert!(!breaker.record_unasked(Signal::Fails, at(1)));
-        assert!(breaker.record_unasked(Signal::Fails, at(6)));
-        assert_eq!(breaker.peek(at(7)), Pass::NotUntil(at(16)));
-        breaker.record_unasked(Signal::Works, at(17));
-        assert_eq!(breaker.word(), "ramp");
-    }
-
-    #[test]
-    fn a_failed_probe_doubles_the_rest_up_to_two_minutes() {
-        let mut breaker = opened(at(0));
-        let mut now = at(0);
-        for rest in [5, 10, 20, 40, 80, 120, 120] {
-            assert_eq!(
-                breaker.peek(now),
-                Pass::NotUntil(later(now, Duration::from_secs(rest)))
-            );
-            now = later(now, Duration::from_secs(rest));
-            assert_eq!(breaker.pass(now, CALL_MAX), Pass::Probe);
-            assert!(breaker.record(Signal::Fails, now));
-        }
-    }
-
-    #[test]
-    fn a_recovered_target_ramps_up_instead_of_getting_everything_at_once() {
-        let mut breaker = opened(at(0));
-        breaker.pass(at(5), CALL_MAX);
-        breaker.record(Signal::Works, at(5));
-        let passed_in = |breaker: &mut Breaker, second| {
-            (0..1000)
-                .filter(|_| breaker.pass(at(second), CALL_MAX) == Pass::Yes)
-                .count()
-        };
-        assert_eq!(passed_in(&mut breaker, 6), 5);
-        assert_eq!(passed_in(&mut breaker, 7), 5);
-        assert_eq!(passed_in(&mut breaker, 16), 10);
-        assert_eq!(passed_in(&mut breaker, 26), 20);
-        breaker.record(Signal::Works, at(66));
-        assert!(breaker.is_at_rest());
-    }
-}
+mod tests;

@@ -13,7 +13,7 @@ use malote_router::{Exclusion, Health};
 use malote_store::{BreakerRecord, Shared, StoreError, Switch};
 
 use crate::alert::Alert;
-use crate::breaker::{Breaker, Pass, Signal};
+use crate::breaker::{Breaker, Ended, Pass, Signal};
 use crate::step::throttle_wait;
 use follow::target_key;
 use kept::kept;
@@ -70,6 +70,17 @@ pub struct Call<'a> {
     pub sender_domain: &'a str,
     /// Who runs the mailbox.
     pub mailbox_provider: &'a MailboxProvider,
+    /// When it began.
+    pub started_at: Timestamp,
+}
+
+/// A call as a whole, as far as its target is concerned.
+#[derive(Clone, Copy)]
+pub(crate) struct WholeCall<'a> {
+    pub(crate) target: &'a TargetName,
+    pub(crate) probe: Option<&'a Probe<'a>>,
+    pub(crate) started_at: Timestamp,
+    pub(crate) ended_at: Timestamp,
 }
 
 /// The right to the one call that a resting target gets. A probe that ends without a word of the
@@ -171,14 +182,17 @@ impl Registry {
 
     /// Takes in what a whole call says of its target, by its result for each recipient: a call to
     /// many is one call. Returns what a human should see.
-    pub fn call_ended<'e>(
+    pub(crate) fn call_ended<'e>(
         &self,
-        target: &TargetName,
+        call: &WholeCall<'_>,
         results: impl Iterator<Item = Option<&'e SendError>>,
-        now: Timestamp,
     ) -> Option<Alert> {
-        let signal = signal_of(results.map(|error| error.map(|e| &e.verdict)))?;
-        let has_opened = self.lock().signal(target, signal, now);
+        let ended = Ended {
+            signal: signal_of(results.map(|error| error.map(|e| &e.verdict)))?,
+            started_at: call.started_at,
+            is_probe: call.probe.is_some(),
+        };
+        let has_opened = self.lock().signal(call.target, &ended, call.ended_at);
         has_opened.then_some(Alert::BreakerOpened)
     }
 
@@ -308,13 +322,13 @@ impl Registry {
 }
 
 impl Inner {
-    fn signal(&mut self, target: &TargetName, signal: Signal, now: Timestamp) -> bool {
-        if signal == Signal::Works && !self.breakers.contains_key(target) {
+    fn signal(&mut self, target: &TargetName, ended: &Ended, now: Timestamp) -> bool {
+        if ended.signal == Signal::Works && !self.breakers.contains_key(target) {
             return false;
         }
         let breaker = self.breakers.entry(target.clone()).or_default();
         let word = breaker.word();
-        let has_opened = breaker.record(signal, now);
+        let has_opened = breaker.record(ended, now);
         if breaker.word() != word {
             self.unkept.insert(target_key(target), kept(breaker));
         }
@@ -329,7 +343,12 @@ impl Inner {
         let key = (call.target.clone(), call.mailbox_provider.clone());
         let breaker = self.reputations.entry(key).or_default();
         let word = breaker.word();
-        breaker.record_unasked(signal, now);
+        let ended = Ended {
+            signal,
+            started_at: call.started_at,
+            is_probe: false,
+        };
+        breaker.record_unasked(&ended, now);
         if breaker.word() != word {
             let key = format!("reputation:{}:{}", call.target, call.mailbox_provider);
             self.unkept.insert(key, kept(breaker));

@@ -293,6 +293,7 @@ impl Engine {
             target,
             sender_domain,
             mailbox_provider,
+            started_at: attempt.start.at,
         };
         let alert = self
             .registry

@@ -63,7 +63,7 @@ impl Engine {
             return;
         }
         if let Some(call) = &told.call {
-            self.registry.told(&call.target, mailbox, signal, told.now);
+            self.registry.told(call, mailbox, signal, told.now);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Breakers that other nodes opened and closed, and the one probe that all nodes have together.
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -50,18 +52,17 @@ impl Inner {
 
     fn put(&mut self, key: &str, breaker: Breaker) {
         match Kept::read(key) {
-            Some(Kept::Target(target)) => {
-                self.breakers.insert(target, breaker);
-            }
-            Some(Kept::Reputation(key)) => {
-                self.reputations.insert(key, breaker);
-            }
-            Some(Kept::Told(key)) => {
-                self.told.insert(key, breaker);
-            }
+            Some(Kept::Target(target)) => put(&mut self.breakers, target, breaker),
+            Some(Kept::Reputation(key)) => put(&mut self.reputations, key, breaker),
+            Some(Kept::Told(key)) => put(&mut self.told, key, breaker),
             None => {}
         }
     }
+}
+
+fn put<K: Eq + Hash>(breakers: &mut HashMap<K, Breaker>, key: K, found: Breaker) {
+    let found = found.in_place_of(breakers.get(&key));
+    breakers.insert(key, found);
 }
 
 /// Under what a target's breaker is kept.

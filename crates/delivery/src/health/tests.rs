@@ -32,11 +32,30 @@ fn fail(registry: &Registry, verdict: Verdict, now: Timestamp) -> Option<Alert> 
         target: &target,
         sender_domain: "shop.example",
         mailbox_provider: &mailbox_provider,
+        started_at: now,
     };
     let error = SendError::new(verdict, Reply::none("no"));
-    registry
-        .call_ended(&target, [Some(&error)].into_iter(), now)
-        .or(registry.record(&call, Some(&error), now))
+    ended(registry, None, [Some(&error)].into_iter(), (now, now)).or(registry.record(
+        &call,
+        Some(&error),
+        now,
+    ))
+}
+
+/// A whole call to the pool `tx` that began and ended then.
+fn ended<'e>(
+    registry: &Registry,
+    probe: Option<&Probe<'_>>,
+    results: impl Iterator<Item = Option<&'e SendError>>,
+    (started_at, ended_at): (Timestamp, Timestamp),
+) -> Option<Alert> {
+    let call = WholeCall {
+        target: &target("tx"),
+        probe,
+        started_at,
+        ended_at,
+    };
+    registry.call_ended(&call, results)
 }
 
 #[test]
@@ -180,7 +199,7 @@ fn a_call_to_many_is_one_call() {
     let call = |ok: usize| {
         let failed = std::iter::repeat_n(Some(&error), 50);
         let results = failed.chain(std::iter::repeat_n(None, ok));
-        registry.call_ended(&target("tx"), results, now)
+        ended(&registry, None, results, (now, now))
     };
     for _ in 0..4 {
         assert_eq!(call(0), None);
@@ -205,6 +224,52 @@ fn a_probe_without_a_word_makes_room_for_another() {
     assert!(pass().is_err(), "one probe at a time");
     drop(probe);
     assert!(matches!(pass(), Ok(Some(_))));
+}
+
+#[test]
+fn calls_that_hung_since_before_an_outage_do_not_open_the_breaker_of_the_recovered_target_again() {
+    let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap();
+    let error = SendError::new(Verdict::Transient, Reply::none("no"));
+    let registry = Registry::default();
+    for _ in 0..5 {
+        fail(&registry, Verdict::Transient, at(1));
+    }
+    let hung = |from: &Registry| {
+        for _ in 0..20 {
+            let call = [Some(&error)].into_iter();
+            assert_eq!(ended(from, None, call, (at(0), at(8))), None);
+        }
+    };
+    let pass = registry.pass(&target("tx"), at(7), Duration::from_secs(60));
+    let probe = pass.ok().flatten();
+    assert!(probe.is_some());
+    hung(&registry);
+    assert_eq!(registry.breaker_word(&target("tx")), "half_open");
+    let taken = [None].into_iter();
+    ended(&registry, probe.as_ref(), taken, (at(7), at(8)));
+    drop(probe);
+    hung(&registry);
+    assert_eq!(registry.breaker_word(&target("tx")), "ramp");
+    // Nor at a node that was told of it all by another one.
+    let other = Registry::default();
+    for (epoch, state) in [(1, kept_at(&registry)), (2, None)] {
+        let changes = vec![(target_key(&target("tx")), state, epoch)];
+        other.follow_breakers(
+            BreakerChanges {
+                changes,
+                next: epoch,
+            },
+            at(8),
+        );
+        hung(&other);
+    }
+    assert_eq!(other.breaker_word(&target("tx")), "closed");
+}
+
+/// The breaker of the pool `tx` as other nodes read it.
+fn kept_at(registry: &Registry) -> Option<String> {
+    let kept = registry.take_unkept().remove(&target_key(&target("tx")));
+    kept.flatten()
 }
 
 #[test]
@@ -243,9 +308,10 @@ fn a_breaker_that_another_node_opened_is_open_here_until_its_rest_is_over() {
     assert!(!here.follow_breakers(change(state.clone(), 7), now));
     assert_eq!(here.breaker_word(&target("tx")), "closed");
     // What changed here and is not written yet is newer than what others wrote.
+    let later = now + Duration::from_secs(1);
     for _ in 0..5 {
-        fail(&here, Verdict::Transient, now);
+        fail(&here, Verdict::Transient, later);
     }
-    assert!(!here.follow_breakers(change(None, 9), now));
+    assert!(!here.follow_breakers(change(None, 9), later));
     assert_eq!(here.breaker_word(&target("tx")), "open");
 }

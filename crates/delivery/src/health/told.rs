@@ -5,10 +5,11 @@
 
 use jiff::Timestamp;
 use malote_core::event::{Blame, EventKind, ProviderEvent};
-use malote_core::name::{MailboxProvider, ProviderName, TargetName};
+use malote_core::name::{MailboxProvider, ProviderName};
+use malote_store::LastCall;
 
 use super::{MEMORY_MAX, Registry, kept};
-use crate::breaker::Signal;
+use crate::breaker::{Ended, Signal};
 
 /// What an event says of the target at the recipient's mailbox provider: a block speaks against
 /// it, a delivery for it. A receiver's outage, a full mailbox or a refused content say nothing.
@@ -29,16 +30,16 @@ impl Registry {
         doubted.any(|(target, at)| target.provider == *provider && at == mailbox)
     }
 
-    /// Takes in what an event said.
+    /// Takes in what an event said of what this call had sent.
     pub(crate) fn told(
         &self,
-        target: &TargetName,
+        call: &LastCall,
         mailbox: &MailboxProvider,
         signal: Signal,
         now: Timestamp,
     ) {
         let mut inner = self.lock();
-        let key = (target.clone(), mailbox.clone());
+        let key = (call.target.clone(), mailbox.clone());
         if signal == Signal::Works && !inner.told.contains_key(&key) {
             return;
         }
@@ -50,12 +51,17 @@ impl Registry {
         }
         let breaker = inner.told.entry(key).or_default();
         let word = breaker.word();
-        breaker.record_unasked(signal, now);
+        let ended = Ended {
+            signal,
+            started_at: call.started_at,
+            is_probe: false,
+        };
+        breaker.record_unasked(&ended, now);
         let change = (breaker.word() != word).then(|| kept(breaker));
         if let Some(state) = change {
             inner
                 .unkept
-                .insert(format!("told:{target}:{mailbox}"), state);
+                .insert(format!("told:{}:{mailbox}", call.target), state);
         }
         inner.picture = None;
     }
@@ -64,6 +70,7 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use malote_core::name::TargetName;
 
     use super::*;
 
@@ -104,10 +111,17 @@ mod tests {
         };
         let microsoft = MailboxProvider::try_from("microsoft").unwrap();
         let google = MailboxProvider::try_from("google").unwrap();
-        registry.told(&target, &google, Signal::Works, at(0));
+        let told = |mailbox: &MailboxProvider, signal, second| {
+            let call = LastCall {
+                target: target.clone(),
+                started_at: at(second),
+            };
+            registry.told(&call, mailbox, signal, at(second));
+        };
+        told(&google, Signal::Works, 0);
         assert!(!registry.is_doubted(&target.provider, &google));
         for _ in 0..5 {
-            registry.told(&target, &microsoft, Signal::Fails, at(0));
+            told(&microsoft, Signal::Fails, 0);
         }
         let is_out = |mailbox: &MailboxProvider, now| {
             let picture = registry.picture(now);
@@ -123,10 +137,11 @@ mod tests {
             target: &target,
             sender_domain: "shop.example",
             mailbox_provider: &microsoft,
+            started_at: at(1),
         };
         registry.record(&call, None, at(1));
         assert!(is_out(&microsoft, at(2)));
-        registry.told(&target, &microsoft, Signal::Works, at(6));
+        told(&microsoft, Signal::Works, 6);
         assert!(!is_out(&microsoft, at(6)));
         let keys: Vec<String> = registry.take_unkept().into_keys().collect();
         assert_eq!(keys, ["told:ses/tx:microsoft"]);
