@@ -193,8 +193,8 @@ impl Engine {
         };
         in_flight.dec();
         let ended_at = self.clock.now();
-        let results = report.iter().filter(|_| is_called);
-        let results = results.map(|result| result.as_ref().err());
+        let is_news = is_called && self.is_in_force(&group.target.provider, &provider.provider);
+        let results = report.iter().map(|result| result.as_ref().err());
         let Admitted { permit, probe } = admitted;
         drop(permit);
         let call = WholeCall {
@@ -203,20 +203,21 @@ impl Engine {
             started_at,
             ended_at,
         };
-        let alert = self.registry.call_ended(&call, results);
+        let alert = is_news.then(|| self.registry.call_ended(&call, results));
         self.release_probe(probe).await;
         let seconds = ended_at.duration_since(called_at).as_secs_f64();
         self.metrics
             .calls
             .with_label_values(&[group.target.provider.as_str()])
             .observe(seconds);
-        self.raise(alert, carriage, &group.target, &report);
+        self.raise(alert.flatten(), carriage, &group.target, &report);
         for ((member, start), result) in group.members.into_iter().zip(starts).zip(report) {
             let attempt = outcome::Attempt {
                 start,
                 ended_at,
                 result,
                 has_panicked,
+                is_news,
             };
             outcomes.push(self.conclude(carriage, &group.target, member, attempt));
         }

@@ -9,7 +9,7 @@ use malote_core::clock::Clock;
 use malote_core::intake::Openness;
 use malote_core::limits::Limits;
 use malote_core::name::{ProviderName, RouteName, TargetName};
-use malote_core::provider::Account;
+use malote_core::provider::{Account, Provider};
 use malote_store::{Lane, LaneId, NodeSession, PendingAttempt, Shared, Spool, StoreError};
 use tokio::sync::{Notify, Semaphore, watch};
 
@@ -134,6 +134,14 @@ impl Engine {
         self.lane_added.notify_one();
         self.outlets_changed.notify_one();
         self.wake_all();
+    }
+
+    /// Whether mail goes by this adapter now. What another one of that name was told, before a
+    /// reload, says nothing of it: the credentials may be other ones.
+    pub(crate) fn is_in_force(&self, name: &ProviderName, provider: &Arc<dyn Provider>) -> bool {
+        let policy = self.policy.load();
+        let own = policy.providers.get(name);
+        own.is_some_and(|own| Arc::ptr_eq(&own.provider, provider))
     }
 
     /// Builds the limiters anew from the configuration and what services say of our accounts.

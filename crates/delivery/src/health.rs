@@ -17,12 +17,14 @@ use crate::breaker::{Breaker, Ended, Pass, Signal};
 use crate::step::throttle_wait;
 use follow::target_key;
 use kept::kept;
+use outage::Outage;
 use signal::signal_of;
 
 pub(crate) use told::signal_of_event;
 
 mod follow;
 mod kept;
+mod outage;
 mod signal;
 mod told;
 
@@ -47,7 +49,7 @@ struct Inner {
     told: HashMap<(TargetName, MailboxProvider), Breaker>,
     throttled: HashMap<TargetName, Timestamp>,
     parked: HashMap<TargetName, Timestamp>,
-    providers_out: HashMap<ProviderName, String>,
+    outages: HashMap<ProviderName, Outage>,
     pools_out: HashMap<TargetName, (String, Timestamp)>,
     senders_out: HashMap<(TargetName, String), Timestamp>,
     switches: BTreeSet<Switch>,
@@ -207,6 +209,7 @@ impl Registry {
         let mut inner = self.lock();
         match error {
             None => {
+                inner.provider_took(&call.target.provider, call.started_at);
                 inner.delivered_to(call, now);
                 None
             }
@@ -233,34 +236,6 @@ impl Registry {
         let mut inner = self.lock();
         inner.parked.insert(target.clone(), until);
         inner.picture = None;
-    }
-
-    /// A check of the provider went well: it is in again.
-    pub fn provider_is_well(&self, provider: &ProviderName) -> bool {
-        let mut inner = self.lock();
-        inner.picture = None;
-        inner.providers_out.remove(provider).is_some()
-    }
-
-    /// A check of the provider failed for good: it is out. Returns whether that is news.
-    pub fn provider_is_out(&self, provider: &ProviderName, reason: &str) -> bool {
-        let mut inner = self.lock();
-        inner.picture = None;
-        inner
-            .providers_out
-            .insert(provider.clone(), reason.to_owned())
-            .is_none()
-    }
-
-    /// The providers that are out, with the reason.
-    #[must_use]
-    pub fn providers_out(&self) -> Vec<(ProviderName, String)> {
-        let inner = self.lock();
-        inner
-            .providers_out
-            .iter()
-            .map(|(name, why)| (name.clone(), why.clone()))
-            .collect()
     }
 
     /// Sets or clears a switch here; the caller has made it durable.
@@ -385,8 +360,9 @@ impl Inner {
                 None
             }
             Verdict::ProviderUnusable => {
-                let known = self.providers_out.insert(target.provider, reason());
-                known.is_none().then_some(Alert::ProviderOut)
+                let times = (call.started_at, now);
+                let begins = self.provider_refused(target.provider, reason(), times);
+                begins.then_some(Alert::ProviderOut)
             }
             Verdict::PoolUnusable => {
                 let known = self
@@ -444,11 +420,11 @@ impl Inner {
         // A picture is never trusted for longer than this, whatever has an end.
         let mut holds_until = later(now, Duration::from_secs(1));
         let mut holds = |until: Timestamp| holds_until = holds_until.min(until);
-        for (provider, reason) in &self.providers_out {
-            let why = Exclusion::ProviderOut {
-                reason: reason.clone(),
-            };
-            health.exclude_provider(provider.clone(), why);
+        for (provider, outage) in &self.outages {
+            if let Some(reason) = outage.why_out() {
+                let reason = reason.to_owned();
+                health.exclude_provider(provider.clone(), Exclusion::ProviderOut { reason });
+            }
         }
         for switch in &self.switches {
             match switch {
@@ -508,5 +484,7 @@ fn later(from: Timestamp, by: Duration) -> Timestamp {
     from.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
+#[cfg(test)]
+mod flapping;
 #[cfg(test)]
 mod tests;

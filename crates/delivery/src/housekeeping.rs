@@ -30,7 +30,7 @@ const TIDY_EVERY: Duration = Duration::from_secs(10);
 /// Deliveries expired in one go, and how often in a row.
 const EXPIRE_MAX: u32 = 500;
 const EXPIRE_ROUNDS_MAX: u32 = 20;
-/// How often a provider that is out is checked again.
+/// How often a provider that is out is checked again, once the check after its refusal is due.
 const RECHECK_EVERY: Duration = Duration::from_secs(60);
 /// How often forecasts are worked out.
 const FORECAST_EVERY: Duration = Duration::from_secs(10);
@@ -226,21 +226,21 @@ impl Engine {
         let mut last_policy = self.policy.load_full();
         loop {
             let policy = self.policy.load_full();
+            let now = self.clock.now();
             if !Arc::ptr_eq(&policy, &last_policy) {
                 // New credentials may be the good ones.
                 checked_at.clear();
+                self.registry.check_all(now);
                 last_policy = Arc::clone(&policy);
             }
-            let now = self.clock.now();
-            let out = self.registry.providers_out();
             let mut checks = JoinSet::new();
             for (name, entry) in &policy.providers {
-                let is_out = out.iter().any(|(provider, _)| provider == name);
+                let check_at = self.registry.check_at(name);
                 let last = checked_at
                     .iter()
                     .find(|(known, _)| known == name)
                     .map(|(_, at)| *at);
-                if is_check_due(entry, is_out, last, now) {
+                if is_check_due(entry, check_at, last, now) {
                     checked_at.retain(|(known, _)| known != name);
                     checked_at.push((name.clone(), now));
                     let (engine, name, entry) = (Arc::clone(&self), name.clone(), entry.clone());
@@ -259,17 +259,24 @@ impl Engine {
     }
 
     async fn check_provider(&self, name: &ProviderName, entry: &ProviderEntry) {
-        match tokio::time::timeout(CHECK_MAX, entry.provider.check()).await {
+        let started_at = self.clock.now();
+        let checked = tokio::time::timeout(CHECK_MAX, entry.provider.check()).await;
+        let times = (started_at, self.clock.now());
+        if !self.is_in_force(name, &entry.provider) {
+            return;
+        }
+        match checked {
             Ok(Ok(account)) => {
-                if self.registry.provider_is_well(name) {
-                    tracing::info!(provider = %name, note = account.note, "provider is in again");
+                if let Some(relapses) = self.registry.provider_is_well(name, times) {
+                    tracing::info!(provider = %name, note = account.note, relapses, "provider is in again");
                     self.wake_all();
                 }
                 self.learn(name, account).await;
             }
             Ok(Err(error)) if error.verdict == Verdict::ProviderUnusable => {
                 let reason = error.reply.without_local_parts();
-                if self.registry.provider_is_out(name, &reason) {
+                let begins = self.registry.provider_is_out(name, reason.clone(), times);
+                if begins {
                     tracing::error!(alert = "provider_out", provider = %name, reason, "provider failed its check and is out");
                     self.metrics
                         .alerts
@@ -334,12 +341,13 @@ const BREAKER_WORDS: [&str; 4] = ["closed", "open", "half_open", "ramp"];
 
 fn is_check_due(
     entry: &ProviderEntry,
-    is_out: bool,
+    check_at: Option<Timestamp>,
     last: Option<Timestamp>,
     now: Timestamp,
 ) -> bool {
     let Some(last) = last else { return true };
     let age = now.duration_since(last).unsigned_abs();
     let poll = entry.provider.account_poll_every();
-    (is_out && age >= RECHECK_EVERY) || poll.is_some_and(|every| age >= every)
+    let has_rested = check_at.is_some_and(|at| now >= at);
+    (has_rested && age >= RECHECK_EVERY) || poll.is_some_and(|every| age >= every)
 }

@@ -43,6 +43,8 @@ pub(crate) struct Attempt {
     pub(crate) ended_at: Timestamp,
     pub(crate) result: Result<Receipt, SendError>,
     pub(crate) has_panicked: bool,
+    /// Whether it says something of the target: it was called, by the adapter that mail still goes by.
+    pub(crate) is_news: bool,
 }
 
 impl Outcome {
@@ -288,6 +290,9 @@ impl Engine {
         mailbox_provider: &MailboxProvider,
         attempt: &Attempt,
     ) {
+        if !attempt.is_news {
+            return;
+        }
         let sender_domain = carriage.record.from.domain();
         let call = Call {
             target,

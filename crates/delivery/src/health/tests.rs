@@ -127,7 +127,9 @@ fn an_alert_is_told_once() {
         Some(Alert::ProviderOut)
     );
     assert_eq!(fail(&registry, Verdict::ProviderUnusable, now), None);
-    assert!(registry.provider_is_well(&"ses".try_into().unwrap()));
+    let check = (now + Duration::from_secs(60), now + Duration::from_secs(61));
+    let ses = "ses".try_into().unwrap();
+    assert_eq!(registry.provider_is_well(&ses, check), Some(0));
     assert_eq!(exclusion(&registry, "tx", "x", "yahoo", now), None);
 }
 

@@ -12,6 +12,7 @@ mod feedback;
 mod lanes;
 mod limits;
 mod listener;
+mod outages;
 mod outbox;
 mod rig;
 mod script;

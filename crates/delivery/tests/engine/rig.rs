@@ -305,6 +305,12 @@ impl Rig {
         }
     }
 
+    /// Does in the background what is done from time to time: counts, checks, expiry.
+    pub(crate) fn keep_house(&mut self) {
+        let engine = Arc::clone(&self.engine);
+        self.tasks.spawn(engine.keep_house(self.shutdown.clone()));
+    }
+
     /// Ends in order, and starts again on the same store.
     pub(crate) async fn restart(mut self, setup: &Setup) -> Self {
         self.shutdown.cancel();

@@ -1,7 +1,7 @@
 //! A provider that does what a test tells it to, and remembers what it was asked.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ pub(crate) enum Act {
     Take,
     TakeAfter(Duration),
     Fail(Verdict),
+    FailAfter(Duration, Verdict),
     /// One result per recipient.
     Each(Vec<Result<(), Verdict>>),
     Hang,
@@ -40,6 +41,8 @@ pub(crate) struct Scripted {
     seen: Mutex<Vec<Seen>>,
     under_way: AtomicUsize,
     most_under_way: AtomicUsize,
+    checks: AtomicUsize,
+    is_polled: AtomicBool,
 }
 
 impl Scripted {
@@ -63,6 +66,8 @@ impl Scripted {
             seen: Mutex::default(),
             under_way: AtomicUsize::new(0),
             most_under_way: AtomicUsize::new(0),
+            checks: AtomicUsize::new(0),
+            is_polled: AtomicBool::new(false),
         })
     }
 
@@ -91,6 +96,16 @@ impl Scripted {
     /// The most calls that were under way at once.
     pub(crate) fn most_under_way(&self) -> usize {
         self.most_under_way.load(Ordering::SeqCst)
+    }
+
+    /// How often its account was checked.
+    pub(crate) fn checks(&self) -> usize {
+        self.checks.load(Ordering::SeqCst)
+    }
+
+    /// Has its account checked whenever the engine looks which checks are due.
+    pub(crate) fn be_polled(&self) {
+        self.is_polled.store(true, Ordering::SeqCst);
     }
 
     fn note(&self, outgoing: &Outgoing) -> usize {
@@ -150,6 +165,10 @@ impl Provider for Scripted {
                 report_for_all(outgoing, &Ok(self.receipt(number)))
             }
             Act::Fail(verdict) => report_for_all(outgoing, &Err(failed(verdict))),
+            Act::FailAfter(wait, verdict) => {
+                tokio::time::sleep(wait).await;
+                report_for_all(outgoing, &Err(failed(verdict)))
+            }
             Act::Each(results) => {
                 let result = |r: Result<(), Verdict>| match r {
                     Ok(()) => Ok(self.receipt(number)),
@@ -162,6 +181,12 @@ impl Provider for Scripted {
     }
 
     async fn check(&self) -> Result<Account, SendError> {
+        self.checks.fetch_add(1, Ordering::SeqCst);
         Ok(Account::default())
+    }
+
+    fn account_poll_every(&self) -> Option<Duration> {
+        let is_polled = self.is_polled.load(Ordering::SeqCst);
+        is_polled.then_some(Duration::ZERO)
     }
 }
