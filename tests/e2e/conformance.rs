@@ -2,6 +2,7 @@
 //! verdict, the step that follows and what arrived are asserted, never only that it failed.
 
 mod by_smtp;
+mod echo;
 mod partial;
 
 use std::fmt::Write as _;

@@ -26,6 +26,8 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 pub(crate) use clients::{HttpClients, Speech, client_builder};
 
+use crate::echo;
+
 /// Largest answer that is read. Answers are never decompressed, so this bounds memory too.
 pub(crate) const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Largest page of a service's own list, whose length it chooses itself: a thousand entries, each
@@ -95,7 +97,7 @@ pub(crate) struct Answer {
     pub status: u16,
     /// The header fields.
     pub headers: HeaderMap,
-    /// The body, or its beginning.
+    /// The body, or its beginning, without what it repeats of our credentials.
     pub body: Bytes,
     /// Whether `body` is all of it: not cut off, not too long, not too slow.
     pub is_whole: bool,
@@ -174,6 +176,7 @@ pub(crate) async fn exchange(
     patience: Patience,
 ) -> Result<Answer, Lost> {
     let handed_over = Arc::new(HandedOver::default());
+    let secrets = echo::secrets(&call.headers);
     let request = request(call, &handed_over);
     let response = tokio::select! {
         biased;
@@ -194,7 +197,7 @@ pub(crate) async fn exchange(
     Ok(Answer {
         status: response.status().as_u16(),
         headers: std::mem::take(response.headers_mut()),
-        body,
+        body: echo::masked(body, &secrets),
         is_whole,
     })
 }

@@ -12,6 +12,7 @@ pub mod config;
 mod correlation;
 mod dkim;
 mod documented;
+mod echo;
 mod elasticemail;
 mod http;
 mod lists;

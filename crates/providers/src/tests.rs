@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use malote_core::clock::{Clock, SystemClock};
-use malote_core::provider::Provider;
+use malote_core::provider::{Outgoing, Provider};
 use malote_core::tracking::{Switch, Tracking, TrackingSwitches};
 
 use crate::build;
 use crate::correlation::tests::outgoing;
-use crate::http::responder::{Responder, answer};
+use crate::http::responder::{Act, Responder, answer};
 
 fn provider(table: &str) -> Arc<dyn Provider> {
     let config = toml::from_str(table).unwrap();
@@ -63,11 +63,16 @@ const BY_API: [(&str, &[&str]); 12] = [
     ("postal = { server_key = 'k',", &[]),
 ];
 
+fn message() -> Outgoing {
+    let mut message = outgoing(&["x@dest.example"]);
+    message.body = "From: a@shop.example\r\nTo: x@dest.example\r\nSubject: s\r\n\r\nhi\r\n".into();
+    message
+}
+
 async fn call_of(table: &str, tracking: Tracking) -> (String, TrackingSwitches) {
     let peer = Responder::start(vec![answer("500 No", "", "")]).await;
     let provider = provider(&format!("{table} endpoint = '{}' }}", peer.url()));
-    let mut message = outgoing(&["x@dest.example"]);
-    message.body = "From: a@shop.example\r\nTo: x@dest.example\r\nSubject: s\r\n\r\nhi\r\n".into();
+    let mut message = message();
     message.tracking = tracking;
     let report = provider.send(&message).await;
     let request = peer.texts().pop();
@@ -91,5 +96,42 @@ async fn each_api_is_told_what_to_track_or_says_that_it_cannot_be() {
         assert_eq!(!said.is_empty(), can_switch, "{table}");
         let (silent, _) = call_of(table, Tracking::default()).await;
         assert!(!silent.to_lowercase().contains("track"), "{silent}");
+    }
+}
+
+/// The keys and passwords of the tables.
+const SECRETS: [&str; 2] = ["S3cr3tMarker", "S3cr3tNumber"];
+
+#[tokio::test]
+async fn a_service_that_repeats_a_whole_call_gives_no_secret_away() {
+    for (table, _) in BY_API {
+        let peer = Responder::start(vec![Act::Echo]).await;
+        let table = table
+            .replace("secret_key = 'k'", "secret_key = 'S3cr3tNumber'")
+            .replace("'k'", "'S3cr3tMarker'");
+        let provider = provider(&format!("{table} endpoint = '{}' }}", peer.url()));
+        let sent = provider.send(&message()).await.remove(0).unwrap_err();
+        let checked = provider.check().await.unwrap_err();
+        let requests = peer.texts();
+        for (error, request) in [(sent, &requests[0]), (checked, &requests[1])] {
+            let said = error.reply.to_string();
+            assert!(
+                said.contains("HTTP/1.1"),
+                "{table} repeats its call: {said}"
+            );
+            let fields = ["authorization: ", "-token: ", "api-key: ", "apikey: "];
+            let fields = request.lines().filter(|line| {
+                let line = line.to_ascii_lowercase();
+                fields.iter().any(|field| line.contains(field)) && !line.contains("aws4")
+            });
+            for field in fields {
+                let proof = field.rsplit(' ').next().unwrap();
+                assert!(!said.contains(proof), "{table} {said}");
+                assert!(said.contains("***"), "{table} {said}");
+            }
+            for secret in SECRETS {
+                assert!(!said.contains(secret), "{table} {said}");
+            }
+        }
     }
 }

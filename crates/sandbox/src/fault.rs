@@ -52,6 +52,8 @@ pub enum FaultKind {
     Redirect,
     /// `"huge"`: success, with an answer of 1 GiB; SMTP: a reply line of 1 MiB.
     Huge,
+    /// `"echo"`: the login is refused, in words that repeat it as it was sent and in clear.
+    Echo,
     /// `"slow"`: a right answer, late by `delay_ms`.
     Slow,
 }
@@ -61,12 +63,12 @@ pub enum FaultKind {
 #[error(
     "no fault {0:?}; there are a status from 400 to 599, bare-STATUS, quota, suspended, sender, \
      recipient, content, reputation, partial, hang, cut, cut-early, hang-early, \
-     cut-reply, nonsense, redirect, huge and slow"
+     cut-reply, nonsense, redirect, huge, echo and slow"
 )]
 pub struct UnknownFault(pub String);
 
 /// The faults without a number.
-const NAMED: [(&str, FaultKind); 16] = [
+const NAMED: [(&str, FaultKind); 17] = [
     ("quota", FaultKind::Quota),
     ("suspended", FaultKind::Suspended),
     ("sender", FaultKind::Sender),
@@ -82,6 +84,7 @@ const NAMED: [(&str, FaultKind); 16] = [
     ("nonsense", FaultKind::Nonsense),
     ("redirect", FaultKind::Redirect),
     ("huge", FaultKind::Huge),
+    ("echo", FaultKind::Echo),
     ("slow", FaultKind::Slow),
 ];
 
@@ -137,6 +140,7 @@ impl FaultKind {
             | Self::Nonsense
             | Self::Redirect
             | Self::Huge
+            | Self::Echo
             | Self::Slow => None,
         }
     }
@@ -273,6 +277,7 @@ impl Fault {
             | FaultKind::Status(421 | 429)
             | FaultKind::Suspended
             | FaultKind::Sender => Stage::Mail,
+            FaultKind::Echo => Stage::Auth,
             FaultKind::Recipient | FaultKind::Partial => Stage::Rcpt,
             FaultKind::CutEarly | FaultKind::HangEarly => Stage::Data,
             FaultKind::Status(_)

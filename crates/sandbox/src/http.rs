@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower_service::Service;
 
+use crate::echo;
 use crate::fault::{Fault, FaultKind};
 use crate::sandbox::Sandbox;
 use crate::suppressed::Suppressed;
@@ -65,13 +66,14 @@ async fn converse(stream: TcpStream, peer: SocketAddr, router: Router) {
     stream.set_nodelay(true).ok();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
+        let head = request.headers().clone();
         let mut router = router.clone();
         async move {
             let answered: Result<Response, Infallible> = router.call(request).await;
             let Ok(response) = answered;
             match response.extensions().get::<CutOff>() {
                 Some(CutOff) => Err(Severed),
-                None => Ok(response),
+                None => Ok(echo::told(response, &head).await),
             }
         }
     });
@@ -189,6 +191,7 @@ where
         FaultKind::CutReply => half(taken.unwrap_or_else(cut)).await,
         FaultKind::Redirect => redirect(),
         FaultKind::Huge => huge(),
+        FaultKind::Echo => echo::repeating(words(FaultKind::Status(401))),
         FaultKind::Nonsense => (StatusCode::OK, "It works!").into_response(),
         FaultKind::Slow => {
             tokio::time::sleep(fault.delay()).await;

@@ -24,6 +24,7 @@ mod behaviour;
 mod brevo;
 mod config;
 mod control;
+mod echo;
 mod elasticemail;
 mod event;
 mod fault;

@@ -19,6 +19,8 @@ pub(crate) enum Act {
     Hang,
     /// Closes once the request is read.
     Close,
+    /// Answers 500 with the request as it was read, and closes.
+    Echo,
     /// Reads this many octets and then nothing more, connection open.
     StopReading(usize),
 }
@@ -93,9 +95,13 @@ impl Drop for Responder {
 async fn play(stream: &mut TcpStream, act: Act, seen: &Arc<Mutex<Vec<Vec<u8>>>>) {
     let limit = match act {
         Act::StopReading(bytes) => bytes,
-        Act::Write(_) | Act::WriteAndHang(_) | Act::Hang | Act::Close => usize::MAX,
+        Act::Write(_) | Act::WriteAndHang(_) | Act::Hang | Act::Close | Act::Echo => usize::MAX,
     };
     let request = read_request(stream, limit).await;
+    let act = match act {
+        Act::Echo => answer("500 Echo", "", &String::from_utf8_lossy(&request)),
+        other => other,
+    };
     seen.lock().unwrap().push(request);
     match act {
         Act::Write(bytes) => {
@@ -109,7 +115,7 @@ async fn play(stream: &mut TcpStream, act: Act, seen: &Arc<Mutex<Vec<Vec<u8>>>>)
         Act::Close => {
             stream.shutdown().await.ok();
         }
-        Act::Hang | Act::StopReading(_) => {}
+        Act::Hang | Act::StopReading(_) | Act::Echo => {}
     }
 }
 

@@ -8,7 +8,6 @@ use malote_core::provider::{
     Fault, Outgoing, OutgoingRecipient, Receipt, Reply, SendError, SendReport, Verdict,
     report_for_all,
 };
-use malote_core::secret::Secret;
 use serde::{Deserialize, Deserializer};
 
 use crate::http::{Answer, verdict_of_status};
@@ -60,13 +59,13 @@ pub(super) enum Outcome {
 ///
 /// # Errors
 /// Everything but an answer of Postal's to a good key.
-pub(super) fn outcome(answer: &Answer, key: &Secret, now: Timestamp) -> Result<Outcome, SendError> {
+pub(super) fn outcome(answer: &Answer, now: Timestamp) -> Result<Outcome, SendError> {
     let document = own(answer);
     match document.as_ref().map(|document| document.status) {
         Some(Status::Success) => Ok(Outcome::Success),
         Some(Status::ParameterError) => Ok(Outcome::ParameterError),
         Some(Status::Error) | None => {
-            let mut error = refusal(answer, document.as_ref(), key, now);
+            let mut error = refusal(answer, document.as_ref(), now);
             // Nothing was sent that could be in doubt.
             if matches!(error.verdict, Verdict::Unknown | Verdict::Rejected(_)) {
                 error.verdict = Verdict::Transient;
@@ -77,12 +76,7 @@ pub(super) fn outcome(answer: &Answer, key: &Secret, now: Timestamp) -> Result<O
 }
 
 /// Reads the answer to a send: a result for each recipient, in their order.
-pub(super) fn report(
-    outgoing: &Outgoing,
-    answer: &Answer,
-    key: &Secret,
-    now: Timestamp,
-) -> SendReport {
+pub(super) fn report(outgoing: &Outgoing, answer: &Answer, now: Timestamp) -> SendReport {
     let document = own(answer);
     match &document {
         Some(Document {
@@ -99,7 +93,7 @@ pub(super) fn report(
                 })
                 .collect()
         }
-        _ => report_for_all(outgoing, &Err(refusal(answer, document.as_ref(), key, now))),
+        _ => report_for_all(outgoing, &Err(refusal(answer, document.as_ref(), now))),
     }
 }
 
@@ -121,16 +115,11 @@ fn unsaid() -> SendError {
     SendError::new(Verdict::Unknown, Reply::new(Some(200), None, what))
 }
 
-fn refusal(
-    answer: &Answer,
-    document: Option<&Document>,
-    key: &Secret,
-    now: Timestamp,
-) -> SendError {
+fn refusal(answer: &Answer, document: Option<&Document>, now: Timestamp) -> SendError {
     let Some(document) = document else {
         let verdict = verdict_of_status(answer.status, false, answer.retry_after(now));
-        let text = answer.text().replace(key.expose(), "***");
-        return SendError::new(verdict, Reply::new(Some(answer.status), None, &text));
+        let reply = Reply::new(Some(answer.status), None, &answer.text());
+        return SendError::new(verdict, reply);
     };
     let code = document.data.code.as_deref().unwrap_or_default();
     let verdict = match document.status {

@@ -65,7 +65,7 @@ impl Postal {
 
     async fn ask(&self, line: Line<'_>, path: &str, body: Vec<u8>) -> Result<Outcome, SendError> {
         let answer = line.ask(self.call(path, body)).await?;
-        classify::outcome(&answer, &self.settings.server_key, line.now)
+        classify::outcome(&answer, line.now)
     }
 }
 
@@ -88,7 +88,7 @@ impl Service for Postal {
     }
 
     fn report(&self, outgoing: &Outgoing, answer: &Answer, now: Timestamp) -> SendReport {
-        classify::report(outgoing, answer, &self.settings.server_key, now)
+        classify::report(outgoing, answer, now)
     }
 
     /// The API tells nothing of the server. A look at no message tells a good key: it is missing

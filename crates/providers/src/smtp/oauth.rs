@@ -22,6 +22,7 @@ use reqwest::{Client, Url};
 use serde::Deserialize;
 use tokio::time::timeout;
 
+use crate::echo;
 use crate::http::{Answer, Call, Patience, exchange};
 use crate::single_flight::{Kept, NoValue, SingleFlight};
 
@@ -214,17 +215,11 @@ impl Tokens {
     }
 
     fn without_secrets(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        let mut hide = |secret: &Secret| {
-            if !secret.expose().is_empty() {
-                text = text.replace(secret.expose(), "***");
-            }
+        let granted = match &self.grant {
+            Granted::RefreshToken(token) => Some(lock(token).clone()),
+            Granted::ClientCredentials => None,
         };
-        self.client_secret.iter().for_each(&mut hide);
-        if let Granted::RefreshToken(token) = &self.grant {
-            hide(&lock(token));
-        }
-        text
+        echo::masked_text(text, self.client_secret.iter().chain(&granted))
     }
 }
 

@@ -245,6 +245,7 @@ fn words(kind: FaultKind) -> Problem {
         | FaultKind::Nonsense
         | FaultKind::Redirect
         | FaultKind::Huge
+        | FaultKind::Echo
         | FaultKind::Slow => Problem(status(500), "Internal Server Error".to_owned()),
     }
 }

@@ -409,6 +409,7 @@ fn words(kind: FaultKind, domain: &str, at: jiff::Timestamp) -> Problem {
         | FaultKind::Nonsense
         | FaultKind::Redirect
         | FaultKind::Huge
+        | FaultKind::Echo
         | FaultKind::Slow => Problem(status(500), "Internal Server Error".to_owned()),
     }
 }

@@ -147,6 +147,7 @@ pub(super) fn words(kind: FaultKind, messages: usize) -> Response {
         | FaultKind::Nonsense
         | FaultKind::Redirect
         | FaultKind::Huge
+        | FaultKind::Echo
         | FaultKind::Slow => of_status(500),
     }
 }

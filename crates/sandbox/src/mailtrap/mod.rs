@@ -247,6 +247,7 @@ fn words(kind: FaultKind) -> Problem {
         | FaultKind::Nonsense
         | FaultKind::Redirect
         | FaultKind::Huge
+        | FaultKind::Echo
         | FaultKind::Slow => {
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error")
         }

@@ -65,6 +65,7 @@ const fn of_kind(kind: FaultKind) -> Option<Fate> {
         | FaultKind::Nonsense
         | FaultKind::Redirect
         | FaultKind::Huge
+        | FaultKind::Echo
         | FaultKind::Slow => None,
     }
 }

@@ -281,6 +281,7 @@ fn words(kind: FaultKind) -> Problem {
         | FaultKind::Nonsense
         | FaultKind::Redirect
         | FaultKind::Huge
+        | FaultKind::Echo
         | FaultKind::Slow => Problem::Http(500),
     }
 }

@@ -413,6 +413,7 @@ fn words(kind: FaultKind, recipients: &[String]) -> Problem {
         | FaultKind::Nonsense
         | FaultKind::Redirect
         | FaultKind::Huge
+        | FaultKind::Echo
         | FaultKind::Slow => {
             let status = StatusCode::INTERNAL_SERVER_ERROR;
             Problem(status, None, status.to_string())

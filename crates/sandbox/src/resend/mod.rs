@@ -369,6 +369,7 @@ fn words(kind: FaultKind) -> Problem {
         | FaultKind::Nonsense
         | FaultKind::Redirect
         | FaultKind::Huge
+        | FaultKind::Echo
         | FaultKind::Slow => unexpected(500),
     }
 }

@@ -242,6 +242,7 @@ fn words(kind: FaultKind) -> Problem {
         | FaultKind::Nonsense
         | FaultKind::Redirect
         | FaultKind::Huge
+        | FaultKind::Echo
         | FaultKind::Slow => Problem::new(500, "internal server error"),
     }
 }

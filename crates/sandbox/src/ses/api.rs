@@ -368,6 +368,7 @@ pub(super) fn words(kind: FaultKind) -> Problem {
         | FaultKind::Nonsense
         | FaultKind::Redirect
         | FaultKind::Huge
+        | FaultKind::Echo
         | FaultKind::Slow => Problem::new(status(500), "InternalFailure", "Internal failure."),
     }
 }

@@ -13,6 +13,8 @@ use crate::fault::{Fault, FaultKind, Stage};
 use crate::mailbox::Arrival;
 use crate::sandbox::Sandbox;
 
+/// Where words name the sender.
+const SENDER: &str = "{sender}";
 /// Recipients of one message; RFC 5321 4.5.3.1.8 asks for 100 at least.
 const RECIPIENTS_MAX: usize = 1_000;
 
@@ -131,7 +133,7 @@ impl Session {
             true => self.take(transaction, raw),
             false => say(""),
         };
-        named(step(act, usual), &mail_from)
+        naming(step(act, usual), SENDER, &mail_from)
     }
 
     fn command(&mut self, line: &str) -> Step {
@@ -205,6 +207,8 @@ impl Session {
             return say(own.unwrap_or("535 5.7.8 Authentication credentials invalid"));
         }
         let step = self.or_fault(Stage::Auth, say("235 2.7.0 Authentication successful"));
+        let token = STANDARD.encode(format!("\0{user}\0{password}"));
+        let step = naming(step, "{login}", &format!("{token} {user} {password}"));
         self.is_logged_in = matches!(&step, Step::Say(text) if text.starts_with('2'));
         step
     }
@@ -330,7 +334,7 @@ impl Session {
             return (at == Stage::Mail).then(|| say("550 5.7.1 Sender domain not allowed"));
         };
         let reply = own.reply.filter(|_| own.stage == at)?;
-        Some(named(say(reply), mail_from))
+        Some(naming(say(reply), SENDER, mail_from))
     }
 
     /// The armed fault that strikes here.
@@ -348,10 +352,10 @@ impl Session {
     }
 }
 
-/// The same step, in whose words the sender has its name.
-fn named(step: Step, mail_from: &str) -> Step {
+/// The same step, in whose words `place` has this name.
+fn naming(step: Step, place: &str, name: &str) -> Step {
     match step {
-        Step::Say(text) => Step::Say(text.replace("{sender}", mail_from)),
+        Step::Say(text) => Step::Say(text.replace(place, name)),
         other
         @ (Step::Listen(_) | Step::Close(_) | Step::Hang | Step::Deaf(_) | Step::Late(..)) => other,
     }

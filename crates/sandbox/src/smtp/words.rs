@@ -48,6 +48,7 @@ pub(crate) fn act(service: Option<Kind>, fault: &Fault, stage: Stage) -> Act {
         FaultKind::Nonsense => reply("200 It works!"),
         FaultKind::Redirect => reply("551 5.1.6 User not local; please try <x@elsewhere.example>"),
         FaultKind::Huge => reply(&format!("250 2.0.0 {}", "x".repeat(HUGE_REPLY_BYTES))),
+        FaultKind::Echo => reply("535 5.7.8 Not understood: {login}"),
         FaultKind::Slow => Act::Late(fault.delay()),
     }
 }
@@ -68,7 +69,8 @@ pub(crate) fn stage_of_recipient(service: Option<Kind>, fault: &Fault) -> Stage 
         | FaultKind::Bare(_)
         | FaultKind::Recipient
         | FaultKind::Partial
-        | FaultKind::Redirect => Stage::Rcpt,
+        | FaultKind::Redirect
+        | FaultKind::Echo => Stage::Rcpt,
         FaultKind::CutEarly | FaultKind::HangEarly => Stage::Data,
         FaultKind::Quota
         | FaultKind::Suspended

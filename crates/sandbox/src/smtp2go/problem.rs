@@ -127,6 +127,7 @@ pub(super) fn words(kind: FaultKind, sender: &str, recipients: &[String]) -> Pro
         | FaultKind::Nonsense
         | FaultKind::Redirect
         | FaultKind::Huge
+        | FaultKind::Echo
         | FaultKind::Slow => exception(500, "Internal Server Error"),
     }
 }

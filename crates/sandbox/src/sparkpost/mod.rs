@@ -247,6 +247,7 @@ fn words(kind: FaultKind) -> Problem {
         | FaultKind::Nonsense
         | FaultKind::Redirect
         | FaultKind::Huge
+        | FaultKind::Echo
         | FaultKind::Slow => Problem::plain(500, "Internal Server Error"),
     }
 }

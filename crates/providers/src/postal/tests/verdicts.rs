@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use malote_core::provider::{SendError, SendReport, Verdict};
-use malote_core::secret::Secret;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -27,7 +26,7 @@ fn answer(status: u16, body: &str) -> Answer {
 }
 
 fn reported(answer: &Answer, to: &[&str]) -> SendReport {
-    report(&outgoing(to), answer, &Secret::new("k3y"), now())
+    report(&outgoing(to), answer, now())
 }
 
 fn told(status: u16, body: &str, to: &[&str]) -> Vec<&'static str> {
@@ -88,25 +87,6 @@ fn a_success_that_says_nothing_is_in_doubt() {
         told(202, DOCUMENTED[0].answer, &["a@dest.example"]),
         ["unknown"]
     );
-}
-
-#[test]
-fn the_key_is_in_no_reply_though_the_service_repeats_it() {
-    let refused = r#"{"status":"error","data":{"token":"k3y","code":"InvalidServerAPIKey"}}"#;
-    for (status, is_whole) in [(200, true), (200, false), (500, true)] {
-        let answer = Answer {
-            is_whole,
-            ..answer(status, refused)
-        };
-        let error = reported(&answer, &["a@dest.example"])
-            .remove(0)
-            .unwrap_err();
-        assert!(
-            !error.reply.to_string().contains("k3y"),
-            "{:?}",
-            error.reply
-        );
-    }
 }
 
 #[test]
