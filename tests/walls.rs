@@ -103,6 +103,13 @@ const CLOCKS: &[&str] = &[
     concat!("Zoned", "::now"),
 ];
 
+/// What makes a client of the web believe any certificate.
+const CREDULITY: &str = concat!("danger_", "accept_invalid");
+
+/// The only file of the providers that calls the web: it bounds answers, and leaves out what they
+/// repeat of our credentials.
+const WEB_FILE: &str = "crates/providers/src/http.rs";
+
 /// The only file that reads the machine's clock.
 const CLOCK_FILE: &str = "crates/core/src/clock.rs";
 
@@ -290,6 +297,24 @@ fn no_secret_is_compared_so_that_the_time_tells_it() {
         .iter()
         .find(|(path, _)| path == "crates/core/src/secret.rs");
     assert!(secret.is_some_and(|(_, text)| text.contains("ours.ct_eq(&theirs)")));
+}
+
+#[test]
+fn providers_call_the_web_in_one_place_and_nobody_believes_any_certificate() {
+    let files = files_of(&["crates"], ".rs");
+    let is_adapter = |path: &str| path.starts_with("crates/providers/src/");
+    let calls = |text: &str| text.contains(".execute(") || text.contains("reqwest::get(");
+    let callers: Vec<_> = files
+        .iter()
+        .filter(|(path, text)| is_adapter(path) && calls(text))
+        .map(|(path, _)| path.as_str())
+        .collect();
+    assert_eq!(callers, [WEB_FILE]);
+    let faults = files
+        .iter()
+        .filter(|(_, text)| text.contains(CREDULITY))
+        .map(|(path, _)| format!("{path}: {CREDULITY}"));
+    assert_none(&faults.collect::<Vec<_>>());
 }
 
 #[test]

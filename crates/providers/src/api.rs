@@ -12,13 +12,13 @@ use malote_core::clock::Clock;
 use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
 use malote_core::provider::{
-    Account, Capabilities, Finding, Outgoing, Provider, Reply, SendError, SendReport, SenderRecord,
-    Unasked, Verdict, report_for_all,
+    Account, Capabilities, Finding, Outgoing, Provider, SendError, SendReport, SenderRecord,
+    Unasked, report_for_all,
 };
 use malote_core::stream::Class;
 use reqwest::Url;
 
-use crate::http::{Answer, Call, HttpClients, Patience};
+use crate::http::{Answer, Call, HttpClients, Lost, Patience};
 use crate::lists::Listed;
 use crate::settings::join;
 use crate::{Adapter, ProviderConfig};
@@ -98,9 +98,7 @@ impl Line<'_> {
     async fn ask_within(&self, call: Call, patience: Patience) -> Result<Answer, SendError> {
         let clients = self.clients;
         let answer = clients.exchange(Class::Transactional, call, patience);
-        answer
-            .await
-            .map_err(|lost| SendError::new(Verdict::Transient, Reply::none(&lost.to_string())))
+        answer.await.map_err(Lost::of_question)
     }
 }
 

@@ -9,6 +9,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::error::Error;
+use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -137,6 +138,10 @@ impl Answer {
 /// No answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Lost {
+    /// Whoever answers has no certificate of the service's: it was told nothing, and a human must
+    /// act.
+    #[error("the server's certificate is not valid: {0}")]
+    Untrusted(String),
     /// The end of the request was never handed to the connection: the service cannot have it.
     #[error("not sent: {0}")]
     NotSent(String),
@@ -149,9 +154,21 @@ pub(crate) enum Lost {
     Unclear(String),
 }
 
+impl Lost {
+    /// What it means for a call that carried no mail, so that nothing is in doubt.
+    pub(crate) fn of_question(self) -> SendError {
+        let verdict = match &self {
+            Self::Untrusted(_) => Verdict::ProviderUnusable,
+            Self::NotSent(_) | Self::Refused(_) | Self::Unclear(_) => Verdict::Transient,
+        };
+        SendError::new(verdict, Reply::none(&self.to_string()))
+    }
+}
+
 impl From<Lost> for SendError {
     fn from(lost: Lost) -> Self {
         let verdict = match &lost {
+            Lost::Untrusted(_) => Verdict::ProviderUnusable,
             Lost::NotSent(_) | Lost::Refused(_) => Verdict::Transient,
             Lost::Unclear(_) => Verdict::Unknown,
         };
@@ -189,6 +206,8 @@ pub(crate) async fn exchange(
         let what = innermost(&error);
         if is_refused(&error) {
             Lost::Refused(what)
+        } else if is_untrusted(&error) {
+            Lost::Untrusted(what)
         } else {
             handed_over.lost(what)
         }
@@ -259,6 +278,21 @@ fn is_refused(error: &reqwest::Error) -> bool {
             return told.is_remote() && (told.is_go_away() || is_reset);
         }
         cause = inner.source();
+    }
+    false
+}
+
+/// Whether it was the peer's certificate.
+fn is_untrusted(error: &reqwest::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        if let Some(rustls::Error::InvalidCertificate(_)) = inner.downcast_ref() {
+            return true;
+        }
+        // What an error of I/O wraps it does not name as its source.
+        let wrapped = inner.downcast_ref().and_then(io::Error::get_ref);
+        let wrapped = wrapped.map(|wrapped| -> &(dyn Error + 'static) { wrapped });
+        cause = wrapped.or_else(|| inner.source());
     }
     false
 }

@@ -8,6 +8,8 @@ mod api;
 mod bounce;
 mod brevo;
 mod capture;
+#[cfg(test)]
+mod certificates;
 pub mod config;
 mod correlation;
 mod dkim;

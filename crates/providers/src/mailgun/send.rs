@@ -203,9 +203,7 @@ impl Mailgun {
     pub(super) async fn ask(&self, call: Call) -> Result<Answer, SendError> {
         let clients = &self.clients;
         let answer = clients.exchange(Class::Transactional, call, Patience::SHORT);
-        answer.await.map_err(|lost: Lost| {
-            SendError::new(Verdict::Transient, Reply::none(&lost.to_string()))
-        })
+        answer.await.map_err(Lost::of_question)
     }
 
     fn get(&self, path: &str) -> Call {

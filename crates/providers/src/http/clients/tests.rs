@@ -1,12 +1,19 @@
 //! What HTTP/2 adds: who speaks it, and whose outcome is known when a stream or a connection ends.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{HeaderMap, Method};
 use malote_core::provider::{SendError, Verdict};
+use rustls::ServerConfig;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
 
 use super::peer::{Act, Peer};
 use super::*;
+use crate::certificates::{Valid, certified, server_hello_of_tls_1_0};
 
 const BOTH: &[&str] = &["h2", "http/1.1"];
 const REFUSED_STREAM: u32 = 7;
@@ -19,9 +26,13 @@ fn clients(peer: &Peer, speech: Speech, calls_max: u32) -> HttpClients {
 }
 
 async fn send(clients: &HttpClients, peer: &Peer) -> Result<u16, Lost> {
+    send_to(clients, &peer.url).await
+}
+
+async fn send_to(clients: &HttpClients, url: &str) -> Result<u16, Lost> {
     let call = Call {
         method: Method::POST,
-        url: peer.url.parse().unwrap(),
+        url: url.parse().unwrap(),
         headers: HeaderMap::new(),
         body: vec![Bytes::from_static(b"x")],
     };
@@ -36,6 +47,59 @@ async fn send(clients: &HttpClients, peer: &Peer) -> Result<u16, Lost> {
 
 async fn send_many(clients: &HttpClients, peer: &Peer, calls: usize) -> Vec<Result<u16, Lost>> {
     join_all((0..calls).map(|_| send(clients, peer))).await
+}
+
+/// What comes of a call to a server with this certificate, that believes `trusted`.
+async fn told(server: ServerConfig, trusted: &rcgen::Certificate) -> Result<u16, Lost> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let acceptor = TlsAcceptor::from(Arc::new(server));
+    let server = async {
+        let (tcp, _) = listener.accept().await.unwrap();
+        let mut tls = acceptor.accept(tcp).await?;
+        tls.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await
+    };
+    let trusted = reqwest::Certificate::from_der(trusted.der()).unwrap();
+    let builder = || any_version().tls_certs_only([trusted.clone()]);
+    let clients = HttpClients::with(Speech::Http1, 1, builder).unwrap();
+    let url = format!("https://localhost:{port}/");
+    let (answer, _served) = tokio::join!(send_to(&clients, &url), server);
+    answer
+}
+
+#[tokio::test]
+async fn a_certificate_of_another_name_authority_or_time_is_refused() {
+    let (mine, server) = certified("localhost", Valid::Today);
+    assert_eq!(told(server, &mine).await, Ok(204));
+    let (other_name, elsewhere) = certified("other.example", Valid::Today);
+    let (expired, late) = certified("localhost", Valid::Once);
+    let (_, unknown) = certified("localhost", Valid::Today);
+    for (server, trusted) in [(elsewhere, other_name), (late, expired), (unknown, mine)] {
+        let lost = told(server, &trusted).await.unwrap_err();
+        assert!(matches!(lost, Lost::Untrusted(_)), "{lost:?}");
+        assert_eq!(SendError::from(lost).verdict, Verdict::ProviderUnusable);
+    }
+}
+
+#[tokio::test]
+async fn a_server_of_tls_1_0_hears_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = async {
+        let (mut tcp, _) = listener.accept().await.unwrap();
+        let mut heard = vec![0; 4096];
+        tcp.read(&mut heard).await.unwrap();
+        tcp.write_all(&server_hello_of_tls_1_0()).await.unwrap();
+        let after = tcp.read(&mut heard).await.unwrap();
+        heard.truncate(after);
+        heard
+    };
+    let clients = HttpClients::with(Speech::Http1, 1, any_version).unwrap();
+    let url = format!("https://localhost:{port}/");
+    let (answer, heard) = tokio::join!(send_to(&clients, &url), server);
+    assert!(matches!(answer, Err(Lost::NotSent(_))), "{answer:?}");
+    // An alert of seven octets (RFC 8446 6), and no record of the request.
+    assert_eq!((heard.len(), heard.first()), (7, Some(&21)));
 }
 
 #[tokio::test]

@@ -3,30 +3,23 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
-use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs::default_provider;
-use rustls_pki_types::PrivateKeyDer;
 use tempfile::NamedTempFile;
 use tokio_rustls::TlsAcceptor;
 
 use super::server::{ALL, Server, Step, hello, message, say, script, taken};
 use super::*;
+use crate::certificates::{Valid, certified, server_hello_of_tls_1_0};
 
 /// A certificate for `name`, as a server has it and as an authority's file.
 fn certificate(name: &str) -> (TlsAcceptor, NamedTempFile) {
-    let CertifiedKey { cert, signing_key } =
-        generate_simple_self_signed([name.to_owned()]).unwrap();
+    certificate_valid(name, Valid::Today)
+}
+
+fn certificate_valid(name: &str, valid: Valid) -> (TlsAcceptor, NamedTempFile) {
+    let (certificate, server) = certified(name, valid);
     let mut file = NamedTempFile::new().unwrap();
-    file.write_all(cert.pem().as_bytes()).unwrap();
-    let key = PrivateKeyDer::Pkcs8(signing_key.serialize_der().into());
-    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![cert.der().clone()], key)
-        .unwrap();
-    (TlsAcceptor::from(Arc::new(config)), file)
+    file.write_all(certificate.pem().as_bytes()).unwrap();
+    (TlsAcceptor::from(Arc::new(server)), file)
 }
 
 fn table(port: u16, tls: &str, authority: &NamedTempFile) -> String {
@@ -181,11 +174,16 @@ async fn without_tls_neither_login_nor_mail_is_sent() {
 }
 
 #[tokio::test]
-async fn a_certificate_of_another_name_or_authority_is_refused() {
+async fn a_certificate_of_another_name_authority_or_time_is_refused() {
     let (right, _) = certificate("localhost");
     let (other_name, its_authority) = certificate("other.example");
     let (_, other_authority) = certificate("localhost");
-    for (acceptor, authority) in [(other_name, &its_authority), (right, &other_authority)] {
+    let (expired, same_authority) = certificate_valid("localhost", Valid::Once);
+    for (acceptor, authority) in [
+        (other_name, &its_authority),
+        (right, &other_authority),
+        (expired, &same_authority),
+    ] {
         let steps = script([vec![Step::StartTls(acceptor)], hello(&ALL), auth()]);
         let server = Server::start(vec![steps]).await;
         let provider = provider_of(&table(server.port, "implicit", authority), &[]);
@@ -193,6 +191,21 @@ async fn a_certificate_of_another_name_or_authority_is_refused() {
         assert_eq!(results(report), [Err(Verdict::ProviderUnusable)]);
         assert!(server.heard()[0].lines.is_empty());
     }
+}
+
+#[tokio::test]
+async fn a_server_of_tls_1_0_hears_nothing() {
+    let (_, authority) = certificate("localhost");
+    let answer = Step::Say(server_hello_of_tls_1_0());
+    let steps = vec![Step::HearOnce, answer, Step::HearOnce];
+    let server = Server::start(vec![steps]).await;
+    let provider = provider_of(&table(server.port, "implicit", &authority), &[]);
+    let error = send(&provider, &outgoing(&["x@x.test"]))
+        .await
+        .remove(0)
+        .unwrap_err();
+    assert_eq!(error.verdict, Verdict::Transient);
+    assert!(error.reply.text().starts_with("the TLS handshake failed"));
 }
 
 #[tokio::test]
