@@ -34,7 +34,7 @@ pub(crate) const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// Largest page of a service's own list, whose length it chooses itself: a thousand entries, each
 /// with a server's reply and a subject.
 const PAGE_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Longest time for reading an answer's body once its header is there.
+/// Longest time for reading an answer's body once its header is there, however it trickles.
 const ANSWER_BODY_WAIT_MAX: Duration = Duration::from_secs(30);
 /// What may sit in buffers of the HTTP library and the kernel when the last octet is handed over.
 const BUFFERED_BYTES_MAX: u64 = 1024 * 1024;
@@ -61,6 +61,8 @@ pub(crate) struct Patience {
     pub write_max: Duration,
     /// From then until the answer's header is there.
     pub reply_max: Duration,
+    /// From then until the answer's body is there.
+    pub body_max: Duration,
     /// Octets of the answer's body.
     pub answer_bytes_max: usize,
 }
@@ -70,6 +72,7 @@ impl Patience {
     pub(crate) const SHORT: Self = Self {
         write_max: Duration::from_secs(15),
         reply_max: Duration::from_secs(15),
+        body_max: ANSWER_BODY_WAIT_MAX,
         answer_bytes_max: ANSWER_BYTES_MAX,
     };
 
@@ -86,6 +89,7 @@ impl Patience {
         Self {
             write_max: outgoing.write_pace.wait_for(bytes),
             reply_max: outgoing.reply_wait_max + outgoing.write_pace.at_slowest(buffered),
+            body_max: ANSWER_BODY_WAIT_MAX,
             answer_bytes_max: ANSWER_BYTES_MAX,
         }
     }
@@ -212,7 +216,8 @@ pub(crate) async fn exchange(
             handed_over.lost(what)
         }
     })?;
-    let (body, is_whole) = read_bounded(&mut response, patience.answer_bytes_max).await;
+    let (body, is_whole) =
+        read_bounded(&mut response, patience.answer_bytes_max, patience.body_max).await;
     Ok(Answer {
         status: response.status().as_u16(),
         headers: std::mem::take(response.headers_mut()),
@@ -236,9 +241,13 @@ fn request(call: Call, handed_over: &Arc<HandedOver>) -> reqwest::Request {
     request
 }
 
-/// Reads at most `bytes_max` octets, whatever `Content-Length` says.
-async fn read_bounded(response: &mut Response, bytes_max: usize) -> (Bytes, bool) {
-    let until = Instant::now() + ANSWER_BODY_WAIT_MAX;
+/// Reads at most `bytes_max` octets, whatever `Content-Length` says, within `wait_max` in all.
+async fn read_bounded(
+    response: &mut Response,
+    bytes_max: usize,
+    wait_max: Duration,
+) -> (Bytes, bool) {
+    let until = Instant::now() + wait_max;
     let mut body = Vec::new();
     loop {
         match timeout_at(until, response.chunk()).await {
@@ -420,7 +429,7 @@ pub(crate) async fn fetch(
         if status != 200 {
             return Err(FetchFault::Status(status));
         }
-        match read_bounded(&mut response, bytes_max).await {
+        match read_bounded(&mut response, bytes_max, wait_max).await {
             (body, true) => Ok(body),
             (_, false) => Err(FetchFault::NotWhole),
         }

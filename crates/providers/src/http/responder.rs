@@ -19,6 +19,8 @@ pub(crate) enum Act {
     Hang,
     /// Closes once the request is read.
     Close,
+    /// Writes these octets, then one more each 50 ms for as long as it is heard.
+    Trickle(Vec<u8>),
     /// Answers 500 with the request as it was read, and closes.
     Echo,
     /// Reads this many octets and then nothing more, connection open.
@@ -95,7 +97,12 @@ impl Drop for Responder {
 async fn play(stream: &mut TcpStream, act: Act, seen: &Arc<Mutex<Vec<Vec<u8>>>>) {
     let limit = match act {
         Act::StopReading(bytes) => bytes,
-        Act::Write(_) | Act::WriteAndHang(_) | Act::Hang | Act::Close | Act::Echo => usize::MAX,
+        Act::Write(_)
+        | Act::WriteAndHang(_)
+        | Act::Trickle(_)
+        | Act::Hang
+        | Act::Close
+        | Act::Echo => usize::MAX,
     };
     let request = read_request(stream, limit).await;
     let act = match act {
@@ -111,6 +118,12 @@ async fn play(stream: &mut TcpStream, act: Act, seen: &Arc<Mutex<Vec<Vec<u8>>>>)
         }
         Act::WriteAndHang(bytes) => {
             stream.write_all(&bytes).await.ok();
+        }
+        Act::Trickle(mut octets) => {
+            while stream.write_all(&octets).await.is_ok() {
+                octets = b"x".to_vec();
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
         }
         Act::Close => {
             stream.shutdown().await.ok();

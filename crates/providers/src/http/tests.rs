@@ -19,6 +19,7 @@ fn call_to(url: &str, body: Vec<u8>) -> Call {
 const IMPATIENT: Patience = Patience {
     write_max: Duration::from_millis(1500),
     reply_max: Duration::from_millis(300),
+    body_max: Duration::from_millis(500),
     answer_bytes_max: ANSWER_BYTES_MAX,
 };
 
@@ -104,6 +105,21 @@ async fn a_cut_or_endless_body_is_not_whole() {
         (answer.body.len(), answer.is_whole),
         (ANSWER_BYTES_MAX, false)
     );
+}
+
+#[tokio::test]
+async fn an_answer_that_trickles_has_one_deadline_for_all_of_it() {
+    let begun = Instant::now();
+    let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n".to_vec();
+    let (result, _peer) = exchange_with(Act::Trickle(head), 10).await;
+    let answer = result.unwrap();
+    assert!(!answer.is_whole && answer.body.len() > 2, "{answer:?}");
+    let (result, _peer) = exchange_with(Act::Trickle(b"HTTP/1.1 200 ".to_vec()), 10).await;
+    assert!(matches!(result, Err(Lost::Unclear(_))), "{result:?}");
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    for patience in [Patience::SHORT, Patience::PAGE] {
+        assert_eq!(patience.body_max, Duration::from_secs(30));
+    }
 }
 
 #[tokio::test]
