@@ -1,5 +1,7 @@
 //! An SMTP relay at fault: each stage's refusal has its meaning, and the next target takes over.
 
+use std::time::Instant;
+
 use anyhow::Result;
 use malote_sandbox::{Fault, FaultKind, Stage};
 use malote_tests::{SHOP_KEY, World};
@@ -37,6 +39,41 @@ async fn is_passed_over(fault: Fault, verdict: &str) -> Result<()> {
 #[tokio::test]
 async fn a_busy_relay_is_throttled() -> Result<()> {
     is_passed_over(Fault::once(FaultKind::Status(421)), "throttled").await
+}
+
+#[tokio::test]
+async fn a_relay_that_is_busy_at_its_greeting_is_throttled() -> Result<()> {
+    let fault = Fault::once(FaultKind::Status(421)).at(Stage::Connect);
+    is_passed_over(fault, "throttled").await
+}
+
+/// The relay hangs at this stage; the mail leaves by the next target within a second of the
+/// deadline of 10 s that the stage has.
+async fn is_given_up_in_time(stage: Stage) -> Result<()> {
+    let world = start().await?;
+    let fault = Fault::always(FaultKind::Hang).at(stage);
+    world.relay.sandbox.arm(fault);
+    let sent_at = Instant::now();
+    let timeline = send_order(&world, "ana@one.example").await?;
+    let took = sent_at.elapsed();
+    let expected = [("relay", "transient"), ("ses", "sent")];
+    let expected = expected.map(|(provider, outcome)| (provider.into(), outcome.into()));
+    assert_eq!(attempts(&timeline), expected, "{stage:?}");
+    assert!(
+        (10.0..11.0).contains(&took.as_secs_f64()),
+        "{stage:?} {took:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_relay_that_hangs_at_its_greeting_costs_its_deadline() -> Result<()> {
+    is_given_up_in_time(Stage::Connect).await
+}
+
+#[tokio::test]
+async fn a_relay_that_hangs_at_ehlo_costs_its_deadline() -> Result<()> {
+    is_given_up_in_time(Stage::Ehlo).await
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The adapter against scripted servers on loopback.
 
+mod deadlines;
 mod inspect;
 mod names;
 mod outcome;
@@ -24,6 +25,7 @@ use malote_core::name::{PoolName, StreamName};
 use malote_core::provider::{Outgoing, OutgoingRecipient, Provider, SendReport, Verdict};
 use malote_core::stream::{Class, WritePace};
 
+use super::config::Settings;
 use super::connect::Timing;
 use super::pools::Pools;
 use super::{SmtpConfig, SmtpProvider};
@@ -51,10 +53,13 @@ pub(super) fn clock() -> Arc<dyn Clock> {
     Arc::new(SystemClock::start())
 }
 
-fn provider_of(table: &str, sources: &[&str]) -> SmtpProvider {
+fn settings_of(table: &str) -> Settings {
     let config: SmtpConfig = toml::from_str(table).unwrap();
-    let mut faults = Vec::new();
-    let mut settings = config.check("t", &mut faults).expect("a good table");
+    config.check("t", &mut Vec::new()).expect("a good table")
+}
+
+fn provider_of(table: &str, sources: &[&str]) -> SmtpProvider {
+    let mut settings = settings_of(table);
     settings.endpoint.timing = timing();
     let addresses: Vec<IpAddr> = sources.iter().map(|ip| ip.parse().unwrap()).collect();
     let pool = PoolName::try_from("bulk").unwrap();

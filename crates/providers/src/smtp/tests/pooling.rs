@@ -79,18 +79,49 @@ async fn only_one_new_connection_is_tried_for_a_closed_one() {
 
 #[tokio::test]
 async fn after_421_the_connection_is_not_used_again() {
-    let first = script([
-        hello(&ALL),
-        message(),
-        vec![say("421 4.7.0 slow down\r\n"), Step::Hang],
-    ]);
-    let second = script([hello(&ALL), message(), vec![taken("2")]]);
-    let server = Server::start(vec![first, second]).await;
-    let provider = provider(server.port);
-    let report = send(&provider, &outgoing(&["x@x.test"])).await;
-    assert_eq!(results(report), [Err(Verdict::Throttled { after: None })]);
-    let report = send(&provider, &outgoing(&["x@x.test"])).await;
-    assert_eq!(results(report), [Ok("2".to_owned())]);
+    let last = say("421 4.7.0 slow down\r\n");
+    let hear = Step::Hear;
+    let go = say("250 a\r\n250 b\r\n354 c\r\n");
+    let half = vec![
+        hear.clone(),
+        hear.clone(),
+        hear.clone(),
+        go,
+        Step::HearBytes(4096),
+    ];
+    let mut large = outgoing(&["x@dest.example"]);
+    large.body = Bytes::from([BODY, &"line\r\n".repeat(4 << 20)].concat());
+    let small = outgoing(&["x@x.test"]);
+    for (place, first, begun) in [
+        ("the greeting", vec![last.clone(), Step::Hang], &small),
+        (
+            "MAIL",
+            script([hello(&ALL), vec![hear, last.clone(), Step::Hang]]),
+            &small,
+        ),
+        // It closes, too, while the rest is being written.
+        (
+            "half of the message",
+            script([hello(&["PIPELINING"]), half, vec![last.clone()]]),
+            &large,
+        ),
+        (
+            "the message",
+            script([hello(&ALL), message(), vec![last, Step::Hang]]),
+            &small,
+        ),
+    ] {
+        let second = script([hello(&ALL), message(), vec![taken("2")]]);
+        let server = Server::start(vec![first, second]).await;
+        let provider = provider(server.port);
+        let report = send(&provider, begun).await;
+        let throttled = Err(Verdict::Throttled { after: None });
+        assert_eq!(results(report), [throttled], "{place}");
+        let report = send(&provider, &small).await;
+        assert_eq!(results(report), [Ok("2".to_owned())], "{place}");
+        let connections = server.heard();
+        assert_eq!(connections.len(), 2, "{place}");
+    }
 }
 
 #[tokio::test]
