@@ -50,6 +50,26 @@ async fn a_throttle_takes_the_next_target() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_throttle_slows_the_provider_and_not_only_the_message() -> Result<()> {
+    let world = World::start().await?;
+    world.ses.sandbox.arm(Fault::once(FaultKind::Status(429)));
+    let first = send_order(&world, "ana@one.example").await?;
+    assert_eq!(
+        attempts(&first),
+        calls(&[("ses", "throttled"), ("relay", "sent")])
+    );
+    let second = send_order(&world, "bob@one.example").await?;
+    assert_eq!(attempts(&second), calls(&[("relay", "sent")]));
+    let mut number = 0;
+    eventually("SES is asked again by itself", SENT_MAX, async || {
+        number += 1;
+        let timeline = send_order(&world, &format!("c{number}@one.example")).await?;
+        Ok((attempts(&timeline) == calls(&[("ses", "sent")])).then_some(()))
+    })
+    .await
+}
+
+#[tokio::test]
 async fn a_spent_quota_parks_the_target() -> Result<()> {
     is_passed_over(FaultKind::Quota, "quota_spent").await
 }

@@ -74,6 +74,8 @@ pub struct Call<'a> {
     pub mailbox_provider: &'a MailboxProvider,
     /// When it began.
     pub started_at: Timestamp,
+    /// Chance, 0.0 to 1.0, for the jitter of what it asks us to wait.
+    pub chance: f64,
 }
 
 /// A call as a whole, as far as its target is concerned.
@@ -350,7 +352,7 @@ impl Inner {
                 at_least(
                     &mut self.throttled,
                     target,
-                    later(now, throttle_wait(*after)),
+                    later(now, throttle_wait(*after, call.chance)),
                 );
                 None
             }

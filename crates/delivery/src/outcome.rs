@@ -299,6 +299,7 @@ impl Engine {
             sender_domain,
             mailbox_provider,
             started_at: attempt.start.at,
+            chance: rand::random(),
         };
         let alert = self
             .registry

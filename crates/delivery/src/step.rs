@@ -18,12 +18,18 @@ pub const THROTTLE_DEFAULT: Duration = Duration::from_secs(5);
 /// Shortest such wait: a provider that asks to come back in 0 seconds would get a busy loop.
 const THROTTLE_MIN: Duration = Duration::from_secs(1);
 
-/// How long to leave alone a target that throttles.
+/// By so much of itself a wait is longer at most, so that gateways, and messages, that were refused
+/// together do not come back together.
+const THROTTLE_SPREAD: f64 = 0.1;
+
+/// How long to leave alone a target that throttles: what it asked for, from [`THROTTLE_MIN`] to
+/// [`RETRY_AFTER_MAX`], and by `chance` (0.0 to 1.0) up to a tenth more. It never comes early.
 #[must_use]
-pub fn throttle_wait(asked: Option<Duration>) -> Duration {
-    asked
+pub fn throttle_wait(asked: Option<Duration>, chance: f64) -> Duration {
+    let wait = asked
         .unwrap_or(THROTTLE_DEFAULT)
-        .clamp(THROTTLE_MIN, RETRY_AFTER_MAX)
+        .clamp(THROTTLE_MIN, RETRY_AFTER_MAX);
+    wait + wait.mul_f64(THROTTLE_SPREAD * chance.clamp(0.0, 1.0))
 }
 
 /// What the decision may look at.
@@ -198,7 +204,7 @@ fn throttled(situation: &Situation<'_>, progress: &mut Progress, after: Option<D
     // All that a pass used up was used up by throttling or faults of the targets: start over when
     // this one may send again.
     progress.used_up.clear();
-    let due_at = later(situation.now, throttle_wait(after));
+    let due_at = later(situation.now, throttle_wait(after, situation.chance));
     waiting(
         situation,
         State::Deferred,

@@ -1,9 +1,10 @@
 //! What every adapter does alike, asked of each by its own table.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use malote_core::clock::{Clock, SystemClock};
-use malote_core::provider::{Outgoing, Provider};
+use malote_core::provider::{Outgoing, Provider, RETRY_AFTER_MAX, Verdict};
 use malote_core::tracking::{Switch, Tracking, TrackingSwitches};
 
 use crate::build;
@@ -132,6 +133,35 @@ async fn a_service_that_repeats_a_whole_call_gives_no_secret_away() {
             for secret in SECRETS {
                 assert!(!said.contains(secret), "{table} {said}");
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn each_api_waits_as_long_as_it_is_asked_to_and_an_hour_at_most() {
+    let date = SystemClock::start().now() + Duration::from_secs(60);
+    let date = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    for (table, _) in BY_API {
+        for (field, least, most) in [
+            ("3", seconds(3), seconds(3)),
+            ("99999999", Some(RETRY_AFTER_MAX), Some(RETRY_AFTER_MAX)),
+            (date.as_str(), seconds(30), seconds(60)),
+            // Some have a wait of their own that is meant where none is told.
+            ("-1", None, seconds(60)),
+            ("", None, seconds(60)),
+        ] {
+            let field = match field {
+                "" => String::new(),
+                value => format!("Retry-After: {value}\r\n"),
+            };
+            let peer = Responder::start(vec![answer("429 Slow", &field, "")]).await;
+            let provider = provider(&format!("{table} endpoint = '{}' }}", peer.url()));
+            let error = provider.send(&message()).await.remove(0).unwrap_err();
+            let Verdict::Throttled { after } = error.verdict else {
+                panic!("{table} {error:?}");
+            };
+            assert!((least..=most).contains(&after), "{table} {field} {after:?}");
         }
     }
 }

@@ -33,6 +33,7 @@ fn fail(registry: &Registry, verdict: Verdict, now: Timestamp) -> Option<Alert> 
         sender_domain: "shop.example",
         mailbox_provider: &mailbox_provider,
         started_at: now,
+        chance: 0.0,
     };
     let error = SendError::new(verdict, Reply::none("no"));
     ended(registry, None, [Some(&error)].into_iter(), (now, now)).or(registry.record(

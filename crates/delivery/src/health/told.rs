@@ -138,6 +138,7 @@ mod tests {
             sender_domain: "shop.example",
             mailbox_provider: &microsoft,
             started_at: at(1),
+            chance: 0.0,
         };
         registry.record(&call, None, at(1));
         assert!(is_out(&microsoft, at(2)));

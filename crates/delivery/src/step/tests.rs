@@ -354,6 +354,21 @@ fn one_recipient_alone_that_is_to_be_ungrouped_backs_off() {
 }
 
 #[test]
+fn a_throttle_is_waited_out_as_asked_and_by_chance_a_tenth_longer() {
+    let secs = |seconds: u64| Some(Duration::from_secs(seconds));
+    for (asked, least, most) in [
+        (secs(3), 3_000, 3_300),
+        (None, 5_000, 5_500),
+        (secs(0), 1_000, 1_100),
+        (secs(99_999_999), 3_600_000, 3_960_000),
+    ] {
+        let wait = |chance| throttle_wait(asked, chance).as_millis();
+        assert_eq!((wait(0.0), wait(1.0)), (least, most), "{asked:?}");
+        assert!((least..most).contains(&wait(0.5)), "{asked:?}");
+    }
+}
+
+#[test]
 fn a_throttle_of_no_time_at_all_is_still_a_wait() {
     let mut case = Case::new().last_target();
     let after = Some(Duration::ZERO);
