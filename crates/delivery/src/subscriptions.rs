@@ -227,7 +227,7 @@ struct Place {
 impl Place {
     fn returns(&self, now: Timestamp) -> Vec<Return> {
         let one = |scope: &SuppressionScope| Return {
-            address: self.recipient.clone(),
+            address: self.recipient.clone().into(),
             scope: scope.clone(),
             at: now,
             source: SOURCE_RECIPIENT.to_owned(),

@@ -178,16 +178,17 @@ pub(crate) async fn open_shared(
     let open = || PostgresShared::open(settings, Arc::clone(clock), registry);
     let shared = patiently(settings, open).await.with_context(at)?;
     let carried = shared.carry_over(store).await.with_context(at)?;
-    if carried.suppressions > 0 {
+    if carried.suppressions > 0 || carried.returns > 0 {
         tracing::info!(
             suppressions = carried.suppressions,
+            returns = carried.returns,
             "carried over to the shared database what the store knew"
         );
     }
     if carried.erased_left > 0 {
         tracing::warn!(
-            suppressions = carried.erased_left,
-            "suppressions of erased addresses stay behind in the store: they are known by a hash under its own key"
+            entries = carried.erased_left,
+            "suppressions and returns of erased addresses stay behind in the store: they are known by a hash under its own key"
         );
     }
     Ok(SharedPlace::Postgres(shared))

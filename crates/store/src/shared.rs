@@ -183,7 +183,7 @@ impl QuotaRequest {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Return {
     /// Whose.
-    pub address: EmailAddress,
+    pub address: SuppressedAddress,
     /// Which mail.
     pub scope: SuppressionScope,
     /// When.

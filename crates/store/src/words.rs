@@ -64,7 +64,7 @@ pub(crate) fn soft_bounce_event(bounce: &SoftBounce) -> [u8; 16] {
 /// place, an earlier one does not.
 pub(crate) fn returned(one: &Return) -> Suppression {
     Suppression {
-        address: one.address.clone().into(),
+        address: one.address.clone(),
         scope: one.scope.clone(),
         reason: SuppressionReason::Unsubscribe,
         detail: "wants it again".to_owned(),

@@ -217,7 +217,7 @@ impl Told<'_> {
 
     fn back(&self, scope: SuppressionScope) -> Return {
         Return {
-            address: self.delivery.recipient.clone(),
+            address: self.delivery.recipient.clone().into(),
             scope,
             at: self.at(),
             source: source_of(self.provider),

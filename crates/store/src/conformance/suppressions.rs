@@ -114,7 +114,7 @@ fn unsubscribe(who: &str, when: i64) -> Suppression {
 
 fn back(who: &str, when: i64) -> Return {
     Return {
-        address: address(who),
+        address: address(who).into(),
         scope: stream("news"),
         at: at(when),
         source: "recipient".into(),

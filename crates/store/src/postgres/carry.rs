@@ -6,9 +6,9 @@ use crate::postgres::columns::signed;
 use crate::postgres::metrics::Operation;
 use crate::postgres::shared_engine::PostgresShared;
 use crate::sqlite::Spent;
-use crate::{Shared, SqliteStore, StoreError, SuppressionQuery};
+use crate::{Shared, SqliteStore, StoreError, SuppressedAddress, SuppressionQuery};
 
-/// Suppressions carried at once.
+/// Suppressions, or returns, carried at once.
 const PAGE: u32 = 1_000;
 
 /// What was carried over.
@@ -16,14 +16,16 @@ const PAGE: u32 = 1_000;
 pub struct Carried {
     /// Suppressions.
     pub suppressions: u64,
-    /// Suppressions of erased addresses that stay behind: they are known by a hash under the key of
-    /// the store, which stops nobody under another key.
+    /// Returns of who had unsubscribed.
+    pub returns: u64,
+    /// Both of erased addresses that stay behind: they are known by a hash under the key of the store,
+    /// which finds nobody under another key.
     pub erased_left: u64,
 }
 
 impl PostgresShared {
-    /// Carries suppressions, switches, quotas and warm-up of a node's own store over, once for each
-    /// store: what is lifted here later stays lifted. Returns what there was.
+    /// Carries suppressions, returns, switches, quotas and warm-up of a node's own store over, once for
+    /// each store: what is lifted here later stays lifted. Returns what there was.
     /// Soft bounces stay behind, since they are counted under a hash of the store's own key.
     ///
     /// # Errors
@@ -40,30 +42,79 @@ impl PostgresShared {
         for switch in store.switches().await? {
             self.set_switch(switch, true).await?;
         }
-        let is_one_key = store.fingerprint() == database.key.fingerprint_text();
-        let (mut carried, mut after) = (Carried::default(), None);
+        let mut carried = Carried::default();
+        self.carry_suppressions(store, &mut carried).await?;
+        self.carry_returns(store, &mut carried).await?;
+        self.carry_spent(&mark, store.spent().await?).await?;
+        Ok(carried)
+    }
+
+    /// Whether what the store knows of this address is found here.
+    fn is_found(
+        &self,
+        store: &SqliteStore,
+        address: &SuppressedAddress,
+    ) -> Result<bool, StoreError> {
+        let own = self.writing()?.key.fingerprint_text();
+        Ok(address.known().is_some() || store.fingerprint() == own)
+    }
+
+    async fn carry_suppressions(
+        &self,
+        store: &SqliteStore,
+        carried: &mut Carried,
+    ) -> Result<(), StoreError> {
+        let mut after = None;
         loop {
             let query = SuppressionQuery {
                 after,
                 limit: PAGE,
                 ..SuppressionQuery::default()
             };
-            let mut page = store.suppressions(&query).await?;
+            let page = store.suppressions(&query).await?;
             let is_last = page.len() < PAGE as usize;
             after = page
                 .last()
                 .map(|one| (one.address.clone(), one.scope.clone()));
-            let found = page.len() as u64;
-            page.retain(|one| is_one_key || one.address.known().is_some());
-            carried.suppressions += page.len() as u64;
-            carried.erased_left += found - page.len() as u64;
-            self.suppress(page).await?;
+            let mut found = Vec::with_capacity(page.len());
+            for entry in page {
+                match self.is_found(store, &entry.address)? {
+                    true => found.push(entry),
+                    false => carried.erased_left += 1,
+                }
+            }
+            carried.suppressions += found.len() as u64;
+            self.suppress(found).await?;
             if is_last {
-                break;
+                return Ok(());
             }
         }
-        self.carry_spent(&mark, store.spent().await?).await?;
-        Ok(carried)
+    }
+
+    /// Without its return, a late unsubscribe from before it would stop an address again.
+    async fn carry_returns(
+        &self,
+        store: &SqliteStore,
+        carried: &mut Carried,
+    ) -> Result<(), StoreError> {
+        let mut after = None;
+        loop {
+            let page = store.returns(after, PAGE).await?;
+            let is_last = page.len() < PAGE as usize;
+            after = page.last().map(|(hash, _)| *hash);
+            let mut found = Vec::with_capacity(page.len());
+            for (_, one) in page {
+                match self.is_found(store, &one.address)? {
+                    true => found.push(one),
+                    false => carried.erased_left += 1,
+                }
+            }
+            carried.returns += found.len() as u64;
+            self.lift_unsubscribes(found).await?;
+            if is_last {
+                return Ok(());
+            }
+        }
     }
 
     /// Adds what this node has spent of quotas, and leaves the mark, in one transaction: spent

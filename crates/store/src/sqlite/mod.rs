@@ -60,7 +60,7 @@ use crate::sqlite::fault::Fault;
 use crate::sqlite::queue::{Operation, Queue, Queued, Urgency};
 use crate::sqlite::readers::Readers;
 use crate::sqlite::writer::{Memory, Tx, Writer};
-use crate::{Lane, LaneId, StoreError};
+use crate::{Lane, LaneId, Return, StoreError};
 
 pub use crate::sqlite::backup::{BackupReport, RestoreReport, restore};
 pub(crate) use crate::sqlite::migrate::SqliteSide;
@@ -277,6 +277,17 @@ impl SqliteStore {
     /// What tells this store from any other: a hash of its address key, which is made at random.
     pub(crate) fn fingerprint(&self) -> String {
         self.inner.key.fingerprint_text()
+    }
+
+    /// Returns that are kept ([`Shared::lift_unsubscribes`]) behind the one of this hash, each with
+    /// its own.
+    pub(crate) async fn returns(
+        &self,
+        after: Option<[u8; 16]>,
+        count_max: u32,
+    ) -> Result<Vec<([u8; 16], Return)>, StoreError> {
+        self.read(move |conn| suppression::returns(conn, after, count_max))
+            .await
     }
 
     /// What was spent of quotas and warm-ups.

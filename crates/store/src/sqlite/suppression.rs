@@ -194,6 +194,34 @@ pub(crate) fn lift_unsubscribes(
     Ok(())
 }
 
+/// Returns that are kept behind the one of this hash, each with its own.
+pub(crate) fn returns(
+    conn: &Connection,
+    after: Option<[u8; 16]>,
+    count_max: u32,
+) -> Result<Vec<([u8; 16], Return)>, Fault> {
+    let sql = format!(
+        "SELECT {COLUMNS}, hash FROM suppressions
+         WHERE hash > ?1 AND reason = ?2 AND expires_at <= created_at ORDER BY hash LIMIT ?3"
+    );
+    let after = after.as_ref().map_or(&[][..], |hash| &hash[..]);
+    let mut find = conn.prepare_cached(&sql)?;
+    let reason = SuppressionReason::Unsubscribe.as_str();
+    let mut rows = find.query(params![after, reason, count_max])?;
+    let mut page = Vec::new();
+    while let Some(row) = rows.next()? {
+        let entry = read(row)?;
+        let one = Return {
+            address: entry.address,
+            scope: entry.scope,
+            at: entry.created_at,
+            source: entry.source,
+        };
+        page.push((row.get(9)?, one));
+    }
+    Ok(page)
+}
+
 /// Every scope that may have entries: the spelling of an address may differ from the kept one, so
 /// the entries of an address are found by hash, one look a scope.
 fn known_scopes(conn: &Connection) -> Result<Vec<String>, Fault> {

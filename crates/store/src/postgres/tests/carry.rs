@@ -8,8 +8,9 @@ use prometheus::Registry;
 use crate::conformance::mail::at;
 use crate::postgres::tests::fresh;
 use crate::{
-    Carried, PostgresShared, QuotaRequest, Shared, SqliteConfig, SqliteStore, SuppressedAddress,
-    Suppression, SuppressionQuery, SuppressionReason, SuppressionScope, Switch, WarmupRecord,
+    Carried, Erasing, PostgresShared, QuotaRequest, Return, Shared, SqliteConfig, SqliteStore,
+    SuppressedAddress, Suppression, SuppressionQuery, SuppressionReason, SuppressionScope, Switch,
+    WarmupRecord,
 };
 
 async fn listed(shared: &PostgresShared) -> usize {
@@ -65,6 +66,7 @@ async fn what_a_store_knew_is_carried_over_once() {
     let (shared, _database) = fresh().await;
     let carried = Carried {
         suppressions: 1_001,
+        returns: 0,
         erased_left: 1,
     };
     assert_eq!(shared.carry_over(&store).await, Ok(carried));
@@ -81,4 +83,56 @@ async fn what_a_store_knew_is_carried_over_once() {
     assert_eq!(listed(&shared).await, 1_000);
     assert_eq!(shared.switches().await, Ok(Vec::new()));
     assert_eq!(shared.quota_used("ses", at(0)).await, Ok(40));
+}
+
+#[tokio::test]
+async fn who_came_back_is_carried_over_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(FixedClock(at(0)));
+    let config = SqliteConfig::at(dir.path().join("malote.db"));
+    let store = SqliteStore::open(config, clock, &Registry::new()).unwrap();
+    let left = |who: String, when: i64| Suppression {
+        address: who.parse().unwrap(),
+        scope: SuppressionScope::Global,
+        reason: SuppressionReason::Unsubscribe,
+        detail: String::new(),
+        source: "recipient".into(),
+        provider: None,
+        credential: None,
+        created_at: at(when),
+        expires_at: None,
+    };
+    let name = |number: u32| format!("a{number}@x.test");
+    let returns = (0..1_001).map(|number| Return {
+        address: name(number).parse().unwrap(),
+        scope: SuppressionScope::Global,
+        at: at(5),
+        source: "recipient".into(),
+    });
+    store.lift_unsubscribes(returns.collect()).await.unwrap();
+    let erased = name(0).parse().unwrap();
+    let gone = store.erase_suppressions(&erased, Erasing::Erase).await;
+    assert_eq!(gone.unwrap(), 1);
+
+    let (shared, _database) = fresh().await;
+    let told_before = vec![left(name(1), 4), left(name(2), 6)];
+    shared.suppress(told_before).await.unwrap();
+    let carried = Carried {
+        suppressions: 0,
+        returns: 1_000,
+        erased_left: 1,
+    };
+    assert_eq!(shared.carry_over(&store).await, Ok(carried));
+    let told_late = vec![left(name(3), 4), left(name(1_000), 6)];
+    shared.suppress(told_late).await.unwrap();
+    let stopped: Vec<String> = (0..1_001).map(name).collect();
+    let addresses: Vec<_> = stopped.iter().map(|who| who.parse().unwrap()).collect();
+    let scopes = [SuppressionScope::Global];
+    let found = shared.suppressed(&addresses, &scopes, at(9)).await.unwrap();
+    let found = stopped.iter().zip(found);
+    let stopped: Vec<&str> = found
+        .filter(|(_, found)| found.is_some())
+        .map(|(who, _)| who.as_str())
+        .collect();
+    assert_eq!(stopped, ["a2@x.test", "a1000@x.test"]);
 }
