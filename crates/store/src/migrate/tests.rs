@@ -1,6 +1,7 @@
 //! A store that holds everything, moved and moved back; and what is refused on the way.
 
 mod fill;
+mod left;
 mod refused;
 
 use std::sync::Arc;

@@ -12,8 +12,8 @@ use crate::conformance::spool_feed::{everything, page};
 use crate::{
     BreakerRecord, Enqueue, Erasing, GuardCount, GuardKey, GuardRecord, GuardState, GuardTally,
     IdempotencyRecord, LaneId, NewMessage, NodeSession, OutboxSettled, OutboxStep, QuotaRequest,
-    Shared, SoftBounce, Spool, SuppressedAddress, Suppression, SuppressionReason, SuppressionScope,
-    Switch, WarmupRecord,
+    Return, Shared, SoftBounce, Spool, SuppressedAddress, Suppression, SuppressionReason,
+    SuppressionScope, Switch, WarmupRecord,
 };
 
 /// Small messages that wait: more than a page of them.
@@ -275,6 +275,13 @@ async fn suppressions(shared: &dyn Shared) {
     let gone: EmailAddress = "gone@x.test".parse().unwrap();
     let erased = shared.erase_suppressions(&gone, Erasing::Erase).await;
     assert_eq!(erased.unwrap(), 1);
+    let back = Return {
+        address: SuppressedAddress::Known("back@x.test".parse().unwrap()),
+        scope: SuppressionScope::Global,
+        at: at(5),
+        source: "recipient".into(),
+    };
+    shared.lift_unsubscribes(vec![back]).await.unwrap();
     let soft: EmailAddress = "soft@x.test".parse().unwrap();
     let bounces = [(1, "1"), (1, "2"), (2, "2")].map(|(second, event)| SoftBounce {
         address: soft.clone(),
