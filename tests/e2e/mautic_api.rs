@@ -15,8 +15,13 @@ const BASE: &str = "https://mail.shop.example";
 
 /// Until so many events were told.
 async fn told(world: &World, count: u32) -> Result<()> {
-    let line =
-        format!("malote_outlet_told_total{{outcome=\"told\",outlet=\"mautic/mautic\"}} {count}");
+    came_to(world, "told", count).await
+}
+
+/// Until so many came to this.
+async fn came_to(world: &World, outcome: &str, count: u32) -> Result<()> {
+    let labels = format!("{{outcome=\"{outcome}\",outlet=\"mautic/mautic\"}}");
+    let line = format!("malote_outlet_told_total{labels} {count}");
     eventually(&line, KNOWN_MAX, async || {
         let request = world.gateway.admin(Method::GET, "/metrics");
         let text = request.send().await?.text().await?;
@@ -25,8 +30,27 @@ async fn told(world: &World, count: u32) -> Result<()> {
     .await
 }
 
+/// Mautic asks for time from now on.
+const BUSY: u32 = 1_000;
+
+/// What is said while Mautic asks for time; then it answers as it should.
+async fn while_busy(mautic: &Mautic, said: [(&str, &str); 2]) -> Result<()> {
+    let asked = mautic.peer.requests().len();
+    mautic.state().over_limit = BUSY;
+    for (link, form) in said {
+        post(link, form).await?;
+        eventually("Mautic is asked", KNOWN_MAX, async || {
+            Ok((mautic.peer.requests().len() > asked).then_some(()))
+        })
+        .await?;
+    }
+    mautic.state().over_limit = 0;
+    Ok(())
+}
+
 /// A campaign's mail without a way to leave, and the gateway's own link in what Mailgun took.
 async fn link_of_mail(world: &World, recipient: &str) -> Result<String> {
+    let before = world.mailgun.count_to(recipient);
     let mut client = SmtpClient::connect(world.gateway.doors().plain).await?;
     let login = client.say(&format!("AUTH PLAIN {PLAIN}\r\n")).await?;
     ensure!(login.code == 235, "{login:?}");
@@ -34,16 +58,16 @@ async fn link_of_mail(world: &World, recipient: &str) -> Result<String> {
     let text = format!("X-EMAIL-ID: 42\r\nPrecedence: Bulk\r\n{text}");
     let reply = client.send("b@shop.example", &[recipient], &text).await?;
     ensure!(reply.code == 250, "{reply:?}");
-    let gateway = &world.gateway;
-    gateway
-        .reached(recipient, MAUTIC_KEY, &["sent"], SENT_MAX)
-        .await?;
+    eventually("the campaign arrives", SENT_MAX, async || {
+        Ok((world.mailgun.count_to(recipient) > before).then_some(()))
+    })
+    .await?;
     let taken = world.mailgun.sandbox.messages_to(recipient);
-    let raw = raw_text(taken.first().context("nothing arrived")?)?;
+    let raw = raw_text(taken.last().context("nothing arrived")?)?;
     let raw: String = raw.split_whitespace().collect();
     let (_, rest) = raw.split_once(&format!("<{BASE}/u/")).context("no link")?;
     let ticket = rest.split('>').next().unwrap_or_default();
-    Ok(format!("http://{}/u/{ticket}", gateway.doors().http))
+    Ok(format!("http://{}/u/{ticket}", world.gateway.doors().http))
 }
 
 async fn post(link: &str, form: &str) -> Result<()> {
@@ -117,6 +141,41 @@ async fn coming_back_takes_back_our_unsubscribe_and_nothing_else() -> Result<()>
                 .starts_with("malote: in place of another entry:");
         ensure!(is_as_before || is_in_place, "{address}: {found:?}");
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn mautic_ends_with_the_later_wish_whichever_it_is_told_last() -> Result<()> {
+    const LEAVE: &str = "List-Unsubscribe=One-Click";
+    const BACK: &str = "Subscribe=Again";
+    let ana = "ana@one.example";
+    let mautic = Mautic::start(&[ana]).await?;
+    let world = World::start_with(|config| {
+        config.add(&table(&mautic, ""));
+        config.add(&format!(
+            "[unsubscribe]\nbase_url = \"{BASE}/\"\nsecret = \"another secret of this test\"\n"
+        ));
+        campaigns_by(config, NEWS)
+    })
+    .await?;
+    let (one, two) = (
+        link_of_mail(&world, ana).await?,
+        link_of_mail(&world, ana).await?,
+    );
+    let (one, two) = (one.as_str(), two.as_str());
+    // She leaves by one mail and is back by another before Mautic has heard of it.
+    while_busy(&mautic, [(one, LEAVE), (two, BACK)]).await?;
+    came_to(&world, "overtaken", 1).await?;
+    told(&world, 1).await?;
+    ensure!(mautic.entry(ana).is_none(), "{:?}", mautic.entry(ana));
+    // She leaves again, and what she takes back is told after her last word.
+    post(one, LEAVE).await?;
+    told(&world, 2).await?;
+    let entry = mautic.entry(ana).context("not told")?;
+    while_busy(&mautic, [(two, BACK), (one, LEAVE)]).await?;
+    came_to(&world, "overtaken", 2).await?;
+    told(&world, 3).await?;
+    ensure!(mautic.entry(ana) == Some(entry), "{:?}", mautic.entry(ana));
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::address::EmailAddress;
+use crate::event::EventKind;
 use crate::feed::FeedEvent;
 use crate::name::{CredentialName, ProviderName};
 
@@ -56,6 +57,13 @@ pub trait Outlet: Send + Sync {
 
     /// Whether the peer wants to hear of this event.
     fn wants(&self, event: &FeedEvent) -> bool;
+
+    /// The kind of event that undoes one of this kind, where the peer keeps what was told last of a
+    /// recipient. Of two that undo each other only the later by its own time is told, in whichever
+    /// order they come, and one of a recipient at a time. `None`: it is told for itself.
+    fn undone_by(&self, _kind: &EventKind) -> Option<EventKind> {
+        None
+    }
 
     /// Tells it. The peer may have heard it before: the same event comes again after a crash, a
     /// lost answer or an operator's replay, under the same id. `attempt` counts from 1. Ends by

@@ -115,11 +115,11 @@ impl Engine {
                     let policy = self.policy.load();
                     self.warn_of_spread(&policy, told, SuppressionReason::Unsubscribe);
                 }
-                self.tell(&place, (wish, means), now).await?;
+                self.tell(&place, (wish, means), &standing, now).await?;
                 self.stop(&place, means, now).await?;
             }
             Wish::Resubscribe if standing.can_resume => {
-                self.tell(&place, (wish, means), now).await?;
+                self.tell(&place, (wish, means), &standing, now).await?;
                 self.lift(place.returns(now)).await?;
             }
             Wish::Resubscribe => {}
@@ -155,16 +155,22 @@ impl Engine {
         })
     }
 
-    /// Puts the event on the timeline. Its key counts the turns, so that a repeat is one.
+    /// Puts the event on the timeline. Its key counts the turns, so that a repeat is one: it finds the
+    /// recipient stopped. Who came back in between may have done so by a link of other mail.
     async fn tell(
         &self,
         place: &Place,
         (wish, means): (Wish, Means),
+        standing: &Subscription,
         now: Timestamp,
     ) -> Result<(), StoreError> {
+        let is_repeat = standing.is_stopped;
         let (kind, turn) = match wish {
-            Wish::Unsubscribe => (EventKind::Unsubscribed, place.came_back),
-            Wish::Resubscribe => (EventKind::Resubscribed, place.left),
+            Wish::Unsubscribe if is_repeat => {
+                (EventKind::Unsubscribed, place.left.saturating_sub(1))
+            }
+            Wish::Unsubscribe => (EventKind::Unsubscribed, place.left),
+            Wish::Resubscribe => (EventKind::Resubscribed, place.came_back),
         };
         let event = ProviderEvent {
             dedup_key: format!("{}/{}/{turn}", place.id, kind.as_str()),

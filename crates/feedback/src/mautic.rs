@@ -21,6 +21,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use malote_core::clock::Clock;
+use malote_core::event::EventKind;
 use malote_core::fault::{ConfigFault, Severity};
 use malote_core::feed::FeedEvent;
 use malote_core::name::CredentialName;
@@ -158,6 +159,10 @@ impl Outlet for MauticOutlet {
     fn wants(&self, event: &FeedEvent) -> bool {
         let can_say = |saying| self.sinks.iter().any(|sink| sink.kind().can_say(saying));
         event.credential == self.credential && Saying::of(event).is_some_and(can_say)
+    }
+
+    fn undone_by(&self, kind: &EventKind) -> Option<EventKind> {
+        Saying::undone_by(kind)
     }
 
     async fn tell(&self, event: &FeedEvent, attempt: u32) -> Result<Told, Untold> {

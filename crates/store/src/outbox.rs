@@ -194,7 +194,7 @@ pub struct OutboxSettled {
 /// Where an event goes from here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutboxStep {
-    /// The peer knows.
+    /// The peer knows, or need not any more.
     Told,
     /// It will not be told; the reason in words.
     Dropped(String),

@@ -3,6 +3,7 @@
 
 mod mail;
 mod operator;
+mod overtaken;
 mod step;
 mod task;
 

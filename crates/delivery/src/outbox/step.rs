@@ -76,11 +76,13 @@ pub(crate) enum Outcome {
     GivenUp,
     /// The event's record cannot be read.
     Unreadable,
+    /// A later event undid it before it was told.
+    Overtaken,
 }
 
 impl Outcome {
     /// All of them, for metrics.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Told,
         Self::Later,
         Self::Busy,
@@ -88,6 +90,7 @@ impl Outcome {
         Self::Refused,
         Self::GivenUp,
         Self::Unreadable,
+        Self::Overtaken,
     ];
 
     /// The word for metrics.
@@ -100,6 +103,7 @@ impl Outcome {
             Self::Refused => "refused",
             Self::GivenUp => "given_up",
             Self::Unreadable => "unreadable",
+            Self::Overtaken => "overtaken",
         }
     }
 }

@@ -43,8 +43,8 @@ pub(super) struct OutletTask {
     name: OutletName,
     shutdown: CancellationToken,
     tells: JoinSet<Answer>,
-    /// Messages of which an event is being told.
-    under_way: BTreeMap<MessageId, FeedCursor>,
+    /// Messages of which an event is being told, and its recipient if another event can undo it.
+    under_way: BTreeMap<MessageId, Option<String>>,
     /// Whether this node is the one that tells it, where several have it.
     is_held: bool,
     /// How far the feed has been looked at, and when that was last made durable.
@@ -57,11 +57,11 @@ pub(super) struct OutletTask {
     enabled_at: Option<Timestamp>,
 }
 
-/// What a peer said of one event.
+/// What a peer said of one event; `None` if it was not asked, since a later event undid this one.
 struct Answer {
     row: OutboxRow,
     message: MessageId,
-    answer: Result<(), Untold>,
+    answer: Option<Result<(), Untold>>,
 }
 
 impl OutletTask {
@@ -220,13 +220,22 @@ impl OutletTask {
                 continue;
             };
             let message = event.id.delivery.message;
-            if self.tells.len() < most && !self.under_way.contains_key(&message) {
-                self.under_way.insert(message, row.cursor);
+            let can_be_undone = outlet.undone_by(&event.kind).is_some();
+            let recipient = can_be_undone.then(|| event.recipient.to_lowercase());
+            if self.tells.len() < most && !self.is_under_way(message, recipient.as_ref()) {
+                self.under_way.insert(message, recipient);
                 let tell = tell(Arc::clone(&self.engine), Arc::clone(outlet), row, event);
                 self.tells.spawn(tell);
             }
         }
         self.drop_unreadable(unreadable, now).await
+    }
+
+    /// Whether an event has to wait for one that is being told.
+    fn is_under_way(&self, message: MessageId, recipient: Option<&String>) -> bool {
+        let mut recipients = self.under_way.values().flatten();
+        self.under_way.contains_key(&message)
+            || recipient.is_some_and(|wanted| recipients.any(|own| own == wanted))
     }
 
     async fn drop_unreadable(
@@ -279,8 +288,13 @@ impl OutletTask {
         };
         let mut disable = None;
         for answer in answers {
+            let Some(said) = &answer.answer else {
+                self.count(Outcome::Overtaken);
+                settled.steps.push((answer.row.cursor, OutboxStep::Told));
+                continue;
+            };
             let step = next_step(&Situation {
-                answer: &answer.answer,
+                answer: said,
                 attempts: answer.row.attempts,
                 first_at: answer.row.first_at,
                 failing_since: settled.failing_since,
@@ -319,7 +333,9 @@ impl OutletTask {
         }
         let is_unusable = step.outcome == Outcome::Unusable;
         if is_unusable && !self.is_unusable {
-            let reason = answer.answer.as_ref().err().map(ToString::to_string);
+            let said = answer.answer.as_ref();
+            let reason = said.and_then(|said| said.as_ref().err());
+            let reason = reason.map(ToString::to_string);
             tracing::error!(alert = "outlet_unusable", outlet = %self.name, reason, "an outlet takes nothing");
         } else if self.is_unusable && step.failing_since.is_none() {
             tracing::info!(outlet = %self.name, "an outlet takes events again");
@@ -350,37 +366,51 @@ impl OutletTask {
     }
 }
 
-/// Tells one event.
+/// Tells one event, unless a later one undid it.
 async fn tell(
     engine: Arc<Engine>,
     outlet: Arc<dyn Outlet>,
     row: OutboxRow,
     event: FeedEvent,
 ) -> Answer {
-    let attempt = row.attempts.saturating_add(1);
-    let told = AssertUnwindSafe(outlet.tell(&event, attempt)).catch_unwind();
-    let later = |why: &str| Untold::Later {
-        after: None,
-        why: why.to_owned(),
+    let answer = match engine.is_overtaken(outlet.as_ref(), &event).await {
+        Ok(true) => None,
+        Ok(false) => Some(tell_peer(&engine, outlet.as_ref(), &row, &event).await),
+        Err(error) => Some(Err(later(&error.to_string()))),
     };
-    let answer = match tokio::time::timeout(TELL_WAIT_MAX, told).await {
+    Answer {
+        message: event.id.delivery.message,
+        row,
+        answer,
+    }
+}
+
+async fn tell_peer(
+    engine: &Arc<Engine>,
+    outlet: &dyn Outlet,
+    row: &OutboxRow,
+    event: &FeedEvent,
+) -> Result<(), Untold> {
+    let attempt = row.attempts.saturating_add(1);
+    let told = AssertUnwindSafe(outlet.tell(event, attempt)).catch_unwind();
+    match tokio::time::timeout(TELL_WAIT_MAX, told).await {
         Ok(Ok(Ok(Told::Done(what)))) => {
             tracing::debug!(outlet = %outlet.name(), what, "an outlet's peer answered");
             Ok(())
         }
-        Ok(Ok(Ok(Told::ByMail(mail)))) => {
-            engine.take_outlet_mail(outlet.as_ref(), &event, mail).await
-        }
+        Ok(Ok(Ok(Told::ByMail(mail)))) => engine.take_outlet_mail(outlet, event, mail).await,
         Ok(Ok(Err(untold))) => Err(untold),
         Ok(Err(_)) => {
             engine.metrics.panics.inc();
             Err(later("the gateway broke over it"))
         }
         Err(_) => Err(later("no answer in 60 s")),
-    };
-    Answer {
-        message: event.id.delivery.message,
-        row,
-        answer,
+    }
+}
+
+fn later(why: &str) -> Untold {
+    Untold::Later {
+        after: None,
+        why: why.to_owned(),
     }
 }

@@ -18,7 +18,12 @@ use malote_store::{
 use crate::rig::{Rig, Setup, mail, until};
 use crate::script::{Act, Scripted};
 
-fn event(id: DeliveryId, key: &str, kind: EventKind, blame: Option<Blame>) -> ProviderEvent {
+pub(crate) fn event(
+    id: DeliveryId,
+    key: &str,
+    kind: EventKind,
+    blame: Option<Blame>,
+) -> ProviderEvent {
     ProviderEvent {
         dedup_key: key.into(),
         at: SystemClock::start().now(),
@@ -32,7 +37,7 @@ fn event(id: DeliveryId, key: &str, kind: EventKind, blame: Option<Blame>) -> Pr
     }
 }
 
-async fn tell(rig: &Rig, provider: &str, events: Vec<ProviderEvent>) {
+pub(crate) async fn tell(rig: &Rig, provider: &str, events: Vec<ProviderEvent>) {
     let unreadable = Vec::new();
     let webhook = Webhook { events, unreadable };
     let told = rig.engine.apply(&provider.parse().unwrap(), webhook).await;
@@ -40,7 +45,7 @@ async fn tell(rig: &Rig, provider: &str, events: Vec<ProviderEvent>) {
 }
 
 /// A message to this recipient that `stream`'s provider took.
-async fn sent(rig: &Rig, stream: &str, recipient: &str) -> DeliveryId {
+pub(crate) async fn sent(rig: &Rig, stream: &str, recipient: &str) -> DeliveryId {
     let id = rig.submit(mail(stream, &[recipient])).await.id;
     rig.wait_for(id, State::Sent).await.deliveries[0].id
 }

@@ -1,11 +1,12 @@
 //! An outlet that does what a test tells it to, and remembers what it was told.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use malote_core::event::EventKind;
 use malote_core::feed::FeedEvent;
 use malote_core::name::CredentialName;
 use malote_core::outlet::{Checked, Outlet, OutletMail, OutletName, Told, Untold};
@@ -46,6 +47,7 @@ pub(crate) struct Listener {
     heard: Mutex<Vec<Heard>>,
     under_way: AtomicUsize,
     most_under_way: AtomicUsize,
+    keeps_the_last: AtomicBool,
 }
 
 impl Listener {
@@ -61,7 +63,13 @@ impl Listener {
             heard: Mutex::default(),
             under_way: AtomicUsize::new(0),
             most_under_way: AtomicUsize::new(0),
+            keeps_the_last: AtomicBool::new(false),
         })
+    }
+
+    /// Of who leaves and comes back it keeps what it hears last.
+    pub(crate) fn keeps_the_last(&self) {
+        self.keeps_the_last.store(true, Ordering::SeqCst);
     }
 
     /// Words of events that it does not want to hear of.
@@ -128,6 +136,16 @@ impl Outlet for Listener {
 
     fn wants(&self, event: &FeedEvent) -> bool {
         !self.deaf_to.lock().unwrap().contains(&event.kind.as_str())
+    }
+
+    fn undone_by(&self, kind: &EventKind) -> Option<EventKind> {
+        let undone_by = match kind {
+            EventKind::Unsubscribed => EventKind::Resubscribed,
+            EventKind::Resubscribed => EventKind::Unsubscribed,
+            _ => return None,
+        };
+        let keeps_the_last = self.keeps_the_last.load(Ordering::SeqCst);
+        keeps_the_last.then_some(undone_by)
     }
 
     async fn check(&self) -> Result<Checked, Untold> {

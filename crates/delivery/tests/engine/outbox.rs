@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use malote_core::clock::Clock;
-use malote_core::event::State;
+use malote_core::event::{EventKind, ProviderEvent, State};
 use malote_core::outlet::{Outlet, OutletName};
 use malote_store::{Outbox, OutletRecord};
 use tokio::time::Instant;
 
+use crate::feedback::{event, sent, tell};
 use crate::listener::{Listener, Say};
 use crate::rig::{DEADLINE, Rig, Setup, mail, until};
 use crate::script::Scripted;
@@ -360,4 +362,113 @@ async fn an_outlet_that_leaves_the_configuration_is_told_nothing_and_goes_on_whe
     send(&rig, "r@x.example").await;
     rig.engine.reload(with.policy());
     until("it is told what it missed", || app.heard().len() == 2).await;
+}
+
+const LEFT: EventKind = EventKind::Unsubscribed;
+const BACK: EventKind = EventKind::Resubscribed;
+
+/// A service tells this of a recipient, about a message of its own, which a suppression of campaigns
+/// does not stop.
+async fn told(rig: &Rig, recipient: &str, kind: EventKind, at: Timestamp) {
+    let id = sent(rig, "tx", recipient).await;
+    let event = ProviderEvent {
+        at,
+        ..event(id, &format!("{id}"), kind, None)
+    };
+    tell(rig, "a", vec![event]).await;
+}
+
+/// A peer that keeps what it hears last, and one that hears everything.
+async fn two_peers() -> (Rig, Arc<Listener>, Arc<Listener>) {
+    let (keeper, app) = (Listener::new("app", "a"), Listener::new("app", "b"));
+    keeper.keeps_the_last();
+    for listener in [&keeper, &app] {
+        listener.deaf_to("accepted");
+        listener.deaf_to("sent");
+    }
+    let setup = setup(&[&keeper, &app]);
+    let rig = begun(&setup, &[&keeper, &app]).await;
+    (rig, keeper, app)
+}
+
+#[tokio::test]
+async fn a_word_that_waits_is_not_told_once_the_recipient_has_taken_it_back() {
+    for (first, second) in [(LEFT, BACK), (BACK, LEFT)] {
+        let (rig, keeper, app) = two_peers().await;
+        let now = rig.clock.now();
+        keeper.then([Say::Busy(Duration::from_secs(600))]);
+        told(
+            &rig,
+            "r@x.example",
+            first.clone(),
+            now - SignedDuration::from_secs(9),
+        )
+        .await;
+        until_tried(&rig, &keeper, 1).await;
+        told(
+            &rig,
+            "R@x.example",
+            second.clone(),
+            now - SignedDuration::from_secs(8),
+        )
+        .await;
+        until_kept(&rig, &keeper, "queued", |record| record.waiting == 2).await;
+        rig.clock.advance(Duration::from_secs(601));
+        until_kept(&rig, &keeper, "empty", |record| record.waiting == 0).await;
+        let words = [
+            format!("r@x.example {}", first.as_str()),
+            format!("R@x.example {}", second.as_str()),
+        ];
+        assert_eq!(keeper.words(), words);
+        until("the other is told", || app.heard().len() == 2).await;
+        assert_eq!(app.words(), words);
+    }
+}
+
+#[tokio::test]
+async fn a_word_that_is_told_late_does_not_undo_what_came_after_it() {
+    let overtaken = |rig: &Rig| rig.counted("malote_outlet_told_total", "overtaken");
+    for (late, later) in [(LEFT, BACK), (BACK, LEFT)] {
+        let (rig, keeper, app) = two_peers().await;
+        let now = rig.clock.now();
+        let at = |second: i64| now - SignedDuration::from_secs(60 - second);
+        told(&rig, "r@x.example", later.clone(), at(8)).await;
+        until("it is told", || keeper.heard().len() == 1).await;
+        told(&rig, "r@x.example", late.clone(), at(7)).await;
+        until("it is passed over", || overtaken(&rig) == 1.0).await;
+        // Another recipient's word, and a newer one, are told.
+        told(&rig, "s@x.example", late.clone(), at(7)).await;
+        until("it is told", || keeper.heard().len() == 2).await;
+        told(&rig, "r@x.example", late.clone(), at(9)).await;
+        until("it is told", || keeper.heard().len() == 3).await;
+        let expected = [("r", &later), ("s", &late), ("r", &late)];
+        let expected = expected.map(|(who, kind)| format!("{who}@x.example {}", kind.as_str()));
+        assert_eq!(keeper.words(), expected);
+        until("the other is told", || app.heard().len() == 4).await;
+    }
+}
+
+#[tokio::test]
+async fn a_word_waits_while_another_of_its_recipient_is_being_told() {
+    let (rig, keeper, _app) = two_peers().await;
+    keeper.always(Say::YesAfter(Duration::from_millis(500)));
+    let now = rig.clock.now();
+    told(
+        &rig,
+        "r@x.example",
+        LEFT,
+        now - SignedDuration::from_secs(2),
+    )
+    .await;
+    until("it is being told", || keeper.heard().len() == 1).await;
+    told(
+        &rig,
+        "r@x.example",
+        BACK,
+        now - SignedDuration::from_secs(1),
+    )
+    .await;
+    until("it is told", || keeper.heard().len() == 2).await;
+    until_kept(&rig, &keeper, "empty", |record| record.waiting == 0).await;
+    assert_eq!(keeper.most_under_way(), 1);
 }

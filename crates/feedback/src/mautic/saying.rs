@@ -81,6 +81,33 @@ impl Saying {
         }
     }
 
+    /// What undoes what is said of an event of this kind: Mautic keeps one entry.
+    pub(crate) const fn undone_by(kind: &EventKind) -> Option<EventKind> {
+        match kind {
+            EventKind::Unsubscribed => Some(EventKind::Resubscribed),
+            EventKind::Resubscribed => Some(EventKind::Unsubscribed),
+            EventKind::Bounced
+            | EventKind::Complained
+            | EventKind::Suppressed
+            | EventKind::Accepted
+            | EventKind::Sent
+            | EventKind::Delivered
+            | EventKind::Deferred
+            | EventKind::FailedOver
+            | EventKind::Opened
+            | EventKind::Clicked
+            | EventKind::Rejected
+            | EventKind::Held
+            | EventKind::Released
+            | EventKind::Expired
+            | EventKind::Cancelled
+            | EventKind::Unknown
+            | EventKind::ResendRisk
+            | EventKind::Quarantined
+            | EventKind::Other(_) => None,
+        }
+    }
+
     /// The word in a comment where nothing was replied.
     const fn word(self) -> &'static str {
         match self {
