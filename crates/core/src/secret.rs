@@ -96,6 +96,12 @@ pub struct SecretSource<'a> {
 }
 
 impl SecretSource<'_> {
+    /// Whether one of the three forms is given.
+    #[must_use]
+    pub const fn is_given(&self) -> bool {
+        self.literal.is_some() || self.env.is_some() || self.file.is_some()
+    }
+
     /// Fetches the secret; `None` if none of the three forms was given.
     ///
     /// # Errors
@@ -180,7 +186,7 @@ pub fn fetch_required(
 /// Whether there is such a key; a fault if there is not.
 pub fn is_given(at: &str, source: &SecretSource<'_>, faults: &mut Vec<ConfigFault>) -> bool {
     let field = source.field;
-    let is_given = source.literal.is_some() || source.env.is_some() || source.file.is_some();
+    let is_given = source.is_given();
     if !is_given {
         let message = format!("is missing: give {field}, {field}_env or {field}_file");
         faults.push(ConfigFault::error(format!("{at}.{field}"), message));

@@ -147,7 +147,8 @@ pub struct WebhookConfig {
     pub public_key_file: Option<PathBuf>,
     /// Services that sign nothing (Postmark, SparkPost, Elastic Email, SMTP2GO, Brevo, Mailjet) or
     /// need not (Mailtrap): the secret that their requests must carry, at least 16 characters.
-    /// Resend: the secret that it signs with, `whsec_...`.
+    /// Resend: the secret that it signs with, `whsec_...`. SES: a secret besides, without which
+    /// nothing is fetched for a post.
     pub secret: Option<Secret>,
     /// The environment variable that holds the secret.
     pub secret_env: Option<String>,
@@ -155,8 +156,9 @@ pub struct WebhookConfig {
     pub secret_file: Option<PathBuf>,
 }
 
-/// The services that sign nothing, so that a shared secret must do.
-const WITH_SECRET: [&str; 8] = [
+/// The services that sign nothing, so that a shared secret must do, and those that may carry one.
+const WITH_SECRET: [&str; 9] = [
+    "ses",
     "postmark",
     "sparkpost",
     "elasticemail",
@@ -317,9 +319,6 @@ impl PoolConfig {
 
 impl WebhookConfig {
     fn owned_keys(&self) -> Vec<OwnedKey> {
-        let is_given = |source: SecretSource<'_>| {
-            source.literal.is_some() || source.env.is_some() || source.file.is_some()
-        };
         vec![
             OwnedKey::new("topic_arns", &["ses"], !self.topic_arns.is_empty()),
             OwnedKey::new("allow_sha1", &["ses", "postal"], self.allow_sha1.is_some()),
@@ -331,14 +330,14 @@ impl WebhookConfig {
             OwnedKey::new(
                 "signing_key",
                 &WITH_SIGNING_KEY,
-                is_given(self.signing_key()),
+                self.signing_key().is_given(),
             ),
             OwnedKey::new(
                 "public_key",
                 &["sendgrid", "postal"],
-                is_given(self.public_key()),
+                self.public_key().is_given(),
             ),
-            OwnedKey::new("secret", &WITH_SECRET, is_given(self.secret())),
+            OwnedKey::new("secret", &WITH_SECRET, self.secret().is_given()),
         ]
     }
 

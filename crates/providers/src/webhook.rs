@@ -4,7 +4,7 @@ mod key;
 pub(crate) mod reading;
 #[cfg(test)]
 pub(crate) mod rig;
-mod secret;
+pub(crate) mod secret;
 
 use std::sync::Arc;
 

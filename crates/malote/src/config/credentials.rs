@@ -134,8 +134,7 @@ impl Table<'_> {
             env: table.smtp_password_env.as_deref(),
             file: table.smtp_password_file.as_deref(),
         };
-        let is_given = source.literal.is_some() || source.env.is_some() || source.file.is_some();
-        match (&table.smtp_user, is_given) {
+        match (&table.smtp_user, source.is_given()) {
             (None, false) => None,
             (None, true) => {
                 self.error("smtp_password", "has no smtp_user");

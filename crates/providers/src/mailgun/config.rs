@@ -119,8 +119,7 @@ impl MailgunConfig {
             env: self.api_key_env.as_deref(),
             file: self.api_key_file.as_deref(),
         };
-        let is_given = source.literal.is_some() || source.env.is_some() || source.file.is_some();
-        if !is_given {
+        if !source.is_given() {
             let message = "is missing: give api_key, api_key_env or api_key_file";
             faults.push(ConfigFault::error(format!("{table}.api_key"), message));
         }

@@ -7,7 +7,6 @@ use aws_lc_rs::hmac;
 use malote_core::clock::Clock;
 use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
-use malote_core::secret::SecretSource;
 use malote_core::webhook::{Webhook, WebhookParser, WebhookRefusal, WebhookRequest};
 
 use super::events;
@@ -23,10 +22,8 @@ pub(crate) fn parser(
     faults: &mut Vec<ConfigFault>,
 ) -> Option<Arc<dyn WebhookParser>> {
     let table = format!("providers.{name}.webhook");
-    let is_given = |source: SecretSource<'_>| {
-        source.literal.is_some() || source.env.is_some() || source.file.is_some()
-    };
-    match (is_given(config.signing_key()), is_given(config.secret())) {
+    let given = (config.signing_key().is_given(), config.secret().is_given());
+    match given {
         (false, true) => by_secret(name, config, clock, faults, |request, _| {
             events::read(&request.body)
         }),

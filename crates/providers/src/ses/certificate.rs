@@ -34,9 +34,10 @@ const KEPT_MAX: SignedDuration = SignedDuration::from_hours(24);
 /// How long a fetch that failed is not made again: less than the 20 s after which SNS posts again
 /// (three times, "Amazon SNS message delivery retries"), so that each of its posts is a new chance.
 const FAILED_KEPT: SignedDuration = SignedDuration::from_secs(10);
-/// Places remembered as failed. While there are so many, a place that never gave a certificate is not
-/// asked at all: whoever makes up addresses makes no more calls than these.
-const FAILED_MAX: usize = 8;
+/// Longest rest between two places that never gave a certificate: whoever makes up places makes no more
+/// calls than that. A new certificate of SNS comes with a post that is repeated for a minute, so a
+/// longer rest would keep out every one of its posts.
+const STRANGERS_REST_MAX: SignedDuration = SignedDuration::from_mins(1);
 
 /// SNS's signature versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +130,19 @@ pub(crate) struct Certificates {
     pinned: Option<Arc<SigningCertificate>>,
     web: Arc<dyn Web>,
     cache: SingleFlight<SigningCertificate>,
-    failed: Mutex<BTreeMap<String, Failed>>,
+    failures: Mutex<Failures>,
+}
+
+/// What became of fetches lately. Certificates cannot be known before they are asked for, since SNS
+/// tells their places in its posts only.
+#[derive(Debug, Default)]
+struct Failures {
+    /// Places asked in vain, for [`FAILED_KEPT`]: those that are known, and the last stranger.
+    places: BTreeMap<String, Failed>,
+    /// Strangers in a row that had no certificate of SNS.
+    made_up: u32,
+    /// Until when no stranger is asked.
+    strangers_rest_until: Option<Timestamp>,
 }
 
 /// A fetch that failed.
@@ -139,6 +152,60 @@ struct Failed {
     until: Timestamp,
 }
 
+/// Why a fetch gave no certificate.
+#[derive(Debug)]
+enum Unfetched {
+    /// It may be there another time.
+    Unreachable(WebhookRefusal),
+    /// Nothing is there that SNS signs with.
+    NoneThere(WebhookRefusal),
+}
+
+impl Unfetched {
+    fn refusal(self) -> WebhookRefusal {
+        match self {
+            Self::Unreachable(refusal) | Self::NoneThere(refusal) => refusal,
+        }
+    }
+}
+
+impl Failures {
+    /// Why a place is not asked now.
+    fn refusal(&mut self, url: &str, is_stranger: bool, now: Timestamp) -> Option<WebhookRefusal> {
+        self.places.retain(|_, own| now < own.until);
+        if let Some(own) = self.places.get(url) {
+            return Some(own.refusal.clone());
+        }
+        let rests = self.strangers_rest_until.is_some_and(|until| now < until);
+        let why =
+            "another unknown signing certificate was asked for in vain; only known ones serve";
+        (is_stranger && rests).then_some(WebhookRefusal::Unavailable(why))
+    }
+
+    fn note(&mut self, url: &str, is_stranger: bool, unfetched: &Unfetched, now: Timestamp) {
+        let after = |rest| now.checked_add(rest).unwrap_or(Timestamp::MAX);
+        let (refusal, is_made_up) = match unfetched {
+            Unfetched::Unreachable(refusal) => (refusal, false),
+            Unfetched::NoneThere(refusal) => (refusal, true),
+        };
+        let failed = Failed {
+            refusal: refusal.clone(),
+            until: after(FAILED_KEPT),
+        };
+        self.places.insert(url.to_owned(), failed);
+        if !is_stranger {
+            return;
+        }
+        let mut rest = FAILED_KEPT;
+        if is_made_up {
+            let doublings = 1_i32.checked_shl(self.made_up.min(8)).unwrap_or(i32::MAX);
+            rest = (FAILED_KEPT * doublings).min(STRANGERS_REST_MAX);
+            self.made_up = self.made_up.saturating_add(1);
+        }
+        self.strangers_rest_until = Some(after(rest));
+    }
+}
+
 impl Certificates {
     /// With the operator's certificate, or fetching through `web`.
     pub(crate) fn new(pinned: Option<SigningCertificate>, web: Arc<dyn Web>) -> Self {
@@ -146,7 +213,7 @@ impl Certificates {
             pinned: pinned.map(Arc::new),
             web,
             cache: SingleFlight::new(),
-            failed: Mutex::default(),
+            failures: Mutex::default(),
         }
     }
 
@@ -182,16 +249,22 @@ impl Certificates {
     ) -> Result<Arc<SigningCertificate>, WebhookRefusal> {
         let fetch = async {
             // Whoever waited for its turn finds what became of the one before.
-            if let Some(refusal) = self.refusal(url, now) {
+            let is_stranger = !self.cache.knows(url);
+            if let Some(refusal) = self.failures().refusal(url, is_stranger, now) {
                 return Err(refusal);
             }
             let fetched = self.fetch(url, topic, now).await;
-            if let Err(refusal) = &fetched {
-                self.note_failed(url, refusal, now);
+            let mut failures = self.failures();
+            match &fetched {
+                Ok(_) if is_stranger => {
+                    (failures.made_up, failures.strangers_rest_until) = (0, None);
+                }
+                Ok(_) => {}
+                Err(unfetched) => failures.note(url, is_stranger, unfetched, now),
             }
             let until = now.checked_add(KEPT_MAX).unwrap_or(Timestamp::MAX);
             Ok(Kept {
-                value: Arc::new(fetched?),
+                value: Arc::new(fetched.map_err(Unfetched::refusal)?),
                 renew_at: until,
                 until,
             })
@@ -208,55 +281,39 @@ impl Certificates {
         url: &str,
         topic: &Topic,
         now: Timestamp,
-    ) -> Result<SigningCertificate, WebhookRefusal> {
+    ) -> Result<SigningCertificate, Unfetched> {
+        let none_there = |why| Unfetched::NoneThere(WebhookRefusal::Forbidden(why));
         let pem = self.web.get(url, CERTIFICATE_BYTES_MAX).await;
-        let pem = pem.map_err(refusal_of)?;
-        let certificate = SigningCertificate::read(&pem).map_err(WebhookRefusal::Forbidden)?;
-        certificate
-            .check(topic, now)
-            .map_err(WebhookRefusal::Forbidden)?;
+        let pem = pem.map_err(unfetched)?;
+        let certificate = SigningCertificate::read(&pem).map_err(none_there)?;
+        certificate.check(topic, now).map_err(none_there)?;
         if certificate.is_self_signed {
-            let why = "the signing certificate is signed by itself";
-            return Err(WebhookRefusal::Forbidden(why));
+            return Err(none_there("the signing certificate is signed by itself"));
         }
         Ok(certificate)
     }
 
-    /// Why this place is not asked now.
-    fn refusal(&self, url: &str, now: Timestamp) -> Option<WebhookRefusal> {
-        let mut failed = self.failed();
-        failed.retain(|_, own| now < own.until);
-        if let Some(own) = failed.get(url) {
-            return Some(own.refusal.clone());
-        }
-        let is_full = failed.len() >= FAILED_MAX && !self.cache.knows(url);
-        is_full.then_some(WebhookRefusal::Unavailable(
-            "too many signing certificates could not be fetched",
-        ))
-    }
-
-    fn note_failed(&self, url: &str, refusal: &WebhookRefusal, now: Timestamp) {
-        let failed = Failed {
-            refusal: refusal.clone(),
-            until: now.checked_add(FAILED_KEPT).unwrap_or(Timestamp::MAX),
-        };
-        self.failed().insert(url.to_owned(), failed);
-    }
-
-    fn failed(&self) -> MutexGuard<'_, BTreeMap<String, Failed>> {
-        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn failures(&self) -> MutexGuard<'_, Failures> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Nothing is known of the post then, so it is to come again: SNS takes a 4xx for a delivery.
-fn refusal_of(fault: FetchFault) -> WebhookRefusal {
-    WebhookRefusal::Unavailable(match fault {
+fn unfetched(fault: FetchFault) -> Unfetched {
+    let why = match fault {
         FetchFault::Status(300..=399) => "the signing certificate's place leads elsewhere",
         FetchFault::NotWhole => "the signing certificate is too long or was cut off",
         FetchFault::Status(_) | FetchFault::Unreachable(_) => {
             "the signing certificate cannot be fetched"
         }
-    })
+    };
+    let refusal = WebhookRefusal::Unavailable(why);
+    match fault {
+        FetchFault::Status(400..=499) => Unfetched::NoneThere(refusal),
+        FetchFault::Status(_) | FetchFault::NotWhole | FetchFault::Unreachable(_) => {
+            Unfetched::Unreachable(refusal)
+        }
+    }
 }
 
 /// Fetches documents of AWS by HTTPS. A seam, so that tests count the calls.

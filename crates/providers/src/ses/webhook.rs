@@ -9,12 +9,14 @@ use base64::engine::general_purpose::STANDARD;
 use malote_core::clock::Clock;
 use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
+use malote_core::secret::Secret;
 use malote_core::webhook::{Webhook, WebhookParser, WebhookRefusal, WebhookRequest};
 
 use super::certificate::{Certificates, PublicWeb, SignatureVersion, SigningCertificate, Web};
 use super::events;
 use super::sns::{Envelope, Kind, Topic};
 use crate::WebhookConfig;
+use crate::webhook::secret;
 
 /// Largest answer to the confirmation of a subscription; its content does not matter.
 const CONFIRMATION_BYTES_MAX: usize = 64 * 1024;
@@ -31,6 +33,10 @@ pub(crate) fn parser(
     let table = format!("providers.{name}.webhook");
     let topics = topics(&table, config, faults);
     let pinned = pinned_certificate(&table, config, faults);
+    let secret = match config.secret().is_given() {
+        true => secret::required(name, config, faults).map(Some),
+        false => Some(None),
+    };
     if config.allow_sha1.is_none() {
         let message = "SHA-1 signatures are believed, since SNS makes them by default; set the \
                        topic's SignatureVersion to 2 and this to false";
@@ -54,6 +60,7 @@ pub(crate) fn parser(
         web,
         clock: Arc::clone(clock),
         has_warned_of_sha1: AtomicBool::new(false),
+        secret: secret?,
     }))
 }
 
@@ -118,11 +125,16 @@ pub(crate) struct SnsWebhook {
     pub(super) web: Arc<dyn Web>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) has_warned_of_sha1: AtomicBool,
+    /// What a post must carry before anything else of it is looked at.
+    pub(super) secret: Option<Secret>,
 }
 
 #[async_trait]
 impl WebhookParser for SnsWebhook {
     async fn parse(&self, request: &WebhookRequest) -> Result<Webhook, WebhookRefusal> {
+        if let Some(secret) = &self.secret {
+            secret::verify(secret, request)?;
+        }
         let envelope = Envelope::read(request)?;
         let topic = self.permitted(&envelope)?;
         let version = self.version(&envelope)?;
@@ -241,6 +253,25 @@ mod tests {
             assert!(parser(&name, &config, &clock, &mut faults).is_some());
             let paths: Vec<_> = faults.iter().map(|fault| fault.path.as_str()).collect();
             assert_eq!(paths, warnings, "{allow_sha1:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_may_be_wanted_besides_and_must_be_one() {
+        for (secret, is_good) in [
+            (None, true),
+            (Some("0123456789abcdef"), true),
+            (Some("0123456789abcde"), false),
+        ] {
+            let config = WebhookConfig {
+                topic_arns: vec!["arn:aws:sns:us-east-1:123456789012:malote".to_owned()],
+                secret: secret.map(Secret::new),
+                ..WebhookConfig::default()
+            };
+            let name = ProviderName::try_from("ses").unwrap();
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+            let found = parser(&name, &config, &clock, &mut Vec::new());
+            assert_eq!(found.is_some(), is_good, "{secret:?}");
         }
     }
 }

@@ -68,13 +68,13 @@ impl SmtpConfig {
             env: self.secret_access_key_env.as_deref(),
             file: self.secret_access_key_file.as_deref(),
         };
-        let has_keys = self.access_key_id.is_some() || is_given(&keys);
+        let has_keys = self.access_key_id.is_some() || keys.is_given();
         let keys_name = match self.access_key_id {
             Some(_) => "access_key_id",
             None => "secret_access_key",
         };
         let ways = [
-            (is_given(&password), "password"),
+            (password.is_given(), "password"),
             (has_keys, keys_name),
             (self.oauth2.is_some(), "oauth2"),
         ];
@@ -207,10 +207,6 @@ impl SmtpConfig {
             (None, User::Token) => Some(password.expose().to_owned()),
         }
     }
-}
-
-const fn is_given(source: &SecretSource<'_>) -> bool {
-    source.literal.is_some() || source.env.is_some() || source.file.is_some()
 }
 
 /// The SMTP password of a secret access key in one region (SES developer guide, "Obtaining Amazon

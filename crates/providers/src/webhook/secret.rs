@@ -32,6 +32,20 @@ pub(crate) fn by_secret(
     faults: &mut Vec<ConfigFault>,
     read: Read,
 ) -> Option<Arc<dyn WebhookParser>> {
+    let secret = required(name, config, faults)?;
+    Some(Arc::new(BySecret {
+        secret,
+        clock: Arc::clone(clock),
+        read,
+    }))
+}
+
+/// `[providers.NAME.webhook] secret`; `None` if a fault is an error.
+pub(crate) fn required(
+    name: &ProviderName,
+    config: &WebhookConfig,
+    faults: &mut Vec<ConfigFault>,
+) -> Option<Secret> {
     let table = format!("providers.{name}.webhook");
     let secret = settings::required_secret(&table, &config.secret(), faults)?;
     let text = secret.expose();
@@ -42,11 +56,7 @@ pub(crate) fn by_secret(
     } else if !text.bytes().all(|b| b.is_ascii_graphic()) {
         "holds a space or a character that neither URLs nor header fields take"
     } else {
-        return Some(Arc::new(BySecret {
-            secret,
-            clock: Arc::clone(clock),
-            read,
-        }));
+        return Some(secret);
     };
     faults.push(ConfigFault::error(format!("{table}.secret"), message));
     None

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use futures_util::future::join_all;
 use malote_core::clock::Clock;
-use malote_core::webhook::WebhookParser;
+use malote_core::secret::Secret;
+use malote_core::webhook::{WebhookParser, WebhookRequest};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::default_provider;
@@ -243,6 +244,7 @@ fn webhook(
         web,
         clock: Arc::clone(&clock) as _,
         has_warned_of_sha1: AtomicBool::new(false),
+        secret: None,
     };
     (webhook, clock, [asked, heard], _served)
 }
@@ -293,23 +295,61 @@ async fn posts_wait_for_one_fetch_and_one_that_failed_is_not_made_again_at_once(
     join_all(each).await;
 }
 
+/// A place that nobody has a certificate at.
+fn made_up(number: u32) -> String {
+    format!("https://{HOST}/SimpleNotificationService-{number:032x}.pem")
+}
+
 #[tokio::test]
-async fn made_up_places_cost_a_few_calls_and_no_known_one_its_renewal() {
+async fn made_up_places_cost_a_call_a_minute_and_no_known_one_its_renewal() {
     let web = Arc::new(Picky::default());
     let certificates = Certificates::new(None, Arc::clone(&web) as _);
     let topic = Topic::parse(TOPIC).unwrap();
     let good = format!("https://{HOST}/{FILE}");
     let from: Timestamp = "2026-12-01T00:00:00Z".parse().unwrap();
+    let calls = || web.0.load(Ordering::SeqCst);
     assert!(certificates.of(&good, &topic, from).await.is_ok());
     let later = from.checked_add(KEPT_MAX).unwrap();
     for number in 0..1_000 {
-        let made_up = format!("https://{HOST}/SimpleNotificationService-{number:032x}.pem");
-        let refused = certificates.of(&made_up, &topic, later).await;
+        let refused = certificates.of(&made_up(number), &topic, later).await;
         assert!(matches!(refused, Err(WebhookRefusal::Unavailable(_))));
     }
-    assert_eq!(web.0.load(Ordering::SeqCst), 1 + FAILED_MAX);
+    assert_eq!(calls(), 1 + 1);
     assert!(certificates.of(&good, &topic, later).await.is_ok());
-    assert_eq!(web.0.load(Ordering::SeqCst), 2 + FAILED_MAX);
+    assert_eq!(calls(), 2 + 1);
+    // The rests: 10, 20, 40 and from then on 60 seconds.
+    for second in 1..3_600_u32 {
+        let now = later.checked_add(SignedDuration::from_secs(second.into()));
+        let refused = certificates
+            .of(&made_up(second), &topic, now.unwrap())
+            .await;
+        assert!(refused.is_err());
+    }
+    assert_eq!(calls(), 3 + 3 + (3_600 - 70) / 60);
+}
+
+#[tokio::test]
+async fn a_new_certificate_is_asked_for_within_a_minute_of_made_up_places() {
+    let web = Arc::new(Picky::default());
+    let certificates = Certificates::new(None, Arc::clone(&web) as _);
+    let topic = Topic::parse(TOPIC).unwrap();
+    let good = format!("https://{HOST}/{FILE}");
+    let mut now: Timestamp = "2026-12-01T00:00:00Z".parse().unwrap();
+    for number in 0..100 {
+        let refused = certificates.of(&made_up(number), &topic, now).await;
+        assert!(refused.is_err());
+        now = now.checked_add(STRANGERS_REST_MAX).unwrap();
+    }
+    let refused = certificates.of(&made_up(100), &topic, now).await;
+    assert!(refused.is_err());
+    assert!(certificates.of(&good, &topic, now).await.is_err());
+    now = now.checked_add(STRANGERS_REST_MAX).unwrap();
+    assert!(certificates.of(&good, &topic, now).await.is_ok());
+    assert_eq!(web.0.load(Ordering::SeqCst), 102);
+    // It showed that new ones come: the next stranger is asked at once.
+    let refused = certificates.of(&made_up(101), &topic, now).await;
+    assert!(refused.is_err());
+    assert_eq!(web.0.load(Ordering::SeqCst), 103);
 }
 
 /// Has one certificate, and counts its calls.
@@ -381,5 +421,31 @@ async fn a_name_that_leads_inside_is_not_connected_to() {
     for url in ["https://localhost/x.pem", "http://localhost/x.pem"] {
         let fault = web.get(url, 10).await.unwrap_err();
         assert!(matches!(fault, FetchFault::Unreachable(_)), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_post_that_lacks_the_secret_costs_no_call() {
+    const SECRET: &str = "0123456789abcdef";
+    let web = Arc::new(Counted::default());
+    let now = "2026-12-01T00:00:00Z".parse().unwrap();
+    let webhook = SnsWebhook {
+        name: "ses".parse().unwrap(),
+        topics: vec![Topic::parse(TOPIC).unwrap()],
+        allow_sha1: true,
+        certificates: Certificates::new(None, Arc::clone(&web) as _),
+        web: Arc::clone(&web) as _,
+        clock: Arc::new(SteppedClock(Mutex::new(now))),
+        has_warned_of_sha1: AtomicBool::new(false),
+        secret: Some(Secret::new(SECRET)),
+    };
+    for (path, calls) in [(None, 0), (Some("0123456789abcdee"), 0), (Some(SECRET), 1)] {
+        let post = WebhookRequest {
+            path_secret: path.map(Secret::new),
+            ..request(SIGNED_V2, &[])
+        };
+        let found = webhook.parse(&post).await;
+        assert_eq!(found.is_ok(), path == Some(SECRET), "{found:?}");
+        assert_eq!(web.0.load(Ordering::SeqCst), calls);
     }
 }

@@ -70,6 +70,7 @@ impl Rig {
             web: Arc::clone(&web) as _,
             clock: Arc::new(FixedClock(now())),
             has_warned_of_sha1: AtomicBool::new(false),
+            secret: None,
         };
         Self { webhook, web }
     }
