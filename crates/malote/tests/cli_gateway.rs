@@ -227,7 +227,13 @@ fn suppressions(gateway: &Gateway) {
         out.contains("2 imported, 1 refused") && err.contains("line 3"),
         "{out}{err}"
     );
-    gateway.good(&["suppressions", "add", "three@x.test", "--expires", "30d"]);
+    let add = ["suppressions", "add", "three@x.test", "--expires", "30d"];
+    assert_eq!(gateway.good(&add), "three@x.test is suppressed\n");
+    let again = gateway.good(&["suppressions", "add", "Three@x.test", "--expires", "1d"]);
+    assert!(
+        again.contains("was suppressed already") && again.contains("operator"),
+        "{again}"
+    );
     assert_eq!(gateway.good(&["suppressions", "export"]).lines().count(), 3);
     assert!(
         gateway

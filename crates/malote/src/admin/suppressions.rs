@@ -6,13 +6,15 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, StreamExt, stream};
+use jiff::Timestamp;
 use malote_core::address::EmailAddress;
 use malote_core::name::StreamName;
 use malote_core::provider::{REPLY_TEXT_BYTES_MAX, bounded};
 use malote_core::stream::Class;
 use malote_core::suppression::{
-    SOURCE_BYTES_MAX, SOURCE_IMPORT, SOURCE_OPERATOR, SuppressionPlace, SuppressionQuery,
-    TimesFault, cursor_behind, place_of, stands_since, without_effect,
+    Put, SOURCE_BYTES_MAX, SOURCE_IMPORT, SOURCE_OPERATOR, SuppressionPlace, SuppressionQuery,
+    SuppressionReason, SuppressionScope, Suppressions as _, TimesFault, cursor_behind, place_of,
+    stands_since, without_effect,
 };
 use malote_delivery::Engine;
 use malote_store::{StoreError, Suppression};
@@ -121,7 +123,8 @@ fn after(cursor: &str) -> Result<SuppressionPlace, Problem> {
     })
 }
 
-/// `POST suppressions`.
+/// `POST suppressions`: 201 with the entry, 200 with the one that stood or stands now in its place,
+/// 422 if none stands then.
 pub(super) async fn add(
     State(state): State<AdminState>,
     request: Request,
@@ -129,8 +132,31 @@ pub(super) async fn add(
     let body: SuppressionBody = request::json(request).await?;
     let entry = checked(body, &state, SOURCE_OPERATOR)
         .map_err(|(pointer, text)| Problem::at(ProblemKind::InvalidValue, pointer, text))?;
-    state.engine.suppress_all(vec![entry.clone()]).await?;
-    Ok((StatusCode::CREATED, Json(entry.into())))
+    if entry.address.known().is_none() {
+        state.engine.suppress_all(vec![entry.clone()]).await?;
+        return Ok((StatusCode::CREATED, Json(entry.into())));
+    }
+    let scope = entry.scope.clone();
+    let refused =
+        |pointer: &str, text: String| Problem::at(ProblemKind::InvalidValue, pointer, text);
+    match state.engine.put(entry).await? {
+        Put::Added(entry) => Ok((StatusCode::CREATED, Json(entry.into()))),
+        Put::Stands(stands) => Ok((StatusCode::OK, Json(stands.into()))),
+        Put::Outlived => {
+            let text = "the entry has ended, or its recipient came back after this time, so nothing \
+                        stands: leave created_at out to begin now";
+            Err(refused("/created_at", text.to_owned()))
+        }
+        Put::WithoutEffect => Err(refused("/stream", no_effect(&scope))),
+    }
+}
+
+/// Why an entry in this scope stops nothing.
+fn no_effect(scope: &SuppressionScope) -> String {
+    match scope {
+        SuppressionScope::Global => "this entry would stop nothing".to_owned(),
+        SuppressionScope::Stream(stream) => without_effect(stream),
+    }
 }
 
 /// `DELETE suppressions?address=`: in one scope, or in all.
@@ -293,6 +319,12 @@ const fn kind_of(fault: &Unreadable) -> ProblemKind {
     }
 }
 
+/// Whether an entry may stand for nobody once it is written. Of what was erased it is not known.
+fn may_be_outlived(entry: &Suppression, now: Timestamp) -> bool {
+    let has_ended = entry.expires_at.is_some_and(|end| end <= now);
+    entry.address.known().is_some() && (has_ended || entry.reason == SuppressionReason::Unsubscribe)
+}
+
 /// An import under way.
 #[derive(Default)]
 struct Import {
@@ -356,15 +388,21 @@ impl Import {
         if self.keep != Keep::All {
             self.pass_over(&mut batch, state).await?;
         }
-        let count = batch.len() as u64;
+        let (count, mut outlived) = (batch.len() as u64, 0);
         if self.keep == Keep::Nothing {
             let room = FIRST_MAX.saturating_sub(self.report.first.len());
             let first = batch.into_iter().take(room).map(SuppressionBody::from);
             self.report.first.extend(first);
         } else if count > 0 {
+            let now = state.clock.now();
+            let doubtful = batch.iter().filter(|entry| may_be_outlived(entry, now));
+            let doubtful: Vec<Suppression> = doubtful.cloned().collect();
             state.engine.suppress_all(batch).await?;
+            let stand = state.engine.already_stand(&doubtful).await?;
+            outlived = stand.iter().filter(|stands| !**stands).count() as u64;
         }
-        self.report.imported += count;
+        self.report.imported += count - outlived;
+        self.report.outlived += outlived;
         Ok(())
     }
 

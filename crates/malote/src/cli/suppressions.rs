@@ -1,16 +1,18 @@
 //! `malote suppressions`: addresses that must not be mailed.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::path::{Path, PathBuf};
+mod documents;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
 
 use malote_core::address::EmailAddress;
 use malote_core::clock::{Clock, SystemClock};
 use malote_core::name::StreamName;
 use malote_core::suppression::{SuppressionPlace, SuppressionQuery, SuppressionScope};
 use malote_core::units::Span;
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 
+use self::documents::List;
 use super::client::{Client, LONG_ANSWER_MAX};
 use super::exit::{Failure, Outcome};
 use super::out::{self, Table};
@@ -18,18 +20,12 @@ use super::place::PlaceArgs;
 use super::progress::Progress;
 use super::service_list::{self, ServiceListArgs};
 use super::source::{Offline, Source};
-use crate::admin::api::{
-    ImportReport, Keep, LiftedBody, LineFault, SuppressionBody, SuppressionPage,
-};
+use crate::admin::api::{ImportReport, Keep, LiftedBody, SuppressionBody, SuppressionPage};
 use crate::admin::suppressions::NDJSON;
-use crate::lists::{self, ListReader, Record};
+use crate::lists;
 
 /// Entries read at once.
 const PAGE: u16 = 1_000;
-/// Octets of an import sent at once, a line more or less.
-const CHUNK_BYTES: usize = 1 << 20;
-/// Octets of a list read at once.
-const PIECE_BYTES: usize = 64 << 10;
 /// Refused lines that are named; all are counted.
 const FAULTS_SHOWN_MAX: usize = 100;
 
@@ -239,11 +235,18 @@ async fn add(args: AddArgs) -> Outcome {
         expires_at: until?,
         ..SuppressionBody::of(args.address.into())
     };
-    let kept: SuppressionBody = client.post("suppressions", &body).await?;
+    let request = client.request(Method::POST, "suppressions").json(&body);
+    let answer = Client::answer(request).await?;
+    let is_new = answer.status() == StatusCode::CREATED;
+    let stands: SuppressionBody = answer.json().await?;
     if args.json {
-        return Ok(out::json(&kept)?);
+        return Ok(out::json(&stands)?);
     }
-    Ok(out::text(&format!("{} is suppressed", kept.address))?)
+    if is_new {
+        return Ok(out::text(&format!("{} is suppressed", stands.address))?);
+    }
+    out::text(&format!("{} was suppressed already:", stands.address))?;
+    Ok(print(&[stands])?)
 }
 
 async fn remove(args: RemoveArgs) -> Outcome {
@@ -279,6 +282,7 @@ async fn import(args: ImportArgs) -> Outcome {
         if !lines.is_empty() {
             let report = send(&client, documents, &lines, Keep::All).await?;
             all.imported += report.imported;
+            all.outlived += report.outlived;
             all.refused += report.refused;
             all.faults.extend(report.faults);
         }
@@ -304,6 +308,12 @@ async fn import(args: ImportArgs) -> Outcome {
             "{} imported, {} refused",
             all.imported, all.refused
         ))?;
+        if all.outlived > 0 {
+            out::text(&format!(
+                "{} stop nobody: they had ended, or their recipients came back later",
+                all.outlived
+            ))?;
+        }
     }
     read?;
     match all.refused {
@@ -333,84 +343,6 @@ pub(super) async fn send(
         fault.line = lines.get(index).copied().unwrap_or(fault.line);
     }
     Ok(report)
-}
-
-/// A list that is imported, turned into JSON documents chunk by chunk.
-struct List {
-    source: Box<dyn Read + Send>,
-    reader: ListReader,
-    /// Octets of the whole, if known.
-    bytes: Option<u64>,
-    /// Octets read so far.
-    read: u64,
-    /// Documents to send, and the line of each.
-    ready: (Vec<u8>, Vec<u64>),
-    /// Records that are not good.
-    refused: Vec<LineFault>,
-}
-
-impl List {
-    fn open(file: &Path) -> Outcome<Self> {
-        let (source, bytes): (Box<dyn Read + Send>, _) = if file == Path::new("-") {
-            (Box::new(io::stdin()), None)
-        } else {
-            let text = |error| Failure::Usage(format!("{}: {error}", file.display()));
-            let opened = File::open(file).map_err(text)?;
-            let bytes = opened.metadata().map_err(text)?.len();
-            (Box::new(opened), Some(bytes))
-        };
-        Ok(Self::of(source, bytes))
-    }
-
-    fn of(source: Box<dyn Read + Send>, bytes: Option<u64>) -> Self {
-        Self {
-            source,
-            reader: ListReader::default(),
-            bytes,
-            read: 0,
-            ready: Default::default(),
-            refused: Vec::new(),
-        }
-    }
-
-    /// Reads until there is a chunk to send; `false` at the end. What was read before a failure
-    /// is there, too.
-    fn chunk(&mut self) -> Outcome<bool> {
-        let mut piece = vec![0; PIECE_BYTES];
-        let mut records = Vec::new();
-        while self.ready.0.len() < CHUNK_BYTES {
-            let count = self.source.read(&mut piece)?;
-            self.read += count as u64;
-            let result = match count {
-                0 => self.reader.finish(&mut records),
-                _ => self.reader.feed(&piece[..count], &mut records),
-            };
-            for record in records.drain(..) {
-                self.take(record)?;
-            }
-            result
-                .map_err(|fault| Failure::failed(format!("{fault}; what came before is kept")))?;
-            if count == 0 {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    fn take(&mut self, record: Record) -> io::Result<()> {
-        match record.entry {
-            Ok(body) => {
-                serde_json::to_writer(&mut self.ready.0, &body)?;
-                self.ready.0.push(b'\n');
-                self.ready.1.push(record.line);
-            }
-            Err(detail) => self.refused.push(LineFault {
-                line: record.line,
-                detail,
-            }),
-        }
-        Ok(())
-    }
 }
 
 async fn export(args: ExportArgs) -> Outcome {
@@ -466,28 +398,5 @@ async fn export_offline(
         if is_done {
             return Ok(());
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_list_becomes_documents_and_their_lines_are_kept() {
-        let list = "email;scope\r\na@x.test;news\r\n\r\nnobody;news\r\nb@x.test;\r\n";
-        let mut list = List::of(Box::new(io::Cursor::new(list)), None);
-        assert!(!list.chunk().unwrap());
-        let (documents, lines) = std::mem::take(&mut list.ready);
-        assert_eq!(lines, [2, 5]);
-        let documents = String::from_utf8(documents).unwrap();
-        let mut documents = documents
-            .lines()
-            .map(serde_json::from_str::<SuppressionBody>);
-        let first = documents.next().unwrap().unwrap();
-        assert_eq!(first.address.to_string(), "a@x.test");
-        assert_eq!(first.stream.unwrap().as_str(), "news");
-        assert_eq!(documents.count(), 1);
-        assert_eq!(list.refused[0].line, 4);
     }
 }

@@ -146,6 +146,10 @@ pub(crate) struct ImportReport {
     /// Lines passed over because what stands does as much; of `keep=all` none.
     #[serde(default)]
     pub(crate) already: u64,
+    /// Lines after which nothing stands: the entry has ended, or its recipient came back after it. Of
+    /// `keep=nothing` it is not known.
+    #[serde(default)]
+    pub(crate) outlived: u64,
     /// Of `keep=nothing` the first that would be kept.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) first: Vec<SuppressionBody>,

@@ -1,5 +1,6 @@
 //! Suppressions by hand, one by one and in bulk.
 
+use malote_store::{Return, Shared as _, SuppressionScope};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -190,5 +191,54 @@ async fn an_import_of_what_is_new_passes_over_what_stands_as_long() {
     assert_eq!(counts(&report), (Some(0), Some(4)), "{report}");
     let (status, told) = post("some", lines).await;
     assert_eq!(status, 400, "{told}");
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn an_unsubscribe_from_before_a_return_is_not_said_to_stand() {
+    let bench = Bench::start(None).await;
+    let back = Return {
+        address: "ann@x.test".parse().unwrap(),
+        scope: SuppressionScope::Stream("news".parse().unwrap()),
+        at: "2026-01-02T00:00:00Z".parse().unwrap(),
+        source: "recipient".into(),
+    };
+    bench.store.lift_unsubscribes(vec![back]).await.unwrap();
+    let left = |at: &str| {
+        json!({ "address": "ann@x.test", "stream": "news", "reason": "unsubscribe",
+            "created_at": at })
+    };
+    let (before, after) = ("2026-01-01T00:00:00Z", "2026-01-03T00:00:00Z");
+    let (status, told) = bench.post("suppressions", left(before)).await;
+    assert_eq!(
+        (status.as_u16(), &told["pointer"]),
+        (422, &json!("/created_at")),
+        "{told}"
+    );
+    assert!(
+        told["detail"].as_str().unwrap().contains("came back"),
+        "{told}"
+    );
+    let lines = format!(
+        "{}\n{{\"address\":\"bob@x.test\",\"reason\":\"unsubscribe\"}}\n\
+         {{\"address\":\"eve@x.test\",\"expires_at\":\"2020-01-01T00:00:00Z\",\
+         \"created_at\":\"2019-01-01T00:00:00Z\"}}\n",
+        left(before)
+    );
+    let (status, report) = import(&bench, lines).await;
+    assert_eq!(status, StatusCode::OK, "{report}");
+    let counts = ["imported", "outlived", "refused"].map(|name| report[name].as_u64().unwrap());
+    assert_eq!(counts, [1, 2, 0], "{report}");
+    let (status, stands) = bench.post("suppressions", left(after)).await;
+    assert_eq!(
+        (status.as_u16(), &stands["created_at"]),
+        (201, &json!(after))
+    );
+    // What stands stays, and is told.
+    let (status, stands) = bench.post("suppressions", left(before)).await;
+    assert_eq!(
+        (status.as_u16(), &stands["created_at"]),
+        (200, &json!(after))
+    );
     bench.stop().await;
 }

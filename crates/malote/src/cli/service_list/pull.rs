@@ -20,6 +20,7 @@ use crate::cli::{out, suppressions};
 const HEAD: [&str; 4] = ["REASON", "READ", "NEW", "ALREADY HERE"];
 /// New entries that a dry run shows.
 const SHOWN_MAX: usize = 10;
+const CAME_BACK: &str = "came back to us later";
 const NO_ADDRESS: &str = "not an address";
 const NO_STREAM: &str = "the list tells no stream: give --stream NAME";
 const NO_CAMPAIGN: &str = "no campaign stream is configured, and it stops campaigns only";
@@ -167,6 +168,7 @@ impl Pulling<'_> {
         let counts = self.account.counts(reason);
         counts.new += report.imported;
         counts.already += report.already;
+        self.account.leave_out(CAME_BACK, report.outlived);
         let room = SHOWN_MAX.saturating_sub(self.first.len());
         self.first.extend(report.first.into_iter().take(room));
         if let Some(fault) = report.faults.first() {
