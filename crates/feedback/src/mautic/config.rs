@@ -1,5 +1,6 @@
 //! `[credentials.NAME.mautic]`, checked.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 
 use malote_core::address::{EmailAddress, parse_domain};
@@ -42,9 +43,10 @@ pub struct MauticConfig {
     pub client_secret_file: Option<PathBuf>,
     /// The ways to tell it, the first one that works; default `["api"]`.
     pub sinks: Option<Vec<SinkKind>>,
-    /// Calls of the API a second, 0.05 to 100; default 2.
+    /// Calls of the API a second, 0.05 to 100; default 5.
     pub requests_per_second: Option<f64>,
-    /// Hosts of one-click addresses that may be posted to; needed by the sink `one_click`.
+    /// Hosts of one-click addresses that may be posted to, names or addresses; needed by the sink
+    /// `one_click`.
     pub one_click_hosts: Vec<String>,
     /// The mailbox that Mautic reads, without a `+`; needed by the sink `dsn`.
     pub dsn_to: Option<String>,
@@ -213,16 +215,17 @@ impl Table<'_> {
             self.error("one_click_hosts", message);
         }
         let mut hosts = Vec::new();
+        let reach = Reach::of(self.config.allow_private);
         for (index, text) in self.config.one_click_hosts.iter().enumerate() {
-            // Numbers are addresses, which the URL's own check judges.
-            let is_ip = text.parse::<std::net::IpAddr>().is_ok();
-            match parse_domain(text) {
-                Ok(host) => hosts.push(host),
-                Err(_) if is_ip => hosts.push(text.clone()),
-                Err(fault) => {
-                    let message = format!("{text:?}: {fault}; write a host, as in \"m.example\"");
-                    self.error(&format!("one_click_hosts[{index}]"), message);
+            let key = format!("one_click_hosts[{index}]");
+            match host(text) {
+                Ok(host) => {
+                    if let Err(fault) = address::parse(&format!("https://{host}/"), reach) {
+                        self.warn(&key, format!("is never posted to: {text:?} {fault}"));
+                    }
+                    hosts.push(host);
                 }
+                Err(fault) => self.error(&key, format!("{text:?}: {fault}")),
             }
         }
         hosts
@@ -256,5 +259,56 @@ impl Table<'_> {
             to,
             provider: config.dsn_provider.clone()?,
         })
+    }
+}
+
+/// A host as URLs have it: a name in small letters, IPv6 in brackets and in its short form.
+///
+/// # Errors
+/// What it is instead.
+fn host(text: &str) -> Result<String, String> {
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    if let Ok(ip) = bare.unwrap_or(text).parse::<Ipv6Addr>() {
+        return match ip.to_ipv4_mapped() {
+            Some(v4) => Err(format!("write the address itself, {v4}")),
+            None => Ok(format!("[{ip}]")),
+        };
+    }
+    if let Ok(ip) = text.parse::<Ipv4Addr>() {
+        return Ok(ip.to_string());
+    }
+    let fault = |fault| format!("{fault}; write a host, as in \"m.example\" or \"[2001:db8::1]\"");
+    parse_domain(text).map_err(fault)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_are_what_the_urls_of_messages_have() {
+        for (text, url) in [
+            ("Mautic.Example", "https://mautic.example/u/1"),
+            ("192.0.2.1", "https://192.0.2.1/u/1"),
+            ("2600:1f18::1", "https://[2600:1f18::1]:8443/u/1"),
+            ("[2600:1f18::1]", "https://[2600:1f18::1]/u/1"),
+            ("2600:1F18:0:0:0:0:0:1", "https://[2600:1f18::1]/u/1"),
+            ("[::1]", "https://[::1]/u/1"),
+        ] {
+            let url = address::parse(url, Reach::Private).unwrap();
+            assert_eq!(host(text).as_deref(), Ok(url.host_str().unwrap()), "{text}");
+        }
+        for wrong in [
+            "",
+            "[m.example]",
+            "[192.0.2.1]",
+            "::ffff:192.0.2.1",
+            "[::1",
+            "::1%eth0",
+        ] {
+            assert!(host(wrong).is_err(), "{wrong}");
+        }
     }
 }

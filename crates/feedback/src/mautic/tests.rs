@@ -475,11 +475,16 @@ fn every_fault_is_told_with_its_key() {
         assert!(faults.iter().any(|f| f.path == path), "{table}: {faults:?}");
         assert!(outlet.is_none(), "{table}");
     }
-    let (outlet, faults) = build_from(&format!("{good}dsn_to = 'a@m.example'"));
-    assert!(outlet.is_some());
-    assert!(
-        faults
-            .iter()
-            .any(|f| f.path.ends_with("dsn_to") && f.severity == Severity::Warning)
-    );
+    for (table, key) in [
+        ("dsn_to = 'a@m.example'", "dsn_to"),
+        (
+            "sinks = ['api', 'one_click']\none_click_hosts = ['m.example', '[::1]']",
+            "one_click_hosts[1]",
+        ),
+    ] {
+        let (outlet, faults) = build_from(&format!("{good}{table}"));
+        assert!(outlet.is_some());
+        let is_meant = |f: &ConfigFault| f.path.ends_with(key) && f.severity == Severity::Warning;
+        assert!(faults.iter().any(is_meant), "{table}: {faults:?}");
+    }
 }
