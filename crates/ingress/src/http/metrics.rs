@@ -83,8 +83,10 @@ impl HttpMetrics {
         let labels = [provider.as_str(), class(status)];
         self.webhooks.with_label_values(&labels).inc();
         // From 0 on, so that the first forgery shows as an increase.
-        let unverified = [provider.as_str(), ProblemKind::WebhookUnverified.slug()];
-        self.webhooks_refused.with_label_values(&unverified);
+        for reason in FORGERIES {
+            let labels = [provider.as_str(), reason.slug()];
+            self.webhooks_refused.with_label_values(&labels);
+        }
     }
 
     pub(crate) fn count_refused(&self, provider: &ProviderName, reason: ProblemKind) {
@@ -100,6 +102,15 @@ impl HttpMetrics {
         }
     }
 }
+
+/// What webhooks are refused for that are forged, oversized or nonsense.
+const FORGERIES: [ProblemKind; 5] = [
+    ProblemKind::WebhookUnverified,
+    ProblemKind::WebhookForbidden,
+    ProblemKind::WebhookUnreadable,
+    ProblemKind::BodyTooLarge,
+    ProblemKind::TooManyEvents,
+];
 
 /// One open connection.
 #[derive(Debug)]

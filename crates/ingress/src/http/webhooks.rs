@@ -141,6 +141,34 @@ async fn handle(
         found.map(|(_, value)| value)
     };
     let (provider, parser) = find(state, part("provider").unwrap_or_default())?;
+    let secret = part("secret").map(Secret::new);
+    let believed = believed(state, parser.as_ref(), secret, request).await;
+    let outcome = believed
+        .as_ref()
+        .map_or_else(Problem::status, |_| StatusCode::OK);
+    state.metrics.count_webhook(&provider, outcome);
+    if let Err(problem) = &believed {
+        state.metrics.count_refused(&provider, problem.kind());
+    }
+    let (webhook, share) = believed?;
+    state
+        .metrics
+        .count_events(&provider, webhook.events.len(), webhook.unreadable.len());
+    if !webhook.events.is_empty() || !webhook.unreadable.is_empty() {
+        let applied = state.ports.sink.apply(&provider, webhook).await;
+        applied.map_err(|fault| Problem::new(ProblemKind::Unavailable, fault.to_string()))?;
+    }
+    drop(share);
+    Ok(StatusCode::OK.into_response())
+}
+
+/// What a request tells, if its size and its proof of origin are as they should be.
+async fn believed(
+    state: &HttpState,
+    parser: &dyn WebhookParser,
+    path_secret: Option<Secret>,
+    request: Request,
+) -> Result<(Webhook, body::Share), Problem> {
     let (parts, content) = request.into_parts();
     let rules = body::BodyRules {
         bytes_max: BODY_BYTES_MAX,
@@ -149,7 +177,7 @@ async fn handle(
     let received = body::read(state, &parts.headers, content, rules).await?;
     let request = WebhookRequest {
         method: method(&parts).to_owned(),
-        path_secret: part("secret").map(Secret::new),
+        path_secret,
         headers: lower_case(&parts.headers),
         query: parts.uri.query().unwrap_or_default().to_owned(),
         body: received.bytes,
@@ -158,24 +186,7 @@ async fn handle(
             Channel::Internal => std::net::Ipv4Addr::UNSPECIFIED.into(),
         },
     };
-    let result = parse(parser.as_ref(), &request).await;
-    let outcome = result
-        .as_ref()
-        .map_or_else(Problem::status, |_| StatusCode::OK);
-    state.metrics.count_webhook(&provider, outcome);
-    if let Err(problem) = &result {
-        state.metrics.count_refused(&provider, problem.kind());
-    }
-    let webhook = result?;
-    state
-        .metrics
-        .count_events(&provider, webhook.events.len(), webhook.unreadable.len());
-    if !webhook.events.is_empty() || !webhook.unreadable.is_empty() {
-        let applied = state.ports.sink.apply(&provider, webhook).await;
-        applied.map_err(|fault| Problem::new(ProblemKind::Unavailable, fault.to_string()))?;
-    }
-    drop(received.share);
-    Ok(StatusCode::OK.into_response())
+    Ok((parse(parser, &request).await?, received.share))
 }
 
 fn find(state: &HttpState, name: &str) -> Result<(ProviderName, Arc<dyn WebhookParser>), Problem> {

@@ -59,6 +59,23 @@ async fn refusals_and_failures_have_their_status_and_nothing_is_applied() {
         .await
         .unwrap();
     assert_eq!(unknown.status(), 404);
+    // Each is counted, also what was too large to be read.
+    let metrics = prometheus::TextEncoder::new();
+    let metrics = metrics
+        .encode_to_string(&gateway.registry.gather())
+        .unwrap();
+    for (reason, count) in [
+        ("webhook_unverified", 1),
+        ("webhook_forbidden", 1),
+        ("webhook_unreadable", 0),
+        ("unavailable", 1),
+        ("too_many_events", 1),
+        ("body_too_large", 1),
+    ] {
+        let labels = format!("{{provider=\"mailgun\",reason=\"{reason}\"}}");
+        let line = format!("malote_http_webhooks_refused_total{labels} {count}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
 }
 
 #[tokio::test]
