@@ -26,7 +26,7 @@ pub fn provider_tables(kind: Kind, name: &str, address: SocketAddr) -> String {
         Kind::Postmark => "server_token = \"key-sandbox\"\ntransport = \"api\"",
         Kind::Sparkpost | Kind::Brevo | Kind::Resend => "api_key = \"key-sandbox\"",
         Kind::Postal => "server_key = \"key-sandbox\"",
-        Kind::Mailjet => "api_key = \"key-sandbox\"\nsecret_key = \"secret-sandbox\"",
+        Kind::Mailjet => "api_key = \"key-sandbox\"\nsecret_key = \"second-half\"",
         Kind::Mailtrap => "api_token = \"key-sandbox\"",
         Kind::Smtp => {
             let (host, port) = (address.ip(), address.port());

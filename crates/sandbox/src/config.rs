@@ -102,7 +102,7 @@ impl FromStr for Kind {
 pub struct Account {
     /// The key that is known. Default `key-sandbox`.
     pub api_key: String,
-    /// Its second half, where the service has one. Default `secret-sandbox`.
+    /// Its second half, where the service has one. Default `second-half`.
     pub secret_key: String,
     /// What webhooks carry or are signed with, where that is a shared secret. Default
     /// `webhook-secret-sandbox`; Svix's form, where the service signs by it, is `whsec_` and its base64.
@@ -124,7 +124,7 @@ impl Default for Account {
     fn default() -> Self {
         Self {
             api_key: "key-sandbox".to_owned(),
-            secret_key: "secret-sandbox".to_owned(),
+            secret_key: "second-half".to_owned(),
             webhook_secret: "webhook-secret-sandbox".to_owned(),
             senders: None,
             pools: None,

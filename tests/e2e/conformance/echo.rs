@@ -19,10 +19,10 @@ const PART_BYTES: usize = 8;
 fn secrets() -> Vec<String> {
     let logins = [
         "api:key-sandbox",
-        "key-sandbox:secret-sandbox",
+        "first-half:second-half",
         "\0shop\0key-sandbox",
     ];
-    let plain = ["key-sandbox", "secret-sandbox", "wJalrXUtnFEMI/K7MDENG"];
+    let plain = ["key-sandbox", "second-half", "wJalrXUtnFEMI/K7MDENG"];
     let plain = plain.into_iter().map(str::to_owned);
     plain
         .chain(logins.map(|login| STANDARD.encode(login)))
@@ -48,14 +48,21 @@ async fn seat(kind: Kind) -> Result<(Service, String)> {
     let adapt = |config: &mut SandboxConfig| {
         if kind == Kind::Smtp {
             config.smtp.login = Some(login);
+        } else if kind == Kind::Mailjet {
+            // The first half of its key is a name and no secret.
+            "first-half".clone_into(&mut config.account.api_key);
         }
     };
     let service = Service::start_on(kind, any, adapt).await?;
     ensure!(service.sandbox.arm(Fault::always(FaultKind::Echo)));
-    let mut tables = match kind {
-        Kind::Smtp => smtp_tables(kind, &name, service.address).0,
-        _ => provider_tables(kind, &name, service.address),
+    let mut tables = if kind == Kind::Smtp {
+        smtp_tables(kind, &name, service.address).0
+    } else {
+        provider_tables(kind, &name, service.address)
     };
+    if kind == Kind::Mailjet {
+        tables = tables.replace("key-sandbox", "first-half");
+    }
     write!(
         tables,
         "[routes.{name}]\nstrategy = \"failover\"\n\

@@ -56,7 +56,7 @@ pub(super) const SECRETS: [(&str, &str); 27] = [
     ("MAILJET_KEY", "key-sandbox"),
     ("MAILTRAP_TOKEN", "key-sandbox"),
     ("RESEND_KEY", "key-sandbox"),
-    ("MAILJET_SECRET", "secret-sandbox"),
+    ("MAILJET_SECRET", "second-half"),
     ("MAILGUN_SIGNING_KEY", "signing-key-sandbox"),
     ("POSTMARK_WEBHOOK_SECRET", "webhook-secret-sandbox"),
     ("SPARKPOST_WEBHOOK_SECRET", "webhook-secret-sandbox"),

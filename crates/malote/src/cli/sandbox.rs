@@ -70,7 +70,7 @@ struct AccountArgs {
     /// All but ses and smtp: the key that is known [default: key-sandbox].
     #[arg(long)]
     api_key: Option<String>,
-    /// mailjet: the second half of its key [default: secret-sandbox].
+    /// mailjet: the second half of its key [default: second-half].
     #[arg(long)]
     secret_key: Option<String>,
     /// What webhooks are signed with or carry, where that is a shared secret [default: mailgun

@@ -39,7 +39,7 @@ fn message() -> Value {
 
 fn post(running: &Running, body: &Value) -> RequestBuilder {
     let request = client().post(running.url("/v3.1/send"));
-    let request = request.basic_auth("key-sandbox", Some("secret-sandbox"));
+    let request = request.basic_auth("key-sandbox", Some("second-half"));
     request.json(body)
 }
 
@@ -139,7 +139,7 @@ async fn what_is_wrong_with_the_call_is_told_of_the_call() {
         );
         assert_eq!(answer["StatusCode"], 400, "{what}");
     }
-    for (key, secret) in [("key-sandbox", "other"), ("other", "secret-sandbox")] {
+    for (key, secret) in [("key-sandbox", "other"), ("other", "second-half")] {
         let request = client()
             .post(running.url("/v3.1/send"))
             .basic_auth(key, Some(secret));
@@ -373,12 +373,12 @@ async fn key_and_senders_are_told_in_pages() {
             .get(running.url(path))
             .basic_auth("key-sandbox", Some(secret))
     };
-    let (status, keys) = answered(get("/v3/REST/apikey", "secret-sandbox")).await;
+    let (status, keys) = answered(get("/v3/REST/apikey", "second-half")).await;
     assert_eq!(
         (status, &keys["Data"][0]["Runlevel"]),
         (200, &json!("Softlock"))
     );
-    let (_, senders) = answered(get("/v3/REST/sender", "secret-sandbox")).await;
+    let (_, senders) = answered(get("/v3/REST/sender", "second-half")).await;
     assert_eq!(
         (&senders["Count"], &senders["Total"]),
         (&json!(2), &json!(2))
@@ -388,7 +388,7 @@ async fn key_and_senders_are_told_in_pages() {
         (&first["Email"], &first["Status"]),
         (&json!("*@example.com"), &json!("Active"))
     );
-    let (_, page) = answered(get("/v3/REST/sender?Limit=1&Offset=1", "secret-sandbox")).await;
+    let (_, page) = answered(get("/v3/REST/sender?Limit=1&Offset=1", "second-half")).await;
     assert_eq!(
         (&page["Count"], &page["Data"][0]["Email"]),
         (&json!(1), &json!("*@second.example"))
