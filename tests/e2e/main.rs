@@ -11,6 +11,7 @@ mod backend_postfix;
 mod backend_smtp_sink;
 mod bounce_mail;
 mod canaries;
+mod certificates;
 mod check_online;
 mod client_nodemailer;
 mod client_smtplib;
