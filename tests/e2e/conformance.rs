@@ -185,17 +185,9 @@ impl Seen {
 /// Where a service differs, and why.
 fn exception(kind: Kind, fault: &str) -> Option<(&'static str, Ends)> {
     let differs = match (kind, fault) {
-        // A refusal of the content is a rule of these services, whose words do not tell more: the
-        // next one may take it. None of them has an answer of its own for a bad reputation.
-        (
-            Kind::Brevo
-            | Kind::Mailjet
-            | Kind::Postmark
-            | Kind::Resend
-            | Kind::Sendgrid
-            | Kind::Sparkpost,
-            "content",
-        )
+        // What these services document is a rule for the form of a message, which the next one may
+        // take. None of them has an answer of its own for a bad reputation.
+        (Kind::Mailjet | Kind::Postmark | Kind::Resend | Kind::Sparkpost, "content")
         | (
             Kind::Mailjet | Kind::Postmark | Kind::Resend | Kind::Sendgrid | Kind::Smtp2go,
             "reputation",

@@ -12,8 +12,8 @@ use malote_core::clock::Clock;
 use malote_core::fault::ConfigFault;
 use malote_core::name::ProviderName;
 use malote_core::provider::{
-    Account, Capabilities, Finding, Outgoing, Provider, SendError, SendReport, SenderRecord,
-    Unasked, report_for_all,
+    Account, Capabilities, Fault, Finding, Outgoing, Provider, Receipt, SendError, SendReport,
+    SenderRecord, Unasked, Verdict, report_for_all,
 };
 use malote_core::stream::Class;
 use reqwest::Url;
@@ -21,6 +21,7 @@ use reqwest::Url;
 use crate::http::{Answer, Call, HttpClients, Lost, Patience};
 use crate::lists::Listed;
 use crate::settings::join;
+use crate::words::{judges_content, spoken};
 use crate::{Adapter, ProviderConfig};
 
 /// From this size on, making a request would hold up other tasks of the thread.
@@ -193,7 +194,10 @@ impl<S: Service> Provider for HttpApi<S> {
 
     async fn send(&self, outgoing: &Outgoing) -> SendReport {
         match self.answer(outgoing).await {
-            Ok(answer) => self.service.report(outgoing, &answer, self.clock.now()),
+            Ok(answer) => {
+                let report = self.service.report(outgoing, &answer, self.clock.now());
+                report.into_iter().map(final_if_judged).collect()
+            }
             Err(error) => report_for_all(outgoing, &Err(error)),
         }
     }
@@ -217,6 +221,18 @@ impl<S: Service> Provider for HttpApi<S> {
     fn account_poll_every(&self) -> Option<Duration> {
         self.service.account_poll_every()
     }
+}
+
+/// What a service refuses by a rule of its own the next one may take, unless it says that it has
+/// judged what the message says: then the next one would be shown the same.
+fn final_if_judged(result: Result<Receipt, SendError>) -> Result<Receipt, SendError> {
+    result.map_err(|mut error| {
+        let is_by_rule = error.verdict == Verdict::Rejected(Fault::MessageHere);
+        if is_by_rule && judges_content(&spoken(error.reply.text())) {
+            error.verdict = Verdict::Rejected(Fault::Message);
+        }
+        error
+    })
 }
 
 /// A JSON call with these header fields besides its own; `path` begins with `/`.

@@ -12,3 +12,43 @@ pub(crate) fn spoken(text: &str) -> String {
 pub(crate) fn says_any(text: &str, phrases: &[&str]) -> bool {
     phrases.iter().any(|phrase| text.contains(phrase))
 }
+
+/// Whether a [`spoken`] text says that what the message says was judged, not how it is written.
+/// Whole words: `X-Spam-Flag` is the name of a field.
+pub(crate) fn judges_content(text: &str) -> bool {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+    let mut words = words.map(|word| word.trim_matches('-'));
+    words.any(|word| JUDGEMENTS.contains(&word))
+}
+
+/// The words of such a judgement.
+const JUDGEMENTS: [&str; 8] = [
+    "spam",
+    "spammy",
+    "virus",
+    "viruses",
+    "malware",
+    "phish",
+    "phishing",
+    "malicious",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_judgement_of_the_content_is_told_from_its_form() {
+        for (text, judges) in [
+            ("This message was classified as spam", true),
+            ("Virus found: EICAR.", true),
+            ("content looks like (phishing)", true),
+            ("Forbidden attachment type", false),
+            ("X-Spam-Flag is no field that may be sent", false),
+            ("Subject is too long", false),
+            ("ask <spam@x.test>", false),
+        ] {
+            assert_eq!(judges_content(&spoken(text)), judges, "{text}");
+        }
+    }
+}

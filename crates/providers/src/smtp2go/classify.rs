@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::request::Form;
 use crate::http::{Answer, verdict_of_status};
-use crate::words::{says_any, spoken};
+use crate::words::{judges_content, says_any, spoken};
 
 /// Whoever is too fast is shut out for "no less than one minute" (rate limiting page).
 pub(super) const THROTTLED_WAIT: Duration = Duration::from_secs(60);
@@ -321,7 +321,7 @@ fn by_words(text: &str, outgoing: &Outgoing, recipients: &[OutgoingRecipient]) -
     ]) {
         return one_of(&lower, recipients);
     }
-    if says(&["spam", "virus", "malware", "phish", "message content"]) {
+    if judges_content(&lower) || says(&["message content"]) {
         return Verdict::Rejected(Fault::Message);
     }
     if says(&[

@@ -217,7 +217,9 @@ fn words(kind: FaultKind) -> Problem {
         ),
         FaultKind::Sender => unverified("news@sandbox.example"),
         FaultKind::Recipient | FaultKind::Partial => Problem::invalid("email is not valid in to"),
-        FaultKind::Content => Problem::new(400, "bad_request", "The content is not accepted"),
+        FaultKind::Content => {
+            Problem::new(400, "bad_request", "The content was classified as spam")
+        }
         FaultKind::Reputation => Problem::new(
             403,
             "permission_denied",

@@ -230,7 +230,8 @@ fn words(kind: FaultKind) -> Problem {
             "personalizations.0.to.0.email",
             "Does not contain a valid address.",
         ),
-        FaultKind::Content | FaultKind::Reputation => {
+        FaultKind::Content => Problem::of_field("content", "The message was classified as spam."),
+        FaultKind::Reputation => {
             Problem::of_field("content", "The message was refused for its content.")
         }
         FaultKind::Bare(_)

@@ -341,7 +341,7 @@ async fn faults_speak_the_services_language() {
         (FaultKind::Sender, 403, "verified Sender Identity"),
         (FaultKind::Recipient, 400, "valid address"),
         (FaultKind::Partial, 400, "valid address"),
-        (FaultKind::Content, 400, "content"),
+        (FaultKind::Content, 400, "spam"),
     ] {
         assert!(running.sandbox.arm(Fault::once(kind)));
         let response = post(&running, &mail()).send().await.unwrap();
