@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use malote_tests::{SHOP_KEY, World, answered};
-use reqwest::{Method, Response};
-use serde_json::{Value, json};
+use reqwest::Response;
+use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -135,18 +135,12 @@ async fn lose(world: &mut World, kill: usize) -> Result<Vec<(usize, String)>> {
     Ok(ids)
 }
 
-async fn set_switch(world: &World, action: &str) -> Result<()> {
-    let request = world.gateway.admin(Method::POST, "/admin/v1/switches");
-    let request = request.json(&json!({ "stream": "transactional", "action": action }));
-    answered(request.send().await?, 200).await.map(drop)
-}
-
 #[tokio::test]
 async fn a_retry_with_the_same_key_after_a_kill_is_the_same_message() -> Result<()> {
     let mut world = World::start().await?;
     // A call cut by the kill is a risk of its own, and kill_nine.rs has it; here nothing is sent
     // before the last retry.
-    set_switch(&world, "pause").await?;
+    world.gateway.switch("transactional", "pause").await?;
     for kill in 0..KILLS {
         let door = world.gateway.doors().http;
         for (client, id) in lose(&mut world, kill).await? {
@@ -156,7 +150,7 @@ async fn a_retry_with_the_same_key_after_a_kill_is_the_same_message() -> Result<
             }
         }
     }
-    set_switch(&world, "resume").await?;
+    world.gateway.switch("transactional", "resume").await?;
     let everybody = || (0..KILLS).flat_map(|kill| (0..CLIENTS).map(move |c| recipient(kill, c)));
     for recipient in everybody() {
         let gateway = &world.gateway;

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use malote_tests::{LOADTEST_KEY, SHOP_KEY, SmtpClient, World, answered, eventually, text_message};
 use reqwest::{Method, Response};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{SENT_MAX, campaigns_by, order};
 
@@ -63,12 +63,6 @@ async fn smtp(world: &World, login: Option<&str>, bytes: usize) -> Result<(u16, 
     Ok((reply.code, enhanced))
 }
 
-async fn set_switch(world: &World, stream: &str, action: &str) -> Result<()> {
-    let request = world.gateway.admin(Method::POST, "/admin/v1/switches");
-    let request = request.json(&json!({ "stream": stream, "action": action }));
-    answered(request.send().await?, 200).await.map(drop)
-}
-
 /// Admission counts what is queued once a second, together with this metric.
 async fn counted(world: &World, stream: &str, count: usize) -> Result<()> {
     let line = format!("malote_queue_deliveries{{state=\"queued\",stream=\"{stream}\"}} {count}");
@@ -90,7 +84,7 @@ async fn a_full_queue_refuses_campaigns_and_leaves_transactional_mail_its_reserv
         Ok(())
     })
     .await?;
-    set_switch(&world, "campaign", "pause").await?;
+    world.gateway.switch("campaign", "pause").await?;
     let large = taken(&world, LOADTEST_KEY, "large@one.example", LARGE_BYTES).await?;
     counted(&world, "campaign", 1).await?;
 
@@ -113,7 +107,7 @@ async fn a_full_queue_refuses_campaigns_and_leaves_transactional_mail_its_reserv
     }
 
     // The reserve ends as well.
-    set_switch(&world, "transactional", "pause").await?;
+    world.gateway.switch("transactional", "pause").await?;
     taken(&world, SHOP_KEY, "waits@one.example", MIDDLE_BYTES).await?;
     counted(&world, "transactional", 1).await?;
     refused(&world, SHOP_KEY, MIDDLE_BYTES).await?;

@@ -74,14 +74,6 @@ async fn campaign(gateway: &Gateway, recipients: &[String]) -> Result<()> {
     Ok(())
 }
 
-async fn switch(gateway: &Gateway, action: &str) -> Result<()> {
-    let body = json!({ "stream": "campaign", "action": action });
-    let request = gateway.admin(Method::POST, "/admin/v1/switches");
-    answered(request.json(&body).send().await?, 200)
-        .await
-        .map(drop)
-}
-
 async fn is_paused(gateway: &Gateway) -> Result<bool> {
     let request = gateway.admin(Method::GET, "/admin/v1/switches");
     let list = answered(request.send().await?, 200).await?;
@@ -107,7 +99,7 @@ async fn a_complaint_seen_by_one_node_stops_what_the_other_has_queued() -> Resul
     })
     .await?;
     // A pause is for all nodes, whoever was told.
-    switch(&nodes.one, "pause").await?;
+    nodes.one.switch("campaign", "pause").await?;
     eventually("the other node pauses", SENT_MAX, async || {
         Ok(is_paused(&nodes.other).await?.then_some(()))
     })
@@ -116,7 +108,7 @@ async fn a_complaint_seen_by_one_node_stops_what_the_other_has_queued() -> Resul
     campaign(&nodes.other, &[ana.clone(), eve.clone()]).await?;
     assert_eq!(report(&nodes.mailgun, &nodes.one, "complained").await?, 200);
     tokio::time::sleep(SEEN_MAX).await;
-    switch(&nodes.other, "resume").await?;
+    nodes.other.switch("campaign", "resume").await?;
     let other = &nodes.other;
     other
         .reached(&ana, LOADTEST_KEY, &["suppressed"], SENT_MAX)
@@ -175,7 +167,7 @@ async fn a_rate_holds_for_both_nodes_together() -> Result<()> {
     })
     .await?;
     // Paused, so that both have all of it waiting when the time begins.
-    switch(&nodes.one, "pause").await?;
+    nodes.one.switch("campaign", "pause").await?;
     eventually("the other node pauses", SENT_MAX, async || {
         Ok(is_paused(&nodes.other).await?.then_some(()))
     })
@@ -187,8 +179,8 @@ async fn a_rate_holds_for_both_nodes_together() -> Result<()> {
     let (some, others) = (to("a"), to("b"));
     tokio::try_join!(campaign(&nodes.one, &some), campaign(&nodes.other, &others))?;
     let begun = Instant::now();
-    switch(&nodes.one, "resume").await?;
-    switch(&nodes.other, "resume").await?;
+    nodes.one.switch("campaign", "resume").await?;
+    nodes.other.switch("campaign", "resume").await?;
     eventually("all are sent", 2 * SENT_MAX, async || {
         let sent = nodes.mailgun.sandbox.stats().messages;
         // The first may go at once.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use reqwest::{Method, RequestBuilder, Response};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::config::{Config, Doors, SHOP_KEY};
@@ -264,6 +264,35 @@ impl Gateway {
             .lines()
             .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         Ok(value.with_context(|| format!("no {series}"))?.parse()?)
+    }
+
+    /// Sets a stream's switch: `pause` or `resume`.
+    ///
+    /// # Errors
+    /// When the answer is not 200.
+    pub async fn switch(&self, stream: &str, action: &str) -> Result<()> {
+        let request = self.admin(Method::POST, "/admin/v1/switches");
+        let request = request.json(&json!({ "stream": stream, "action": action }));
+        answered(request.send().await?, 200).await.map(drop)
+    }
+
+    /// Processor time that it has used since its start, in steps of 10 ms.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn cpu_time(&self) -> Result<Duration> {
+        let child = self.child.as_ref().context("it does not run")?;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id()))?;
+        // The name of the program, in brackets, may hold anything.
+        let (_, fields) = stat.rsplit_once(") ").context("no fields")?;
+        let mut fields = fields.split(' ');
+        let mut ticks = || fields.next().and_then(|field| field.parse::<u32>().ok());
+        // utime and stime, fields 14 and 15 of proc_pid_stat(5); a tick is 1/100 s.
+        for _ in 3..14 {
+            ticks();
+        }
+        let (own, of_kernel) = ticks().zip(ticks()).context("no times")?;
+        Ok(Duration::from_millis(10) * (own + of_kernel))
     }
 
     /// Posts a message as the credential `shop` and answers its id.
