@@ -1,8 +1,10 @@
 //! A provider at fault is passed over as its verdict says, and the timeline shows it.
 
-use anyhow::Result;
-use malote_sandbox::{Fault, FaultKind, Kind};
+use anyhow::{Result, ensure};
+use malote_sandbox::{Behaviour, Fault, FaultKind, Kind};
 use malote_tests::{SHOP_KEY, Service, World, eventually};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 
 use crate::{SENT_MAX, attempts, ensure_once, order, send_order};
 
@@ -132,5 +134,80 @@ async fn a_dead_provider_takes_the_next_target() -> Result<()> {
     let timeline = send_order(&world, "ana@one.example").await?;
     let seen = attempts(&timeline);
     assert_eq!(seen, calls(&[("ses", "transient"), ("relay", "sent")]));
+    Ok(())
+}
+
+/// One call of twenty fails, in an order by chance that is the same each time.
+fn failing_at_random(calls: u32) -> Vec<Fault> {
+    let mut chance = StdRng::seed_from_u64(22);
+    let right = |count| Fault {
+        delay_ms: 0,
+        count: Some(count),
+        ..Fault::once(FaultKind::Slow)
+    };
+    let (mut faults, mut rights) = (Vec::new(), 0);
+    for _ in 0..calls {
+        if chance.random_ratio(1, 20) {
+            faults.extend((rights > 0).then(|| right(rights)));
+            faults.push(Fault::once(FaultKind::Status(500)));
+            rights = 0;
+        } else {
+            rights += 1;
+        }
+    }
+    faults
+}
+
+#[tokio::test]
+async fn a_provider_that_fails_now_and_then_costs_a_tenth_more_attempts_at_most() -> Result<()> {
+    let count: u32 = 400;
+    let world =
+        World::start_with(|config| config.replace("per_second = 14", "per_second = 1000")).await?;
+    let faults = failing_at_random(count);
+    let failing = faults.iter().filter(|fault| fault.kind != FaultKind::Slow);
+    let failing = u64::try_from(failing.count())?;
+    ensure!(failing >= 10, "{failing} calls fail");
+    world.ses.sandbox.behave(&Behaviour {
+        faults: Some(faults),
+        ..Behaviour::default()
+    })?;
+    for number in 0..count {
+        let recipient = format!("r{number}@one.example");
+        world.gateway.submit(&order(&recipient)).await?;
+    }
+    let taken = || {
+        (
+            world.ses.sandbox.stats().messages,
+            world.relay.sandbox.stats().messages,
+        )
+    };
+    eventually("all of it is taken", SENT_MAX, async || {
+        let (ses, relay) = taken();
+        Ok((ses + relay >= u64::from(count)).then_some(()))
+    })
+    .await?;
+    for number in 0..count {
+        let to = format!("r{number}@one.example");
+        ensure!(
+            world.ses.count_to(&to) + world.relay.count_to(&to) == 1,
+            "{to}"
+        );
+    }
+    // Each failure led to one more attempt at once, and none of them to an outage.
+    let (ses, relay) = taken();
+    ensure!(
+        relay == failing,
+        "{relay} left the other way, {failing} failed"
+    );
+    let attempts = ses + relay + failing;
+    ensure!(
+        attempts * 10 <= u64::from(count) * 11,
+        "{attempts} attempts for {count}"
+    );
+    let opened = "malote_alerts_total{kind=\"breaker_opened\",provider=\"ses\"}";
+    ensure!(
+        world.gateway.sample(opened).await? == 0,
+        "its breaker opened"
+    );
     Ok(())
 }
