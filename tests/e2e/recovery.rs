@@ -1,0 +1,97 @@
+//! A provider that was down with a long queue before it is asked rarely meanwhile, and gets its mail
+//! back by and by: never faster than the ramp of its breaker, nor than its rate.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use malote_sandbox::{Fault, FaultKind, Taken};
+use malote_tests::{World, eventually};
+
+use crate::{long, order};
+
+/// How long it may take until so much has arrived, on a busy machine.
+const RECOVERED_MAX: Duration = Duration::from_secs(240);
+/// How long three failed probes may take: 5, 10 and 20 s are between them.
+const DOWN_MAX: Duration = Duration::from_secs(60);
+/// Shortest rest of a breaker, as docs/OPERATING.md says.
+const REST_MIN: Duration = Duration::from_secs(5);
+/// Recipients a second with which a ramp begins, and how often it doubles, as docs/OPERATING.md says.
+const RAMP_FIRST: usize = 5;
+const RAMP_STEP_S: usize = 10;
+
+/// Whether the breaker of SES is in this state.
+async fn is_in(world: &World, state: &str) -> Result<bool> {
+    let series = format!("malote_breaker_state{{pool=\"tx\",provider=\"ses\",state=\"{state}\"}}");
+    Ok(world.gateway.sample(&series).await? == 1)
+}
+
+/// How much may have arrived so long after the first: it was the probe, and calls are let through
+/// by whole seconds of the clock.
+fn most_after(elapsed: Duration, per_second: usize) -> Result<usize> {
+    let seconds = usize::try_from(elapsed.as_secs())? + 2;
+    let allowed = (0..seconds).map(|second| {
+        let steps = u32::try_from(second / RAMP_STEP_S).unwrap_or(u32::MAX);
+        // A rate is a mean: one second may hold a tenth more.
+        let ramp = RAMP_FIRST.saturating_mul(2_usize.saturating_pow(steps));
+        ramp.min(per_second + per_second.div_ceil(10))
+    });
+    Ok(1 + allowed.sum::<usize>())
+}
+
+fn ensure_ramp(arrived: &[Taken], per_second: usize) -> Result<()> {
+    let first = arrived.first().context("nothing arrived")?.at;
+    for (before, taken) in arrived.iter().enumerate() {
+        let elapsed = taken.at.duration_since(first).unsigned_abs();
+        let most = most_after(elapsed, per_second)?;
+        let count = before + 1;
+        ensure!(count <= most, "{count} within {elapsed:?}, at most {most}");
+    }
+    Ok(())
+}
+
+/// Fails each call until so many probes failed, and holds them to their rests.
+async fn stays_down(world: &World, count: u32) -> Result<()> {
+    eventually("the breaker opens", DOWN_MAX, async || {
+        Ok(is_in(world, "open").await?.then_some(()))
+    })
+    .await?;
+    let (opened, failed) = (Instant::now(), world.ses.sandbox.stats().faults);
+    eventually("the probes fail", DOWN_MAX, async || {
+        let probes = u32::try_from(world.ses.sandbox.stats().faults - failed)?;
+        let rests = REST_MIN * probes.saturating_sub(1);
+        let elapsed = opened.elapsed();
+        ensure!(elapsed >= rests, "{probes} probes within {elapsed:?}");
+        Ok((probes >= count).then_some(()))
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_was_down_gets_its_queue_back_by_a_ramp_up_to_its_rate() -> Result<()> {
+    let (queued, watched) = long((50_000, 20_000), (1_000, 250));
+    let (per_second, probes) = long((400, 3), (25, 2));
+    let world = World::start_with(|config| {
+        config.replace("per_second = 14", &format!("per_second = {per_second}"))?;
+        // Nothing may leave another way, and what failed comes back soon.
+        config.replace(
+            ", { provider = \"relay\" }]\n[routes.campaign]",
+            "]\n[routes.campaign]",
+        )?;
+        let often = "first = \"1s\", factor = 1.0, max = \"1s\"";
+        config.replace("first = \"10s\", factor = 2.0, max = \"15m\"", often)
+    })
+    .await?;
+    world.ses.sandbox.arm(Fault::always(FaultKind::Status(503)));
+    for number in 0..queued {
+        let recipient = format!("r{number}@one.example");
+        world.gateway.submit(&order(&recipient)).await?;
+    }
+    stays_down(&world, probes).await?;
+    world.ses.sandbox.disarm();
+    let count = || usize::try_from(world.ses.sandbox.stats().messages);
+    eventually("much of it arrives", RECOVERED_MAX, async || {
+        Ok((count()? >= watched).then_some(()))
+    })
+    .await?;
+    ensure_ramp(&world.ses.sandbox.messages(), per_second)
+}
