@@ -50,6 +50,7 @@ mod privacy;
 mod provider_lists;
 mod provider_removed;
 mod queue_full;
+mod rate;
 mod recovery;
 mod relay_faults;
 mod reload;
