@@ -39,18 +39,27 @@ pub trait KeyBook: Send + Sync {
     /// If the database cannot be asked.
     async fn open_keys(&self, home: &str) -> Result<Vec<OwnedKey>, StoreError>;
 
-    /// Frees the keys that processes of this name reserved and never completed, those that live left
-    /// out: an operator knows that they do not come back. Returns how many.
+    /// Forgets the processes of this name that do not live, and frees the keys that they reserved and
+    /// never completed: an operator knows that they do not come back.
     ///
     /// # Errors
     /// If it cannot be written.
-    async fn forget_keys(&self, node: &str) -> Result<u64, StoreError>;
+    async fn forget_node(&self, node: &str) -> Result<Forgotten, StoreError>;
 
     /// Drops keys that are older than a day, at most 2,000 of them. Returns how many.
     ///
     /// # Errors
     /// If it cannot be written.
     async fn expire_keys(&self) -> Result<u64, StoreError>;
+}
+
+/// What was forgotten of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Processes of its name.
+    pub processes: u64,
+    /// Keys that are free now.
+    pub keys: u64,
 }
 
 /// A credential's key.

@@ -38,7 +38,7 @@ pub use config::SqliteConfig;
 pub use erasure::{Erased, Erasing, Erasure};
 pub use event_book::{Applied, EventBook, FirstTold, LastCall, Telling, UnreadRecord};
 pub use guard::{GuardBook, GuardCount, GuardKey, GuardRecord, GuardState, GuardSum, GuardTally};
-pub use key_book::{CompletedKey, KeyBook, KeyClaim, KeyRecord, KeyWish, OwnedKey};
+pub use key_book::{CompletedKey, Forgotten, KeyBook, KeyClaim, KeyRecord, KeyWish, OwnedKey};
 pub use migrate::{Doing, Migration, Moved, Progress, Stage, Tally, Tell};
 pub use nodes::{
     BreakerChanges, NodeRecord, NodeReport, NodeState, NodeWish, Nodes, Rate, RateGrant,

@@ -275,6 +275,17 @@ async fn nodes_killed_again_and_again_take_no_key_twice() -> Result<()> {
     Ok(())
 }
 
+/// Waits until so many nodes are lost to the other one: the alert goes by that.
+async fn lost(nodes: &Nodes, count: usize) -> Result<()> {
+    let expected = format!("malote_nodes{{state=\"lost\"}} {count}");
+    eventually(&expected, SENT_MAX, async || {
+        let metrics = nodes.other.admin(Method::GET, "/metrics").send().await?;
+        let text = metrics.text().await?;
+        Ok(text.lines().any(|line| line == expected).then_some(()))
+    })
+    .await
+}
+
 #[tokio::test]
 async fn an_operator_forgets_a_node_that_does_not_come_back() -> Result<()> {
     let mut nodes = Nodes::start(|_| Ok(())).await?;
@@ -296,11 +307,13 @@ async fn an_operator_forgets_a_node_that_does_not_come_back() -> Result<()> {
         "UPDATE malote.nodes SET beat_at = beat_at - 16000000 WHERE name = 'one'",
     )
     .await?;
+    lost(&nodes, 1).await?;
     let (status, text) = forget(&nodes).await?;
     ensure!(
-        status == Some(0) && text.contains("1 key is free"),
+        status == Some(0) && text.contains("one is forgotten, 1 key is free"),
         "{text}"
     );
+    lost(&nodes, 0).await?;
     let said = post(&nodes.other, "k", &message).await?;
     ensure!(said.status == 202 && !said.is_replay, "{said:?}");
     Ok(())

@@ -19,7 +19,7 @@ pub(super) async fn list(State(state): State<AdminState>) -> Result<Json<NodesBo
     Ok(Json(NodesBody::of(state.engine.shared().as_ref()).await?))
 }
 
-/// `POST nodes`: asks something of a node by its name, or forgets what it left open.
+/// `POST nodes`: asks something of a node by its name, or forgets it with what it left open.
 pub(super) async fn ask(
     State(state): State<AdminState>,
     request: Request,
@@ -35,8 +35,11 @@ pub(super) async fn ask(
         NodesAction::Undrain => NodeWish::Undrain,
         NodesAction::Forget => {
             refuse_unsettled(nodes, &body.node).await?;
-            let keys = nodes.forget_keys(&body.node).await?;
-            return Ok(Json(NodesAnswer { processes: 0, keys }));
+            let forgotten = nodes.forget_node(&body.node).await?;
+            return Ok(Json(NodesAnswer {
+                processes: forgotten.processes,
+                keys: forgotten.keys,
+            }));
         }
     };
     let processes = nodes.wish(&body.node, wish).await?;

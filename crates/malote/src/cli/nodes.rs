@@ -37,7 +37,8 @@ enum NodesCommand {
     Drain(DrainArgs),
     /// Have it serve again.
     Undrain(UndrainArgs),
-    /// Say that a node never comes back: the idempotency keys that it left open are free.
+    /// Say that a node never comes back: it is no longer listed, and the idempotency keys that it left
+    /// open are free.
     Forget(ForgetArgs),
 }
 
@@ -206,10 +207,14 @@ async fn forget(args: ForgetArgs) -> Outcome {
     if args.json {
         return Ok(out::json(&answer)?);
     }
-    match answer.keys {
-        0 => Err(Failure::Nothing(format!("{} left no key open", args.name))),
-        1 => Ok(out::text("1 key is free")?),
-        keys => Ok(out::text(&format!("{keys} keys are free"))?),
+    let name = &args.name;
+    match (answer.processes, answer.keys) {
+        (0, 0) => Err(Failure::Nothing(format!("all of {name} live"))),
+        (_, 0) => Ok(out::text(&format!("{name} is forgotten"))?),
+        (_, 1) => Ok(out::text(&format!("{name} is forgotten, 1 key is free"))?),
+        (_, keys) => Ok(out::text(&format!(
+            "{name} is forgotten, {keys} keys are free"
+        ))?),
     }
 }
 

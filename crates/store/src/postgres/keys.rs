@@ -14,7 +14,9 @@ use crate::postgres::fault::{Fault, damaged};
 use crate::postgres::metrics::Operation;
 use crate::postgres::nodes::LOST_AFTER;
 use crate::postgres::shared_engine::PostgresShared;
-use crate::{CompletedKey, KeyBook, KeyClaim, KeyRecord, KeyWish, NodeState, OwnedKey, StoreError};
+use crate::{
+    CompletedKey, Forgotten, KeyBook, KeyClaim, KeyRecord, KeyWish, NodeState, OwnedKey, StoreError,
+};
 
 const KEY: Operation = Operation::Key;
 /// Microseconds that a key stands.
@@ -123,16 +125,28 @@ impl KeyBook for PostgresShared {
         Ok(rows.iter().map(read).collect::<Result<_, _>>()?)
     }
 
-    async fn forget_keys(&self, node: &str) -> Result<u64, StoreError> {
-        let sql = "DELETE FROM malote.keys k USING malote.nodes n
-            WHERE k.message IS NULL AND n.instance = k.instance AND n.name = $1
-                AND (n.state = $2 OR n.beat_at < malote.clock() - $3)";
+    async fn forget_node(&self, node: &str) -> Result<Forgotten, StoreError> {
+        let sql = "WITH gone AS (
+                DELETE FROM malote.nodes WHERE name = $1
+                    AND (state = $2 OR beat_at < malote.clock() - $3) RETURNING instance),
+            free AS (
+                DELETE FROM malote.keys k USING gone
+                    WHERE k.message IS NULL AND k.instance = gone.instance RETURNING 1)
+            SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM free)";
         let params = [
             (&node as _, Type::TEXT),
             (&NodeState::Gone.as_str() as _, Type::TEXT),
             (&LOST_AFTER as _, Type::INT8),
         ];
-        self.writing()?.execute(KEY, sql, &params).await
+        let rows = self.writing()?.rows(KEY, sql, &params).await?;
+        let read = |row: &Row| -> Result<Forgotten, Fault> {
+            Ok(Forgotten {
+                processes: unsigned(row.try_get(0)?)?,
+                keys: unsigned(row.try_get(1)?)?,
+            })
+        };
+        let row = rows.first().ok_or_else(|| damaged("no counts"))?;
+        Ok(read(row)?)
     }
 
     async fn expire_keys(&self) -> Result<u64, StoreError> {

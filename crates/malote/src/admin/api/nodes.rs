@@ -53,14 +53,15 @@ pub(crate) enum NodesAction {
     Drain,
     /// To serve again.
     Undrain,
-    /// It does not come back: the idempotency keys that it left open are free.
+    /// It does not come back: it is no longer listed, and the idempotency keys that it left open are
+    /// free.
     Forget,
 }
 
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct NodesAnswer {
-    /// Processes of that name that were asked; each hears of it within 5 s.
+    /// Processes of that name that were asked, of which each hears of it within 5 s, or forgotten.
     pub(crate) processes: u64,
     /// Keys that are free now.
     pub(crate) keys: u64,

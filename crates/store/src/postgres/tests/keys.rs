@@ -7,8 +7,8 @@ use crate::conformance::mail::at;
 use crate::postgres::tests::cluster::{Cluster, TestDatabase};
 use crate::postgres::tests::{fresh, stop_clock, try_open};
 use crate::{
-    CompletedKey, KeyBook, KeyClaim, KeyRecord, KeyWish, NodeReport, NodeState, Nodes, OwnedKey,
-    PostgresShared,
+    CompletedKey, Forgotten, KeyBook, KeyClaim, KeyRecord, KeyWish, NodeReport, NodeState, Nodes,
+    OwnedKey, PostgresShared,
 };
 
 fn owned(key: &str) -> OwnedKey {
@@ -159,7 +159,7 @@ async fn a_key_stands_for_a_day_and_expires() {
 }
 
 #[tokio::test]
-async fn an_operator_has_keys_forgotten_of_a_node_that_does_not_live() {
+async fn an_operator_has_a_node_forgotten_that_does_not_live_and_its_keys() {
     let (one, other, database) = nodes().await;
     let report = NodeReport {
         name: "a".into(),
@@ -173,12 +173,22 @@ async fn an_operator_has_keys_forgotten_of_a_node_that_does_not_live() {
         panic!("not held");
     };
     assert_eq!(node.as_deref(), Some("a"));
-    assert_eq!(other.forget_keys("a").await, Ok(0), "it lives");
+    let nothing = Ok(Forgotten {
+        processes: 0,
+        keys: 0,
+    });
+    assert_eq!(other.forget_node("a").await, nothing, "it lives");
     database
         .run("UPDATE malote.nodes SET beat_at = beat_at - 16000000")
         .await;
-    assert_eq!(other.forget_keys("b").await, Ok(0), "another's");
-    assert_eq!(other.forget_keys("a").await, Ok(1));
+    assert_eq!(other.forget_node("b").await, nothing, "another's");
+    assert_eq!(other.list().await.unwrap().len(), 1);
+    let all = Forgotten {
+        processes: 1,
+        keys: 1,
+    };
+    assert_eq!(other.forget_node("a").await, Ok(all));
+    assert_eq!(other.list().await.unwrap(), []);
     assert_eq!(claim(&other, "k", "b").await, KeyClaim::Ours);
 }
 
