@@ -436,3 +436,40 @@ async fn a_mautic_whose_contacts_may_be_seen_and_not_edited_is_a_fault() -> Resu
     ensure!(outcome.status == Some(1), "{outcome:?}");
     ensure_says(&outcome, &["lead:leads:editother", "view and edit others'"])
 }
+
+#[tokio::test]
+async fn one_click_hosts_are_connected_to_and_a_mailbox_is_left_to_the_operator() -> Result<()> {
+    let dns = Dns::start(&good_zone()).await?;
+    let relay = Service::start(Kind::Smtp).await?;
+    let mautic = Mautic::start(&["ana@one.example"]).await?;
+    let sinks = "sinks = [\"one_click\", \"dsn\"]\none_click_hosts = [\"127.0.0.1\"]\n\
+                 dsn_to = \"bounces@shop.example\"\ndsn_provider = \"relay\"\n";
+    let table = format!("{}{sinks}", mautic.table("shop"));
+    let mut gateway = gateway(&dns, &relay, &table).await?;
+    let outcome = doctor(&gateway, &[]).await?;
+    ensure!(outcome.status == Some(0), "{outcome:?}");
+    ensure_says(
+        &outcome,
+        &[
+            "one_click: 127.0.0.1 takes connections",
+            "no address was asked",
+            "unknown  peer",
+            "dsn: no mailbox can be asked whether Mautic reads it",
+            "mail to bounces@shop.example arrives and is fetched",
+        ],
+    )?;
+    let nobody = format!("http://127.0.0.1:{}", free_port()?);
+    gateway.set_config(|config| config.replace(&mautic.peer.url(), &nobody))?;
+    let outcome = doctor(&gateway, &[]).await?;
+    ensure!(outcome.status == Some(1), "{outcome:?}");
+    ensure_says(
+        &outcome,
+        &[
+            "FAULT    peer",
+            "one_click: 127.0.0.1: ",
+            "see malote outlets",
+        ],
+    )?;
+    ensure!(mautic.peer.requests().is_empty(), "something was asked");
+    Ok(())
+}
