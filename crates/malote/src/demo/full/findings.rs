@@ -53,10 +53,30 @@ pub(super) enum Paint {
     Plain,
 }
 
-/// The findings as a table.
-pub(super) fn table(findings: &[Finding], paint: Paint) -> String {
-    let width = findings.iter().map(|finding| finding.what.chars().count());
+/// The findings of one scene, or of all of them together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Chapter {
+    /// Its heading.
+    pub(super) title: &'static str,
+    /// One row each.
+    pub(super) findings: Vec<Finding>,
+}
+
+/// The findings as a table, under their headings.
+pub(super) fn table(chapters: &[Chapter], paint: Paint) -> String {
+    let all = chapters.iter().flat_map(|chapter| &chapter.findings);
+    let width = all.map(|finding| finding.what.chars().count());
     let width = width.max().unwrap_or(0);
+    let mut text = String::new();
+    for chapter in chapters {
+        let line = writeln!(text, "  {}", chapter.title);
+        debug_assert!(line.is_ok(), "writing to a String cannot fail");
+        text.push_str(&rows(&chapter.findings, width, paint));
+    }
+    text
+}
+
+fn rows(findings: &[Finding], width: usize, paint: Paint) -> String {
     let mut text = String::new();
     for finding in findings {
         let (word, colour, seen) = match &finding.verdict {
@@ -83,12 +103,16 @@ mod tests {
             Finding::of("bounce", "noted once", (1, 1)),
             Finding::of("queued mail", "gone", (2, 0)),
         ];
-        let plain = "  ok     bounce       noted once\n  \
-                     FAULT  queued mail  expected 0, saw 2\n";
-        assert_eq!(table(&findings, Paint::Plain), plain);
         let faults: Vec<bool> = findings.iter().map(Finding::is_fault).collect();
         assert_eq!(faults, [false, true]);
-        let coloured = table(&findings, Paint::Colours);
+        let chapters = findings.map(|finding| Chapter {
+            title: "1. what comes back",
+            findings: vec![finding],
+        });
+        let plain = "  1. what comes back\n  ok     bounce       noted once\n  \
+                     1. what comes back\n  FAULT  queued mail  expected 0, saw 2\n";
+        assert_eq!(table(&chapters, Paint::Plain), plain);
+        let coloured = table(&chapters, Paint::Colours);
         assert!(coloured.contains("\x1b[32mok   \x1b[0m"), "{coloured:?}");
         assert!(coloured.contains("\x1b[1;31mFAULT\x1b[0m"), "{coloured:?}");
     }

@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use crate::cli;
 use crate::demo::process::asked_to_end;
 use company::Company;
-use findings::{Finding, Paint, table};
+use findings::{Chapter, Finding, Paint, table};
 
 /// How long everything but the hold may take; on a machine with nothing else to do it is 25 seconds.
 const PLAY_MAX: Duration = Duration::from_secs(120);
@@ -39,7 +39,7 @@ pub async fn run(hold: Duration) -> anyhow::Result<()> {
     let company = Company::gather().await?;
     let played = perform(&company, hold.min(HOLD_MAX)).await;
     company.leave().await;
-    let faults = played?.iter().filter(|finding| finding.is_fault()).count();
+    let faults = faults(&played?);
     ensure!(
         faults == 0,
         "{faults} of the findings are faults: please report this output"
@@ -47,10 +47,10 @@ pub async fn run(hold: Duration) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn perform(company: &Company, hold: Duration) -> anyhow::Result<Vec<Finding>> {
+async fn perform(company: &Company, hold: Duration) -> anyhow::Result<Vec<Chapter>> {
     println!("{}", company.mailer.describe());
     println!("metrics: {}/metrics", company.desk.admin);
-    let findings = tokio::select! {
+    let chapters = tokio::select! {
         played = timeout(PLAY_MAX, play(company)) => {
             played.context("the demo took more than two minutes")??
         }
@@ -64,9 +64,9 @@ async fn perform(company: &Company, hold: Duration) -> anyhow::Result<Vec<Findin
         false => Paint::Plain,
     };
     println!("\nfindings");
-    print!("{}", table(&findings, paint));
-    let faults = findings.iter().filter(|finding| finding.is_fault()).count();
-    println!("{} findings, {faults} faults", findings.len());
+    print!("{}", table(&chapters, paint));
+    let count: usize = chapters.iter().map(|own| own.findings.len()).sum();
+    println!("{count} findings, {} faults", faults(&chapters));
     if !hold.is_zero() {
         stay_up(company, hold);
         tokio::select! {
@@ -74,17 +74,23 @@ async fn perform(company: &Company, hold: Duration) -> anyhow::Result<Vec<Findin
             ended = asked_to_end() => ended?,
         }
     }
-    Ok(findings)
+    Ok(chapters)
 }
 
-async fn play(company: &Company) -> anyhow::Result<Vec<Finding>> {
-    let mut findings = Vec::new();
+fn faults(chapters: &[Chapter]) -> usize {
+    let all = chapters.iter().flat_map(|chapter| &chapter.findings);
+    all.filter(|finding| finding.is_fault()).count()
+}
+
+async fn play(company: &Company) -> anyhow::Result<Vec<Chapter>> {
+    let mut chapters = Vec::new();
+    let mut keep = |title, findings: Vec<Finding>| chapters.push(Chapter { title, findings });
     scene(
         1,
         "Mautic sends a campaign, a shop password resets: both streams at eight services and the relay",
         "each mail once by its own service; delivered, as the services tell, each of them twice",
     );
-    findings.extend(ordinary::both_streams(company).await?);
+    keep("1. ordinary mail", ordinary::both_streams(company).await?);
     scene(
         2,
         "a hard bounce, an IP block, a full mailbox, a complaint and an unsubscribe come back, and a \
@@ -92,21 +98,30 @@ async fn play(company: &Company) -> anyhow::Result<Vec<Finding>> {
         "the dead address gets nothing more; the complaint and the unsubscribe stop campaigns, not \
          password resets; the block, the full mailbox and the forgery stop nothing",
     );
-    findings.extend(returns::five_things(company).await?);
+    keep("2. what comes back", returns::five_things(company).await?);
     scene(
         3,
         "all eight services report the same IP block",
         "a block is the sender's trouble: nobody is suppressed, Mautic hears nothing",
     );
-    findings.extend(returns::the_same_block(company).await?);
+    keep(
+        "3. the same IP block everywhere",
+        returns::the_same_block(company).await?,
+    );
     scene(
         4,
         "the relay refuses an address during the call",
         "what no webhook tells has the same consequences: suppressed, and Mautic knows",
     );
-    findings.extend(returns::refused_in_the_call(company).await?);
-    findings.extend(verdicts::all(company).await?);
-    Ok(findings)
+    keep(
+        "4. a refusal in the call",
+        returns::refused_in_the_call(company).await?,
+    );
+    keep(
+        "after all of it: the suppressions, Mautic, the app and the metrics",
+        verdicts::all(company).await?,
+    );
+    Ok(chapters)
 }
 
 fn scene(number: u8, what: &str, expected: &str) {

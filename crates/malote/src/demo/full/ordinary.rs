@@ -99,7 +99,7 @@ fn what_is_known(company: &Company, campaign: &[Life], resets: &[Life]) -> Findi
     Finding::of(
         "timelines of ordinary mail",
         format!(
-            "accepted, sent, delivered: {delivered} mails, told twice, noted once; \
+            "accepted, sent, delivered: {delivered} mails, each told twice and noted once; \
              the relay's stay sent, since nobody tells"
         ),
         (seen, expected),
