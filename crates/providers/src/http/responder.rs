@@ -105,9 +105,10 @@ async fn play(stream: &mut TcpStream, act: Act, seen: &Arc<Mutex<Vec<Vec<u8>>>>)
         | Act::Echo => usize::MAX,
     };
     let request = read_request(stream, limit).await;
-    let act = match act {
-        Act::Echo => answer("500 Echo", "", &String::from_utf8_lossy(&request)),
-        other => other,
+    let act = if matches!(act, Act::Echo) {
+        answer("500 Echo", "", &String::from_utf8_lossy(&request))
+    } else {
+        act
     };
     seen.lock().unwrap().push(request);
     match act {

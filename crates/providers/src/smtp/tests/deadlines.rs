@@ -7,6 +7,9 @@ use super::*;
 
 const SHORT: Duration = Duration::from_millis(200);
 
+/// The deadline of one phase.
+type Deadline = fn(&mut Timing) -> &mut Duration;
+
 /// All phases but those with a deadline of their own have time enough.
 fn patient() -> Timing {
     Timing {
@@ -24,7 +27,7 @@ fn patient() -> Timing {
 async fn a_server_that_hangs_is_given_up_at_the_deadline_of_the_phase() {
     let greeted = vec![say("220 mx\r\n"), Step::Hear, Step::Hang];
     let begun = script([hello(&ALL), vec![Step::Hear, Step::Hang]]);
-    let rows: [(&str, fn(&mut Timing) -> &mut Duration, &str, Vec<Step>); 4] = [
+    let rows: [(&str, Deadline, &str, Vec<Step>); 4] = [
         ("greeting", |t| &mut t.banner, "none", vec![Step::Hang]),
         ("EHLO", |t| &mut t.ehlo, "none", greeted),
         ("TLS", |t| &mut t.tls, "implicit", vec![Step::Hang]),
