@@ -17,6 +17,8 @@ const NEW_KEY: &str = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYROTATEDKEY";
 fn all_by_ses(config: &mut Config) -> Result<()> {
     config.replace("per_second = 14\n", "per_second = 10000\n")?;
     config.replace("concurrency = 32 ", "concurrency = 2000 ")?;
+    // The account has a rate of its own: who waits for it does not go another way.
+    config.replace("on_throttle = \"next\"", "on_throttle = \"wait\"")?;
     config.add("[delivery]\nworkers = 2048\n");
     config.add("[providers.ses.pools.news]\nconfiguration_set = \"news\"\n");
     for pool in ["tx", "news"] {
