@@ -267,12 +267,12 @@ async fn units_have_times_a_while_ahead_at_most_that_all_their_rates_leave_free(
         rate("ses campaigns", 25),
         rate("other", 60),
     );
-    assert_eq!(take(&[all.clone()], 2).await, (2, 0, 0));
+    assert_eq!(take(std::slice::from_ref(&all), 2).await, (2, 0, 0));
     // At 40, 65 and 90.
     let both = [campaigns.clone(), all.clone()];
     assert_eq!(take(&both, 9).await, (3, 40, 15));
     assert_eq!(take(&both, 1).await, (0, 115, 15));
-    assert_eq!(take(&[all.clone()], 1).await, (0, 110, 10));
+    assert_eq!(take(std::slice::from_ref(&all), 1).await, (0, 110, 10));
     assert_eq!(take(&[other], 9).await, (2, 0, 20));
 }
 
