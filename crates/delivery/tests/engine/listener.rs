@@ -139,10 +139,13 @@ impl Outlet for Listener {
     }
 
     fn undone_by(&self, kind: &EventKind) -> Option<EventKind> {
-        let undone_by = match kind {
-            EventKind::Unsubscribed => EventKind::Resubscribed,
-            EventKind::Resubscribed => EventKind::Unsubscribed,
-            _ => return None,
+        let (left, back) = (EventKind::Unsubscribed, EventKind::Resubscribed);
+        let undone_by = if *kind == left {
+            back
+        } else if *kind == back {
+            left
+        } else {
+            return None;
         };
         let keeps_the_last = self.keeps_the_last.load(Ordering::SeqCst);
         keeps_the_last.then_some(undone_by)

@@ -279,8 +279,8 @@ impl SqliteStore {
         self.inner.key.fingerprint_text()
     }
 
-    /// Returns that are kept ([`Shared::lift_unsubscribes`]) behind the one of this hash, each with
-    /// its own.
+    /// Returns that are kept ([`crate::Shared::lift_unsubscribes`]) behind the one of this hash, each
+    /// with its own.
     pub(crate) async fn returns(
         &self,
         after: Option<[u8; 16]>,
