@@ -22,7 +22,7 @@ const THROTTLE_MIN: Duration = Duration::from_secs(1);
 /// together do not come back together.
 const THROTTLE_SPREAD: f64 = 0.1;
 
-/// How long to leave alone a target that throttles: what it asked for, from [`THROTTLE_MIN`] to
+/// How long to leave alone a target that throttles: what it asked for, from a second to
 /// [`RETRY_AFTER_MAX`], and by `chance` (0.0 to 1.0) up to a tenth more. It never comes early.
 #[must_use]
 pub fn throttle_wait(asked: Option<Duration>, chance: f64) -> Duration {
