@@ -136,7 +136,11 @@ impl Tokens {
         match answer {
             Ok(Ok(answer)) => self.read(&answer, now),
             // Whether the endpoint had the request does not matter: a token is no message.
-            Ok(Err(lost)) => Err(transient(&format!("the token endpoint: {lost}"))),
+            Ok(Err(lost)) => {
+                let reply = Reply::none(&format!("the token endpoint: {lost}"));
+                let error = lost.of_question();
+                Err(SendError { reply, ..error })
+            }
             Err(_) => Err(transient("the token endpoint did not answer in time")),
         }
     }

@@ -1,6 +1,10 @@
 //! Tokens from a token endpoint on loopback, and what a server says to them.
 
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
 use super::*;
+use crate::certificates::{Valid, certified};
 use crate::http::responder::{Act, Responder, answer};
 use crate::smtp::SmtpConfig;
 use crate::smtp::tests::clock;
@@ -10,9 +14,12 @@ fn table(url: &str, rest: &str) -> OAuth2Config {
 }
 
 fn tokens(responder: &Responder, rest: &str) -> Tokens {
+    tokens_from(&format!("{}/token", responder.url()), rest)
+}
+
+fn tokens_from(url: &str, rest: &str) -> Tokens {
     let mut faults = Vec::new();
-    let url = format!("{}/token", responder.url());
-    let tokens = table(&url, rest).tokens("t", &clock(), &mut faults);
+    let tokens = table(url, rest).tokens("t", &clock(), &mut faults);
     tokens.unwrap_or_else(|| panic!("{faults:?}"))
 }
 
@@ -196,6 +203,22 @@ async fn what_the_endpoint_refuses_a_human_must_mend_and_what_it_fails_at_passes
             assert!(!shown.contains(secret), "{shown}");
         }
     }
+}
+
+#[tokio::test]
+async fn an_endpoint_with_a_bad_certificate_gets_no_secret_and_a_human_must_act() {
+    let (_, server) = certified("localhost", Valid::Today);
+    let acceptor = TlsAcceptor::from(Arc::new(server));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let accepted = async {
+        let (tcp, _) = listener.accept().await.unwrap();
+        acceptor.accept(tcp).await
+    };
+    let tokens = tokens_from(&format!("https://localhost:{port}/token"), REFRESH);
+    let (told, accepted) = tokio::join!(text(&tokens), accepted);
+    assert_eq!(told.unwrap_err().verdict, Verdict::ProviderUnusable);
+    assert!(accepted.is_err(), "nothing was told under it");
 }
 
 #[tokio::test]
