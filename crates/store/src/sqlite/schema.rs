@@ -28,7 +28,7 @@ pub(crate) const VERSION: i64 = MIGRATIONS.len() as i64;
 /// Distinct statements a connection keeps compiled.
 const STATEMENTS_MAX: usize = 128;
 /// A reader of another process (the CLI, a backup) may hold a lock for as long as a checkpoint.
-const LOCK_WAIT: Duration = Duration::from_secs(5);
+pub(crate) const LOCK_WAIT: Duration = Duration::from_secs(5);
 
 /// Opens the connection that writes.
 pub(crate) fn open_writer(path: &Path, cache_bytes: u64) -> Result<Connection, StoreError> {

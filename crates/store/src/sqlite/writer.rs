@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use malote_core::event::State;
 use rusqlite::{Connection, OptionalExtension};
@@ -13,6 +13,7 @@ use crate::metrics::Metrics;
 use crate::sqlite::columns::state_number;
 use crate::sqlite::fault::Fault;
 use crate::sqlite::queue::{Queue, Queued};
+use crate::sqlite::schema::LOCK_WAIT;
 
 /// Called when the disk has failed. Nothing that this process holds in memory may be believed
 /// after it, and a failed sync must never be tried again, so the process has to end.
@@ -24,6 +25,9 @@ const CHECKPOINT_BYTES: usize = 16 << 20;
 const CHANGE_BYTES: usize = 2 << 10;
 /// Pages in the log at which readers are waited for, so that it cannot grow for ever.
 const LOG_PAGES_MAX: i64 = 65_536;
+/// How long they are waited for: enough for the gateway's own. A backup reads for minutes, and no
+/// write may wait for it; the log grows until it ends.
+const READERS_WAIT: Duration = Duration::from_millis(50);
 
 /// The transaction that operations run in.
 pub(crate) struct Tx<'a> {
@@ -291,11 +295,13 @@ impl Writer {
             self.conn.query_row(&sql, [], |row| row.get::<_, i64>(1))
         };
         let outcome = copy(mode).and_then(|pages| {
-            if pages > LOG_PAGES_MAX {
-                copy("RESTART")
-            } else {
-                Ok(pages)
+            if pages <= LOG_PAGES_MAX {
+                return Ok(pages);
             }
+            self.conn.busy_timeout(READERS_WAIT)?;
+            let restarted = copy("RESTART");
+            self.conn.busy_timeout(LOCK_WAIT)?;
+            restarted
         });
         match outcome.map_err(Fault::from) {
             Ok(_) => Ok(()),
@@ -325,4 +331,53 @@ fn run_apart(queued: &mut Queued, tx: &mut Tx<'_>) -> Result<Result<(), StoreErr
     };
     tx.conn.prepare_cached("RELEASE operation")?.execute([])?;
     Ok(result)
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use prometheus::Registry;
+
+    use super::*;
+    use crate::sqlite::schema;
+
+    #[test]
+    fn writes_do_not_wait_for_a_long_reader_however_long_the_log_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("malote.db");
+        let mut conn = schema::open_writer(&path, 4 << 20).unwrap();
+        schema::migrate(&mut conn, Timestamp::UNIX_EPOCH).unwrap();
+        conn.execute_batch("PRAGMA synchronous = OFF; CREATE TABLE large (content BLOB);")
+            .unwrap();
+        let reader = schema::open_reader(&path).unwrap();
+        reader.execute_batch("BEGIN").unwrap();
+        let count = "SELECT count(*) FROM large";
+        let rows: i64 = reader.query_row(count, [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, 0);
+        let insert = "INSERT INTO large VALUES (zeroblob(?1))";
+        conn.execute(insert, [(LOG_PAGES_MAX + 1) * 4096]).unwrap();
+
+        let writer = Writer {
+            memory: Memory::load(&conn).unwrap(),
+            conn,
+            queue: Arc::new(Queue::new(1)),
+            metrics: Arc::new(Metrics::register(&Registry::new()).unwrap()),
+            on_fatal: Arc::new(|text| panic!("{text}")),
+            uncopied_bytes: 0,
+        };
+        let began = Instant::now();
+        writer.copy_log("PASSIVE").unwrap();
+        assert!(began.elapsed() < LOCK_WAIT / 2, "{:?}", began.elapsed());
+        let pages = |sql: &str| writer.conn.query_row(sql, [], |row| row.get::<_, i64>(1));
+        let passive = "PRAGMA wal_checkpoint(PASSIVE)";
+        assert!(pages(passive).unwrap() > LOG_PAGES_MAX);
+
+        drop(reader);
+        writer.copy_log("PASSIVE").unwrap();
+        writer.conn.execute(insert, [1]).unwrap();
+        assert!(
+            pages(passive).unwrap() < LOG_PAGES_MAX,
+            "the log began anew"
+        );
+    }
 }
