@@ -1,5 +1,6 @@
 //! A few connections that only read, on threads that may block.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -42,7 +43,10 @@ impl Readers {
             let Some(conn) = readers.lock().pop() else {
                 return Err(StoreError::Closed);
             };
-            let result = snapshot(&conn, work);
+            // A read that panics gives its connection back like any other, or the readers would
+            // become fewer until none is left.
+            let outcome = catch_unwind(AssertUnwindSafe(|| snapshot(&conn, work)));
+            let result = outcome.unwrap_or_else(|_| after_panic(&conn));
             readers.lock().push(conn);
             drop(permit);
             result
@@ -73,10 +77,43 @@ fn snapshot<T>(
     Ok(outcome?)
 }
 
+/// Ends what a read that panicked had begun.
+fn after_panic<T>(conn: &Connection) -> Result<T, StoreError> {
+    if !conn.is_autocommit() {
+        end(conn).map_err(Fault::from)?;
+    }
+    Err(StoreError::Engine("a read panicked".to_owned()))
+}
+
 fn begin(conn: &Connection) -> rusqlite::Result<usize> {
     conn.prepare_cached("BEGIN DEFERRED")?.execute([])
 }
 
 fn end(conn: &Connection) -> rusqlite::Result<usize> {
     conn.prepare_cached("ROLLBACK")?.execute([])
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_read_that_panics_leaves_its_connection_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("malote.db");
+        let mut conn = schema::open_writer(&path, 4 << 20).unwrap();
+        schema::migrate(&mut conn, Timestamp::UNIX_EPOCH).unwrap();
+        let readers = Readers::open(&path, 1).unwrap();
+        let version = |conn: &Connection| {
+            let version = conn.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
+            Ok(version?)
+        };
+        for _ in 0..2 {
+            let fallen = readers.read(|_| -> Result<i64, Fault> { panic!("a bug") });
+            assert!(matches!(fallen.await, Err(StoreError::Engine(_))));
+            assert_eq!(readers.read(version).await.unwrap(), schema::VERSION);
+        }
+    }
 }
