@@ -304,7 +304,7 @@ impl Breaker {
         };
     }
 
-    /// Whether it opened when a call that began then was under way, or later.
+    /// Whether it has opened since a call began.
     fn opened_since(&self, started_at: Timestamp) -> bool {
         self.opened_at.is_some_and(|at| started_at <= at)
     }
