@@ -1,6 +1,7 @@
 //! One submission, one message: the client's key, Mautic's tracking hash, and what a repeat is
 //! answered.
 
+use malote_core::address::EmailAddress;
 use malote_core::event::EventKind;
 use malote_core::intake::{Accepted, AcceptedRecipient, RecipientStatus, Refusal};
 use malote_core::message::{Channel, IdempotencyKey, Submission};
@@ -14,8 +15,9 @@ use crate::prepare::Prepared;
 /// Longest key that a client may give, as HTTP ingress has it.
 const KEY_BYTES_MAX: usize = 255;
 
-/// The key of a submission: the API's, the message's `X-Malote-Idempotency-Key`, or for Mautic its
-/// tracking hash with the recipients, whose repeats differ in Message-ID and Date by nature.
+/// The key of a submission: the API's, the message's `X-Malote-Idempotency-Key` with its envelope, or
+/// for Mautic its tracking hash with the recipients, whose repeats differ in Message-ID and Date by
+/// nature.
 pub(crate) fn key_of(submission: &Submission, prepared: &Prepared) -> Option<IdempotencyKey> {
     if let Some(key) = &submission.idempotency {
         return Some(key.clone());
@@ -27,26 +29,43 @@ pub(crate) fn key_of(submission: &Submission, prepared: &Prepared) -> Option<Ide
     {
         let fingerprint = Sha256::digest(as_sent(submission)).into();
         return Some(IdempotencyKey {
-            key: format!("field:{key}"),
+            key: format!("field:{}:{key}", envelope(submission)),
             fingerprint: Some(fingerprint),
         });
     }
     let hash = prepared.tracking_hash.as_ref()?;
-    let mut recipients: Vec<String> = submission
-        .recipients
-        .iter()
-        .map(|recipient| recipient.address.key())
-        .collect();
-    recipients.sort_unstable();
-    let digest = Sha256::digest(recipients.join("\n").as_bytes());
-    let short: String = digest[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let recipients = sorted(submission).join("\n");
     Some(IdempotencyKey {
-        key: format!("mautic:{hash}:{short}"),
+        key: format!("mautic:{hash}:{}", short::<8>(&recipients)),
         fingerprint: None,
     })
+}
+
+/// The envelope in short. A message for more recipients than one transaction takes comes in several
+/// (RFC 5321 4.5.3.1.10), which have the message and its fields in common.
+fn envelope(submission: &Submission) -> String {
+    let mail_from = submission.mail_from.as_ref().map(EmailAddress::key);
+    let mut lines = vec![mail_from.unwrap_or_default()];
+    lines.extend(sorted(submission));
+    let mut impossible: Vec<_> = submission.impossible.iter().map(|one| &one.text).collect();
+    impossible.sort_unstable();
+    lines.extend(impossible.into_iter().cloned());
+    short::<16>(&lines.join("\n"))
+}
+
+/// The recipients in one order: a repeat may name them in another.
+fn sorted(submission: &Submission) -> Vec<String> {
+    let recipients = submission.recipients.iter();
+    let mut keys: Vec<String> = recipients.map(|one| one.address.key()).collect();
+    keys.sort_unstable();
+    keys
+}
+
+/// The first octets of a text's digest, in hexadecimal.
+fn short<const OCTETS: usize>(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    let octets = digest.iter().take(OCTETS);
+    octets.map(|octet| format!("{octet:02x}")).collect()
 }
 
 /// The body as the client sent it: without the trace field that differs each time.

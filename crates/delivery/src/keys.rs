@@ -250,8 +250,9 @@ fn completed(key: OwnedKey, accepted: &Accepted) -> CompletedKey {
     }
 }
 
-/// What the first submission was answered, which another node took. It had the same recipients, or
-/// it was answered over SMTP, which tells none of them.
+/// What the first submission was answered, which another node took. It had the same recipients: in
+/// the same order under a key of the API, and one of the message itself is mostly answered over SMTP,
+/// which tells none of them.
 fn repeat_of(
     submission: &Submission,
     record: KeyRecord,

@@ -71,3 +71,32 @@ async fn a_repeat_by_mautic_is_the_same_message_though_its_body_differs() {
     rig.wait_for_all(&[first.id, other.id], State::Sent).await;
     assert_eq!(c.calls(), 2);
 }
+
+#[tokio::test]
+async fn one_field_s_key_is_a_message_for_each_envelope() {
+    let a = Scripted::new("a");
+    let rig = Rig::start(&Setup::new(&[&a], &[])).await;
+    let keyed = |recipients: &[&str], body: &str| {
+        let mut mail = mail("tx", recipients);
+        let text = format!("From: shop@shop.example\r\nX-Malote-Idempotency-Key: k\r\n\r\n{body}");
+        mail.body = text.into_bytes().into();
+        mail
+    };
+    let first = rig
+        .submit(keyed(&["r@x.example", "s@x.example"], "hi"))
+        .await;
+    let repeat = rig
+        .submit(keyed(&["S@x.example", "r@x.example"], "hi"))
+        .await;
+    assert!(repeat.is_replay && repeat.id == first.id);
+    let others = rig.submit(keyed(&["t@x.example"], "hi")).await;
+    let mut foreign = keyed(&["t@x.example"], "hi");
+    foreign.mail_from = None;
+    let foreign = rig.submit(foreign).await;
+    assert!(!others.is_replay && !foreign.is_replay);
+    let reused = rig.engine.accept(keyed(&["t@x.example"], "ho")).await;
+    assert_eq!(reused, Err(Refusal::KeyReused));
+    rig.wait_for_all(&[first.id, others.id, foreign.id], State::Sent)
+        .await;
+    assert_eq!(a.calls(), 4);
+}
