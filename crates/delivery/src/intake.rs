@@ -27,7 +27,7 @@ use crate::engine::Engine;
 use crate::feedback_id;
 use crate::guard;
 use crate::idempotency;
-use crate::keys::Keyed;
+use crate::keys::{Keyed, Ready};
 use crate::list_unsubscribe;
 use crate::policy::Policy;
 use crate::prepare::{Prepared, prepare};
@@ -154,17 +154,8 @@ impl Engine {
             recipients,
             is_replay: false,
         };
-        let accepted = self.commit(submission, message, accepted, keyed).await?;
-        if accepted.is_replay {
-            return Ok(accepted);
-        }
-        self.metrics
-            .accepted
-            .with_label_values(&[stream.name.as_str()])
-            .inc();
-        self.ring_outlets();
-        lanes.into_iter().for_each(|lane| self.wake(lane));
-        Ok(accepted)
+        let ready = Ready { message, lanes };
+        self.commit(submission, ready, accepted, keyed).await
     }
 
     fn facts<'a>(

@@ -13,8 +13,8 @@ use malote_core::intake::{Accepted, AcceptedRecipient, Refusal};
 use malote_core::message::{IdempotencyKey, Submission};
 use malote_core::name::CredentialName;
 use malote_store::{
-    AcceptOutcome, CompletedKey, KeyBook, KeyClaim, KeyRecord, KeyWish, NewMessage, OwnedKey,
-    StoreError,
+    AcceptOutcome, CompletedKey, KeyBook, KeyClaim, KeyRecord, KeyWish, LaneId, NewMessage,
+    OwnedKey, StoreError,
 };
 use tokio::sync::Notify;
 use tokio::time::MissedTickBehavior;
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Engine, lock};
 use crate::intake::refused;
+use crate::outbox;
 
 /// How often a node looks for what it left open.
 const SETTLE_EVERY: Duration = Duration::from_secs(5);
@@ -65,6 +66,12 @@ pub(crate) struct Keyed {
     pub(crate) in_flight: KeyInFlight,
 }
 
+/// A message ready to be kept, and the lanes in which it is due then.
+pub(crate) struct Ready {
+    pub(crate) message: NewMessage,
+    pub(crate) lanes: Vec<LaneId>,
+}
+
 /// What a store may do with a key.
 enum Right {
     /// Take a message: no other node shares keys with it, or none can be asked and that is no harm.
@@ -102,13 +109,13 @@ impl Engine {
     pub(crate) async fn commit(
         &self,
         submission: &Submission,
-        message: NewMessage,
+        ready: Ready,
         accepted: Accepted,
         keyed: Option<Keyed>,
     ) -> Result<Accepted, Refusal> {
         let Some(Keyed { key, in_flight }) = keyed else {
-            let kept = self.spool.accept(vec![message]).await;
-            return kept.map(|_| accepted).map_err(refused);
+            self.write(ready, None).await?;
+            return Ok(accepted);
         };
         let owned = OwnedKey {
             credential: submission.credential.name.clone(),
@@ -119,16 +126,7 @@ impl Engine {
             Right::Reserved => true,
             Right::Taken(record) => return repeat_of(submission, record, key.fingerprint),
         };
-        let spool = Arc::clone(&self.spool);
-        // In a task of its own: were the caller gone in the middle of the commit, the key would look
-        // as if nothing were under way under it.
-        let keeping = tokio::spawn(async move {
-            let outcome = spool.accept(vec![message]).await;
-            drop(in_flight);
-            outcome
-        });
-        let outcome = keeping.await.map_err(|_| Refusal::Unavailable)?;
-        match outcome.map_err(refused)?.pop() {
+        match self.write(ready, Some(in_flight)).await? {
             Some(AcceptOutcome::Repeat(earlier)) => self.replay(&earlier, key.fingerprint).await,
             Some(AcceptOutcome::Kept) | None => {
                 if is_reserved {
@@ -137,6 +135,33 @@ impl Engine {
                 Ok(accepted)
             }
         }
+    }
+
+    /// Writes a message and says that it is there; what became of it.
+    ///
+    /// In a task of its own: were the caller gone in the middle of the commit, the mail would wait
+    /// until somebody looks by himself, and a key would look as if nothing were under way under it.
+    async fn write(
+        &self,
+        Ready { message, lanes }: Ready,
+        in_flight: Option<KeyInFlight>,
+    ) -> Result<Option<AcceptOutcome>, Refusal> {
+        let stream = message.record.stream.as_str();
+        let accepted = self.metrics.accepted.with_label_values(&[stream]);
+        let lanes: Vec<_> = lanes.into_iter().map(|lane| self.bell(lane)).collect();
+        let (spool, feed) = (Arc::clone(&self.spool), self.feed_bell.clone());
+        let writing = tokio::spawn(async move {
+            let outcome = spool.accept(vec![message]).await?.pop();
+            drop(in_flight);
+            if !matches!(outcome, Some(AcceptOutcome::Repeat(_))) {
+                accepted.inc();
+                outbox::ring(&feed);
+                lanes.iter().for_each(|bell| bell.notify_one());
+            }
+            Ok(outcome)
+        });
+        let outcome = writing.await.map_err(|_| Refusal::Unavailable)?;
+        outcome.map_err(refused)
     }
 
     /// The other nodes' keys and the name of this one's store, where each has a store of its own.

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use malote_core::outlet::{Outlet, OutletName};
 use malote_store::StoreError;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +28,11 @@ use task::OutletTask;
 const TIDY_EVERY: Duration = Duration::from_secs(600);
 /// Rest after the store failed.
 const STORE_REST: Duration = Duration::from_secs(1);
+
+/// Rings the bell of the feed: events became durable.
+pub(crate) fn ring(bell: &watch::Sender<u64>) {
+    bell.send_modify(|count| *count = count.wrapping_add(1));
+}
 
 impl Engine {
     /// Tells outlets of events until `shutdown`, then lets what is under way end for `drain_max`;
@@ -103,8 +109,7 @@ impl Engine {
 
     /// Events became durable: outlets need not wait for their next look.
     pub(crate) fn ring_outlets(&self) {
-        self.feed_bell
-            .send_modify(|count| *count = count.wrapping_add(1));
+        ring(&self.feed_bell);
     }
 
     /// Takes the counts of outlets that metrics need.

@@ -1,15 +1,24 @@
 //! Custody: one submission is one message.
 
 use std::collections::BTreeSet;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
+use malote_core::clock::Clock as _;
 use malote_core::event::State;
 use malote_core::intake::{Intake, Refusal};
 use malote_core::message::{IdempotencyKey, Submission};
+use malote_store::{EventBook as _, Spool as _};
 use tokio::task::JoinSet;
 
 use crate::rig::{Rig, Setup, mail};
 use crate::script::Scripted;
+
+/// Well below the time after which a lane looks by itself, 30 s.
+const LEAVES_WITHIN: Duration = Duration::from_secs(10);
 
 fn keyed(fingerprint: u8) -> Submission {
     let mut mail = mail("tx", &["r@x.example"]);
@@ -70,6 +79,61 @@ async fn a_repeat_by_mautic_is_the_same_message_though_its_body_differs() {
     assert!(!other.is_replay);
     rig.wait_for_all(&[first.id, other.id], State::Sent).await;
     assert_eq!(c.calls(), 2);
+}
+
+/// What becomes of a future that is given up after so many polls, unless it ends before.
+async fn polled<F: Future>(times: usize, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut left = times;
+    poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending => {
+            left -= 1;
+            if left == 0 {
+                Poll::Ready(None)
+            } else {
+                Poll::Pending
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn mail_whose_client_hangs_up_in_the_middle_of_the_commit_leaves_at_once() {
+    let a = Scripted::new("a");
+    let rig = Rig::start(&Setup::new(&[&a], &[])).await;
+    rig.submit_many("tx", 1).await;
+    for times in 1.. {
+        let accepting = rig.engine.accept(mail("tx", &["r@x.example"]));
+        let is_over = polled(times, accepting).await.is_some();
+        // The writer takes things in turn: what it was given before is committed by now.
+        let anybody = "a".parse().unwrap();
+        let unreadable = rig
+            .store
+            .keep_unreadable(&anybody, Vec::new(), rig.clock.now());
+        unreadable.await.unwrap();
+        let is_waiting = async || {
+            let stats = rig.store.stats(rig.clock.now()).await.unwrap();
+            let waiting = [State::Queued, State::Sending];
+            stats
+                .by_state
+                .iter()
+                .any(|((_, state), count)| *count > 0 && waiting.contains(state))
+        };
+        let asked = Instant::now();
+        while is_waiting().await {
+            assert!(
+                asked.elapsed() < LEAVES_WITHIN,
+                "nobody rang after {times} polls"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        if is_over {
+            assert!(times > 1, "given up in no middle");
+            return;
+        }
+    }
 }
 
 #[tokio::test]
