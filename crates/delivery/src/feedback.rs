@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use malote_core::event::ProviderEvent;
+use malote_core::id::DeliveryId;
 use malote_core::name::ProviderName;
 use malote_core::webhook::{EventSink, SinkUnavailable, Unread, Webhook};
 use malote_store::{
@@ -39,8 +40,13 @@ impl EventSink for Engine {
         let now = self.clock.now();
         self.apply_webhook(provider, webhook, now)
             .await
-            .map_err(|error| {
-                tracing::error!(%provider, %error, "could not store a provider's events");
+            .map_err(|fault| {
+                match fault {
+                    TakeFault::Store(error) => {
+                        tracing::error!(%provider, %error, "could not store a provider's events");
+                    }
+                    TakeFault::Early => tracing::debug!(%provider, "asked for early events again"),
+                }
                 SinkUnavailable
             })
     }
@@ -80,7 +86,7 @@ impl Engine {
         provider: &ProviderName,
         webhook: Webhook,
         now: Timestamp,
-    ) -> Result<(), StoreError> {
+    ) -> Result<(), TakeFault> {
         if !webhook.unreadable.is_empty() {
             let reasons: BTreeSet<&str> =
                 webhook.unreadable.iter().map(|own| &*own.reason).collect();
@@ -100,10 +106,12 @@ impl Engine {
         self.ring_outlets();
         let policy = self.policy.load_full();
         let mut told = Vec::with_capacity(webhook.events.len());
-        for (event, applied) in webhook.events.into_iter().zip(applied) {
-            match applied {
-                Some(applied) => told.extend(self.told(provider, (event, applied), now)),
-                None => self
+        let mut is_early = false;
+        for (event, about) in webhook.events.into_iter().zip(applied) {
+            match about {
+                About::Delivery(applied) => told.extend(self.told(provider, (event, applied), now)),
+                About::UnderWay => is_early = true,
+                About::Nothing => self
                     .metrics
                     .unmatched
                     .with_label_values(&[provider.as_str()])
@@ -113,7 +121,11 @@ impl Engine {
         for one in told.iter().filter(|one| one.is_new) {
             self.count_new(&policy, one);
         }
-        self.follow(&policy, (provider, &told), now).await
+        self.follow(&policy, (provider, &told), now).await?;
+        if is_early {
+            return Err(TakeFault::Early);
+        }
+        Ok(())
     }
 
     /// What is to be followed; nothing of an event that was, or whose key is another's. What a
@@ -164,36 +176,56 @@ impl Engine {
         provider: &ProviderName,
         events: &[ProviderEvent],
         now: Timestamp,
-    ) -> Result<Vec<Option<Applied>>, StoreError> {
+    ) -> Result<Vec<About>, StoreError> {
         let mut applied = self
             .spool
             .apply_events(provider, events.to_vec(), now)
             .await?;
-        let is_early = |(event, found): &(&ProviderEvent, &Option<Applied>)| {
-            event.delivery.is_some() && found.is_none()
-        };
-        let early: Vec<ProviderEvent> = events
+        let early: Vec<(usize, DeliveryId)> = events
             .iter()
             .zip(&applied)
-            .filter(is_early)
-            .map(|(event, _)| event.clone())
+            .enumerate()
+            .filter(|(_, (_, found))| found.is_none())
+            .filter_map(|(place, (event, _))| Some((place, event.delivery?)))
             .collect();
-        if early.is_empty() {
-            return Ok(applied);
-        }
-        tokio::time::sleep(EARLY_WAIT).await;
-        let mut again = self
-            .spool
-            .apply_events(provider, early, now)
-            .await?
-            .into_iter();
-        for (event, found) in events.iter().zip(&mut applied) {
-            if event.delivery.is_some() && found.is_none() {
-                *found = again.next().flatten();
+        let mut under_way = Vec::new();
+        if !early.is_empty() {
+            tokio::time::sleep(EARLY_WAIT).await;
+            let named = early.iter().map(|(_, id)| *id).collect();
+            // Asked before, so that what is settled in between is found.
+            under_way = self.spool.under_way(named).await?;
+            let again = early.iter().map(|(place, _)| events[*place].clone());
+            let again = self.spool.apply_events(provider, again.collect(), now);
+            for ((place, _), found) in early.into_iter().zip(again.await?) {
+                applied[place] = found;
             }
         }
-        Ok(applied)
+        let about = |(event, found): (&ProviderEvent, Option<Applied>)| match found {
+            Some(applied) => About::Delivery(applied),
+            None if event.delivery.is_some_and(|id| under_way.contains(&id)) => About::UnderWay,
+            None => About::Nothing,
+        };
+        Ok(events.iter().zip(applied).map(about).collect())
     }
+}
+
+/// Why what was told was not taken.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TakeFault {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It is faster than the settlement of its own call, of which nothing is on record yet: it is
+    /// to be told again.
+    #[error("the call is not on record yet")]
+    Early,
+}
+
+/// What an event is about.
+enum About {
+    Delivery(Applied),
+    /// A delivery of which it cannot be said yet whether the provider has it.
+    UnderWay,
+    Nothing,
 }
 
 /// One event of a provider and the delivery it belongs to.

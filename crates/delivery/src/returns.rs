@@ -14,10 +14,9 @@ use malote_core::returned::{
 use malote_core::subscription::Wish;
 use malote_core::ticket::Ticket;
 use malote_core::webhook::{SinkUnavailable, Unread, Webhook};
-use malote_store::StoreError;
 
 use crate::engine::Engine;
-use crate::feedback::EARLY_WAIT;
+use crate::feedback::{EARLY_WAIT, TakeFault};
 use crate::subscriptions::Means;
 
 /// What became of a mail to one address.
@@ -46,16 +45,6 @@ impl Outcome {
             Self::Gone => "gone",
         }
     }
-}
-
-/// Why a mail was not taken.
-#[derive(Debug, thiserror::Error)]
-enum TakeFault {
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// It is faster than the settlement of its own attempt.
-    #[error("the attempt is not on record yet")]
-    Early,
 }
 
 #[async_trait]

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use malote_core::event::{Blame, ProviderEvent};
+use malote_core::id::DeliveryId;
 use malote_core::name::{ProviderName, TargetName};
 
 use crate::{Leased, MessageRecord, StoreError};
@@ -77,7 +78,8 @@ pub trait EventBook: Send + Sync {
     /// delivery that it is about, or `None` for one that matches nothing.
     ///
     /// An event that matches nothing is not remembered, so that it may be applied later: a webhook
-    /// can be faster than the settlement that tells the store of its attempt.
+    /// can be faster than the settlement that tells the store of its attempt
+    /// ([`EventBook::under_way`]).
     ///
     /// # Errors
     /// The whole batch is kept or none of it.
@@ -99,6 +101,13 @@ pub trait EventBook: Send + Sync {
         events: Vec<ProviderEvent>,
         now: Timestamp,
     ) -> Result<Vec<Option<Applied>>, StoreError>;
+
+    /// Which of these deliveries are under way: an event that names one of them and matches nothing
+    /// may be about the call of this moment, and match once that is settled.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    async fn under_way(&self, deliveries: Vec<DeliveryId>) -> Result<Vec<DeliveryId>, StoreError>;
 
     /// Notes that what follows from a provider's events was done and is durable: a repeat of one
     /// of these keys is a [`Telling::Repeat`] from now on. Keys that are not known are none.

@@ -55,6 +55,36 @@ async fn is_stopped(rig: &Rig, recipient: &str) -> bool {
 }
 
 #[tokio::test]
+async fn what_is_told_while_its_call_is_under_way_is_asked_for_again() {
+    let (a, c) = (Scripted::new("a"), Scripted::new("c"));
+    let rig = Rig::start(&Setup::new(&[&a], &[&c])).await;
+    let taken = sent(&rig, "tx", "taken@x.example").await;
+    a.then([Act::TakeAfter(Duration::from_secs(4))]);
+    let message = rig.submit(mail("tx", &["r@x.example"])).await.id;
+    until("the call is under way", || a.calls() == 2).await;
+    let id = DeliveryId { message, index: 0 };
+    let webhook = || Webhook {
+        events: vec![
+            event(taken, "1", EventKind::Complained, None),
+            event(id, "2", EventKind::Delivered, None),
+        ],
+        unreadable: Vec::new(),
+    };
+    let provider = "a".parse().unwrap();
+    let early = rig.engine.apply(&provider, webhook()).await;
+    assert!(early.is_err(), "answered as if it were kept");
+    // What came with it is not put off.
+    assert!(is_stopped(&rig, "taken@x.example").await);
+    assert_eq!(
+        rig.counted("malote_provider_events_unmatched_total", "a"),
+        0.0
+    );
+    rig.wait_for(message, State::Sent).await;
+    rig.engine.apply(&provider, webhook()).await.unwrap();
+    rig.wait_for(message, State::Delivered).await;
+}
+
+#[tokio::test]
 async fn a_repeat_counts_nothing_twice() {
     let (a, c) = (Scripted::new("a"), Scripted::new("c"));
     let rig = Rig::start(&Setup::new(&[&a], &[&c])).await;

@@ -51,6 +51,7 @@ macro_rules! conformance_spool {
             an_event_of_our_own_names_its_delivery,
             a_provider_s_id_finds_the_recipient_it_is_about,
             an_event_that_overtakes_its_settlement_is_kept,
+            an_event_that_overtakes_an_unjournaled_call_is_known_to_be_early,
             a_timeline_tells_cause_before_effect,
             unreadable_parts_are_kept,
         );

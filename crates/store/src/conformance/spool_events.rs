@@ -395,6 +395,32 @@ pub async fn an_event_that_overtakes_its_settlement_is_kept(spool: &dyn Spool) {
     assert_eq!(mail::state_of(spool, id).await, State::Delivered);
 }
 
+/// Of a call that is not journaled nothing is known before its settlement but that it may be under
+/// way.
+pub async fn an_event_that_overtakes_an_unjournaled_call_is_known_to_be_early(spool: &dyn Spool) {
+    let lane = mail::tx_lane(spool).await;
+    let session = mail::session(spool, at(0)).await;
+    let recipients = ["a@x.test", "b@x.test"];
+    let message = mail::accept(spool, mail::message(lane, at(0), &recipients)).await;
+    let [id, other] = [0, 1].map(|index| DeliveryId { message, index });
+    let stranger = DeliveryId { index: 9, ..id };
+    let named = vec![id, stranger, other];
+    let under_way = async || spool.under_way(named.clone()).await.unwrap();
+    assert_eq!(under_way().await, []);
+    spool.lease(session, lane, 2, at(0)).await.unwrap();
+    assert_eq!(under_way().await, [id, other]);
+    let event = ProviderEvent {
+        delivery: Some(id),
+        ..told("1", EventKind::Delivered)
+    };
+    assert_eq!(apply(spool, event.clone()).await, None);
+    let settlement = mail::sent(id, "p-1", at(2));
+    spool.settle(session, vec![settlement]).await.unwrap();
+    assert_eq!(under_way().await, [other]);
+    assert_eq!(apply(spool, event).await, Some((id, State::Sent)));
+    assert_eq!(mail::state_of(spool, id).await, State::Delivered);
+}
+
 /// Parts that nobody could read are kept, the newest first, and cut where they are long.
 pub async fn unreadable_parts_are_kept(spool: &dyn Spool) {
     let parts = vec!["{".into(), "é".repeat(100_000), String::new()];

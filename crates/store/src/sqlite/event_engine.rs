@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use malote_core::event::ProviderEvent;
+use malote_core::id::DeliveryId;
 use malote_core::name::ProviderName;
 
 use crate::sqlite::spool_engine::settlements;
@@ -32,6 +33,11 @@ impl EventBook for SqliteStore {
     ) -> Result<Vec<Option<Applied>>, StoreError> {
         let load = settlements(events.len());
         self.write(load, move |tx| events::apply(tx, None, &events, now))
+            .await
+    }
+
+    async fn under_way(&self, deliveries: Vec<DeliveryId>) -> Result<Vec<DeliveryId>, StoreError> {
+        self.read(move |conn| events::under_way(conn, &deliveries))
             .await
     }
 

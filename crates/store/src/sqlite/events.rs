@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use malote_core::event::{Blame, EventKind, ProviderEvent, State};
+use malote_core::id::DeliveryId;
 use malote_core::name::{ProviderName, TargetName};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -237,6 +238,24 @@ fn named(conn: &Connection, event: &ProviderEvent) -> Result<Option<i64>, Fault>
     };
     let message = rows::message_pk(conn, id.message)?;
     Ok(message.map(|message| delivery_pk(message, id.index)))
+}
+
+/// Which of these deliveries are under way.
+pub(crate) fn under_way(
+    conn: &Connection,
+    deliveries: &[DeliveryId],
+) -> Result<Vec<DeliveryId>, Fault> {
+    let mut under_way = Vec::new();
+    for id in deliveries {
+        let Some(message) = rows::message_pk(conn, id.message)? else {
+            continue;
+        };
+        let row = rows::delivery(conn, delivery_pk(message, id.index))?;
+        if row.is_some_and(|row| row.state == State::Sending) {
+            under_way.push(*id);
+        }
+    }
+    Ok(under_way)
 }
 
 /// Keeps parts of webhooks that could not be read; the oldest go first.

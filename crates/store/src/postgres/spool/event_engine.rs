@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use malote_core::event::ProviderEvent;
+use malote_core::id::DeliveryId;
 use malote_core::name::ProviderName;
 
 use crate::postgres::metrics::Operation;
@@ -32,6 +33,14 @@ impl EventBook for PostgresSpool {
     ) -> Result<Vec<Option<Applied>>, StoreError> {
         in_transaction!(self.inner.core, Operation::Event, |tx| told::apply(
             tx, None, &events, now
+        ))
+    }
+
+    async fn under_way(&self, deliveries: Vec<DeliveryId>) -> Result<Vec<DeliveryId>, StoreError> {
+        let core = &self.inner.core;
+        on_connection!(core, Operation::Read, |conn| told::under_way(
+            conn,
+            &deliveries
         ))
     }
 

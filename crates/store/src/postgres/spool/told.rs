@@ -3,10 +3,11 @@
 
 mod find;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use malote_core::event::{Blame, EventKind, ProviderEvent, State};
+use malote_core::id::DeliveryId;
 use malote_core::name::ProviderName;
 use tokio_postgres::{Client, Row};
 
@@ -15,6 +16,7 @@ use crate::postgres::columns::{micros, parsed, timestamp};
 use crate::postgres::fault::{Fault, damaged};
 use crate::postgres::spool::Tx;
 use crate::postgres::spool::args::{self, Id, clean};
+use crate::postgres::spool::rows;
 use crate::postgres::spool::timeline::{self, Change, Line};
 use crate::postgres::spool::told::find::Found;
 use crate::{Applied, FirstTold, Telling, UnreadRecord};
@@ -198,6 +200,29 @@ pub(crate) async fn followed(
     let sql = "UPDATE malote.event_keys SET followed = true WHERE key = ANY($1)";
     args::run(tx, sql, &[&keys]).await?;
     Ok(())
+}
+
+/// Which of these deliveries are under way.
+pub(crate) async fn under_way(
+    conn: &Client,
+    deliveries: &[DeliveryId],
+) -> Result<Vec<DeliveryId>, Fault> {
+    let keys = deliveries.iter().copied().map(rows::key);
+    let (messages, indexes): (Vec<Id>, Vec<i32>) = keys.unzip();
+    let rows = args::rows(
+        conn,
+        "SELECT j.message, j.idx FROM unnest($1, $2) AS u(message, idx)
+         JOIN malote.jobs j ON j.message = u.message AND j.idx = u.idx WHERE j.state + 0 = 2",
+        &[&messages, &indexes],
+    )
+    .await?;
+    let mut found = BTreeSet::new();
+    for row in &rows {
+        found.insert((row.try_get(0)?, row.try_get(1)?));
+    }
+    let deliveries = deliveries.iter().copied();
+    let under_way = deliveries.filter(|id| found.contains(&rows::key(*id)));
+    Ok(under_way.collect())
 }
 
 /// Keeps parts of webhooks that could not be read; the oldest go first.
