@@ -49,7 +49,9 @@ pub const fn is_over(schedule: &Warmup, record: &WarmupRecord) -> bool {
 )]
 fn grown(schedule: &Warmup, cap: u64) -> u64 {
     let next = (cap as f64 * schedule.growth).floor() as u64;
-    next.max(cap).min(schedule.until)
+    // A small cap times a small growth is the same cap again: it would stand still for ever.
+    let least = if schedule.growth > 1.0 { cap + 1 } else { cap };
+    next.max(least).min(schedule.until)
 }
 
 #[cfg(test)]
@@ -88,6 +90,24 @@ mod tests {
                 cap,
                 "{last:?}"
             );
+        }
+    }
+
+    #[test]
+    fn the_smallest_cap_grows_with_every_growth_and_stays_without_one() {
+        for (growth, cap, next) in [
+            (1.5, 1, 2),
+            (1.01, 1, 2),
+            (1.01, 50, 51),
+            (1.5, 2, 3),
+            (1.01, 1000, 1000),
+            (1.0, 1, 1),
+            (1.0, 200, 200),
+        ] {
+            let schedule = Warmup { growth, ..SCHEDULE };
+            let last = Some(record(1, cap, cap));
+            let today = record_for(&schedule, last, date(2026, 12, 2));
+            assert_eq!(today.cap, next, "{cap} by {growth}");
         }
     }
 
