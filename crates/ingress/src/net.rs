@@ -1,8 +1,9 @@
-//! Sockets that both servers bind the same way.
+//! Sockets that both servers bind, and connections that both count, the same way.
 
 use std::io;
 use std::net::SocketAddr;
 
+use prometheus::IntGauge;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
@@ -25,6 +26,23 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
+}
+
+/// One open connection in a gauge, until it is dropped: also when what serves it panics.
+#[derive(Debug)]
+pub(crate) struct OpenConnection(IntGauge);
+
+impl OpenConnection {
+    pub(crate) fn count(open: &IntGauge) -> Self {
+        open.inc();
+        Self(open.clone())
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use prometheus::{
 
 use super::problem_rfc9457::ProblemKind;
 use super::state::HttpState;
+use crate::net::OpenConnection;
 
 /// The metrics of the HTTP door.
 #[derive(Debug, Clone)]
@@ -73,10 +74,9 @@ impl HttpMetrics {
         })
     }
 
-    /// Counts a connection until the guard is dropped.
-    pub(crate) fn connection(&self) -> ConnectionGuard {
-        self.connections.inc();
-        ConnectionGuard(self.connections.clone())
+    /// Counts a connection until this is dropped.
+    pub(crate) fn connection(&self) -> OpenConnection {
+        OpenConnection::count(&self.connections)
     }
 
     pub(crate) fn count_webhook(&self, provider: &ProviderName, status: StatusCode) {
@@ -111,16 +111,6 @@ const FORGERIES: [ProblemKind; 5] = [
     ProblemKind::BodyTooLarge,
     ProblemKind::TooManyEvents,
 ];
-
-/// One open connection.
-#[derive(Debug)]
-pub(crate) struct ConnectionGuard(IntGauge);
-
-impl Drop for ConnectionGuard {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
 
 /// Counts and times every request by the endpoint that it matched.
 pub(crate) async fn observe(

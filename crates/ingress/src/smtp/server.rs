@@ -27,6 +27,7 @@ use super::proxy::{self, Origin};
 use super::reply::{self, Reply};
 use super::session::{CloseReason, Peer, Recogniser, Session, SessionRules};
 use super::stream::Stream;
+use crate::net::OpenConnection;
 
 /// How long a proxy may take for its header.
 const PROXY_HEADER_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -246,7 +247,7 @@ impl Server {
         // session is slow, no more.
         tcp.set_nodelay(true).ok();
         let metrics = &self.service.metrics;
-        metrics.connections.inc();
+        let open = OpenConnection::count(&metrics.connections);
         let mut stop = self.stop.clone();
         let arriving = self.arrive(Stream::Plain(tcp), ip);
         let arrival = tokio::select! {
@@ -266,7 +267,7 @@ impl Server {
             }
             Err(reason) => reason,
         };
-        metrics.connections.dec();
+        drop(open);
         metrics.count_close(reason);
         debug!(reason = reason.as_str(), "closed a connection");
     }

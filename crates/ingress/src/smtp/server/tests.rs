@@ -41,6 +41,8 @@ const MESSAGE: &str = "Subject: x\r\n\r\nx\r\n.\r\n";
 struct FakeIntake {
     kept: Mutex<Vec<Submission>>,
     refusals: Mutex<VecDeque<Refusal>>,
+    /// Whether `accept` panics.
+    is_broken: bool,
     /// If set, `accept` waits for it.
     gate: Option<Arc<Notify>>,
     entered: Notify,
@@ -50,6 +52,7 @@ struct FakeIntake {
 impl Intake for FakeIntake {
     async fn accept(&self, submission: Submission) -> Result<Accepted, Refusal> {
         self.entered.notify_one();
+        assert!(!self.is_broken, "a bug of the engine");
         if let Some(gate) = &self.gate {
             gate.notified().await;
         }
@@ -191,7 +194,7 @@ impl Rig {
         family.map_or(0.0, |f| {
             f.get_metric()
                 .iter()
-                .map(|m| m.get_counter().get_value())
+                .map(|m| m.get_counter().get_value() + m.get_gauge().get_value())
                 .sum()
         })
     }

@@ -147,6 +147,27 @@ async fn a_message_beyond_the_memory_for_mail_in_flight_is_deferred() {
 }
 
 #[tokio::test]
+async fn a_session_that_panics_is_no_longer_counted_as_open() {
+    let mut plan = Plan::trusted();
+    plan.intake.is_broken = true;
+    let rig = plan.start();
+    let mut client = rig.connect().await;
+    client.ask("EHLO x\r\n").await;
+    client.send_envelope().await;
+    let is_open = || rig.metric("malote_smtp_connections") > 0.0;
+    assert!(is_open());
+    client.say(MESSAGE).await;
+    assert_eq!(client.hear_to_end().await, "");
+    let closing = async {
+        while is_open() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(PATIENCE, closing).await.unwrap();
+    rig.stop().await;
+}
+
+#[tokio::test]
 async fn a_submission_that_repeats_one_under_way_waits_for_it() {
     let plan = Plan::trusted();
     let twice = [Refusal::InProgress, Refusal::InProgress];
