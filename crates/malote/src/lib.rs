@@ -12,4 +12,5 @@ mod place;
 mod reload;
 pub mod serve;
 mod serving;
+mod watch;
 mod wiring;

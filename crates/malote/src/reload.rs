@@ -1,6 +1,6 @@
 //! Another configuration while running: by SIGHUP or when a file changes, wholly or not at all.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,6 @@ use malote_core::credential::CredentialsInForce;
 use malote_delivery::Engine;
 use malote_ingress::ReloadingCertificate;
 use malote_ingress::http::WebhookParsers;
-use notify::{RecursiveMode, Watcher};
 use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -18,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config;
 use crate::nodes::DigestInForce;
+use crate::watch::Watch;
 use crate::wiring::{InForce, in_force};
 
 /// Quiet time after a change before the files are read: editors write in several steps, and a
@@ -74,8 +74,7 @@ impl ReloadMetrics {
 pub(crate) struct Asked {
     hangups: Signal,
     changes: mpsc::Receiver<()>,
-    /// Dropped, it would stop watching.
-    _watcher: Option<notify::RecommendedWatcher>,
+    watch: Watch,
 }
 
 impl Asked {
@@ -85,7 +84,7 @@ impl Asked {
         Ok(Self {
             hangups: signal(SignalKind::hangup())?,
             changes,
-            _watcher: watch(files, changed),
+            watch: Watch::over(files, changed),
         })
     }
 }
@@ -104,6 +103,8 @@ impl Reloading {
                 () = shutdown.cancelled() => return Ok(()),
             }
             tokio::time::sleep(SETTLE).await;
+            // Before the files are read: what changes from here on asks for another reload.
+            asked.watch.renew();
             while asked.changes.try_recv().is_ok() {}
             self.reload();
         }
@@ -137,46 +138,6 @@ impl Reloading {
         self.metrics.reloads.with_label_values(&["done"]).inc();
         self.metrics.failed.set(0);
         tracing::info!("put the configuration on disk in force; listeners and store keep theirs");
-    }
-}
-
-/// Watches the directories of the files: editors and configuration managers replace files.
-fn watch(files: &[PathBuf], changed: mpsc::Sender<()>) -> Option<notify::RecommendedWatcher> {
-    let names: Vec<PathBuf> = files
-        .iter()
-        .filter_map(|file| file.canonicalize().ok())
-        .collect();
-    let own: Vec<_> = names
-        .iter()
-        .filter_map(|file| file.file_name().map(ToOwned::to_owned))
-        .collect();
-    let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        let concerns_us = event.is_ok_and(|event| {
-            !event.kind.is_access()
-                && event
-                    .paths
-                    .iter()
-                    .any(|path| path.file_name().is_some_and(|n| own.iter().any(|o| o == n)))
-        });
-        // A full channel already holds the one wake-up that is needed.
-        if concerns_us && changed.try_send(()).is_ok() {
-            tracing::debug!("a file of the configuration changed");
-        }
-    });
-    let watch_all = |mut watcher: notify::RecommendedWatcher| -> notify::Result<_> {
-        let mut directories: Vec<&Path> = names.iter().filter_map(|file| file.parent()).collect();
-        directories.dedup();
-        for directory in directories {
-            watcher.watch(directory, RecursiveMode::NonRecursive)?;
-        }
-        Ok(watcher)
-    };
-    match watcher.and_then(watch_all) {
-        Ok(watcher) => Some(watcher),
-        Err(error) => {
-            tracing::warn!(%error, "cannot watch the configuration; SIGHUP still reloads it");
-            None
-        }
     }
 }
 
