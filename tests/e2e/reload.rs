@@ -8,6 +8,9 @@ use reqwest::Method;
 
 use crate::{order, send_order};
 
+const OLD_TOKEN: &str = "an operator's first token";
+const NEW_TOKEN: &str = "an operator's second token";
+
 const RELOAD_MAX: Duration = Duration::from_secs(20);
 /// How long a refused configuration is given to do harm.
 const WATCH_LOOKS: usize = 10;
@@ -54,5 +57,41 @@ async fn an_invalid_file_changes_nothing() -> Result<()> {
         assert_eq!(status(&world, "mk_new_shop").await?, 401);
         send_order(&world, &format!("r{number}@one.example")).await?;
     }
+    Ok(())
+}
+
+/// What both doors answer to who presents this as the admin token.
+async fn as_operator(world: &World, token: &str) -> Result<[u16; 2]> {
+    let admin = world.gateway.admin(Method::GET, "/admin/v1/switches");
+    let http = world
+        .gateway
+        .request(Method::GET, "/v1/suppressions", token);
+    let admin = admin.bearer_auth(token).send().await?;
+    Ok([
+        admin.status().as_u16(),
+        http.send().await?.status().as_u16(),
+    ])
+}
+
+#[tokio::test]
+async fn a_new_admin_token_counts_after_the_signal_and_the_old_one_no_more() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let file = folder.path().join("token");
+    std::fs::write(&file, OLD_TOKEN)?;
+    let world = World::start_with(|config| {
+        let name = "MALOTE_ADMIN__TOKEN_FILE".to_owned();
+        config.environment.push((name, file.display().to_string()));
+        Ok(())
+    })
+    .await?;
+    assert_eq!(as_operator(&world, OLD_TOKEN).await?, [200, 200]);
+    assert_eq!(as_operator(&world, NEW_TOKEN).await?, [401, 401]);
+    std::fs::write(&file, NEW_TOKEN)?;
+    world.gateway.signal("HUP")?;
+    eventually("the new token counts", RELOAD_MAX, async || {
+        Ok((as_operator(&world, NEW_TOKEN).await? == [200, 200]).then_some(()))
+    })
+    .await?;
+    assert_eq!(as_operator(&world, OLD_TOKEN).await?, [401, 401]);
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -178,6 +178,9 @@ impl Credentials {
 
 /// The credentials in force, replaced as a whole on reload.
 pub type CredentialsInForce = Arc<ArcSwap<Credentials>>;
+
+/// The admin token in force, replaced on reload; empty if operators need none.
+pub type OperatorInForce = Arc<ArcSwapOption<Secret>>;
 
 #[cfg(test)]
 mod tests {

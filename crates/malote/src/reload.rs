@@ -1,12 +1,13 @@
 //! Another configuration while running: by SIGHUP or when a file changes, wholly or not at all.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use malote_core::clock::Clock;
-use malote_core::credential::CredentialsInForce;
+use malote_core::credential::{CredentialsInForce, OperatorInForce};
 use malote_delivery::Engine;
 use malote_ingress::ReloadingCertificate;
 use malote_ingress::http::WebhookParsers;
@@ -15,7 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::config;
+use crate::config::{self, Admin};
 use crate::nodes::DigestInForce;
 use crate::watch::Watch;
 use crate::wiring::{InForce, in_force};
@@ -34,6 +35,10 @@ pub(crate) struct Reloading {
     pub(crate) engine: Arc<Engine>,
     /// Who may submit.
     pub(crate) credentials: CredentialsInForce,
+    /// What operators must present.
+    pub(crate) operator: OperatorInForce,
+    /// Where they do: the door stays there.
+    pub(crate) admin: SocketAddr,
     /// Webhook parsers.
     pub(crate) parsers: WebhookParsers,
     /// Certificates, read again with every reload.
@@ -122,6 +127,7 @@ impl Reloading {
             return;
         };
         self.digest.store(Arc::new(config.digest.clone()));
+        self.put_operator(&config.admin);
         let InForce {
             policy,
             credentials,
@@ -138,6 +144,20 @@ impl Reloading {
         self.metrics.reloads.with_label_values(&["done"]).inc();
         self.metrics.failed.set(0);
         tracing::info!("put the configuration on disk in force; listeners and store keep theirs");
+    }
+}
+
+impl Reloading {
+    /// A file without a token is good for a door on loopback. The door that is open may be elsewhere.
+    fn put_operator(&self, admin: &Admin) {
+        if admin.token.is_none() && !config::is_loopback(self.admin) {
+            tracing::error!(
+                listen = %self.admin,
+                "kept the admin token: without one this door may only be on loopback; restart"
+            );
+            return;
+        }
+        self.operator.store(admin.token.clone().map(Arc::new));
     }
 }
 

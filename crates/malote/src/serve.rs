@@ -1,15 +1,15 @@
 //! `malote serve`: opens the store, starts the engine and the doors, and ends them in order.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use malote_core::clock::{Clock, SystemClock};
-use malote_core::credential::CredentialsInForce;
-use malote_core::secret::Secret;
+use malote_core::credential::{CredentialsInForce, OperatorInForce};
 use malote_delivery::{Engine, Metrics, MxCache, Parts};
 use malote_ingress::ReloadingCertificate;
 use malote_ingress::http::{self, HttpConfig, HttpMetrics, HttpPorts, HttpState, WebhookParsers};
@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminState};
-use crate::config::{self, Admin, Config};
+use crate::config::{self, Config};
 use crate::listeners::Handed;
 use crate::logging::Logging;
 use crate::nodes::{DigestInForce, Membership, NodeMetrics};
@@ -41,6 +41,7 @@ struct Gateway {
     shared: SharedPlace,
     registry: Registry,
     credentials: CredentialsInForce,
+    operator: OperatorInForce,
     parsers: WebhookParsers,
     clock: Arc<dyn Clock>,
     digest: DigestInForce,
@@ -110,6 +111,7 @@ async fn serve(
         shared,
         registry,
         credentials,
+        operator: Arc::new(ArcSwapOption::new(admin.token.map(Arc::new))),
         parsers,
         clock,
         digest,
@@ -120,11 +122,10 @@ async fn serve(
     // Before anybody can see that it is up.
     let asked = Asked::by(&files)?;
     if let Some(http) = http_config {
-        let http = (http, admin.token.clone());
         gateway.open_http(http, &mut sockets, &mut doors, &doors_close)?;
     }
     gateway.open_smtp(&smtp_config, &mut sockets, &mut doors, &doors_close)?;
-    let admin = (admin, node.clone());
+    let admin = (admin.listen, node.clone());
     gateway.open_admin(&admin, &mut sockets, &mut doors, &engine_stops)?;
     for address in sockets.left() {
         tracing::warn!(%address, "a socket was handed over that the configuration does not name");
@@ -132,7 +133,8 @@ async fn serve(
     let membership = gateway.membership(node)?.keep(engine_stops.clone());
     let mut engine_tasks = gateway.start_engine(&engine_stops);
     engine_tasks.spawn(membership);
-    doors.spawn(gateway.reloading(files)?.run(asked, doors_close.clone()));
+    let reloading = gateway.reloading(files, admin.0)?;
+    doors.spawn(reloading.run(asked, doors_close.clone()));
     tell_service_manager(&[sd_notify::NotifyState::Ready]);
     tracing::info!("serving");
 
@@ -184,7 +186,7 @@ impl Running {
 impl Gateway {
     fn open_http(
         &mut self,
-        (config, operator): (HttpConfig, Option<Secret>),
+        config: HttpConfig,
         sockets: &mut Handed,
         doors: &mut JoinSet<anyhow::Result<()>>,
         close: &CancellationToken,
@@ -203,7 +205,7 @@ impl Gateway {
             subscriptions: self.engine.clone(),
             parsers: Arc::clone(&self.parsers),
             credentials: Arc::clone(&self.credentials),
-            operator,
+            operator: Arc::clone(&self.operator),
             clock: Arc::clone(&self.clock),
         };
         let metrics = HttpMetrics::new(&self.registry)?;
@@ -251,18 +253,18 @@ impl Gateway {
 
     fn open_admin(
         &self,
-        (config, node): &(Admin, String),
+        (listen, node): &(SocketAddr, String),
         sockets: &mut Handed,
         doors: &mut JoinSet<anyhow::Result<()>>,
         close: &CancellationToken,
     ) -> anyhow::Result<()> {
-        let listener = sockets.listen(config.listen).context("[admin] listen")?;
+        let listener = sockets.listen(*listen).context("[admin] listen")?;
         let state = AdminState {
             engine: Arc::clone(&self.engine),
             store: self.store.clone(),
             node: node.clone(),
             registry: self.registry.clone(),
-            token: config.token.clone(),
+            token: Arc::clone(&self.operator),
             clock: Arc::clone(&self.clock),
         };
         doors.spawn(admin::serve(listener, state, close.clone()));
@@ -295,12 +297,14 @@ impl Gateway {
         })
     }
 
-    fn reloading(&self, files: Vec<PathBuf>) -> anyhow::Result<Reloading> {
+    fn reloading(&self, files: Vec<PathBuf>, admin: SocketAddr) -> anyhow::Result<Reloading> {
         Ok(Reloading {
             files,
             clock: Arc::clone(&self.clock),
             engine: Arc::clone(&self.engine),
             credentials: Arc::clone(&self.credentials),
+            operator: Arc::clone(&self.operator),
+            admin,
             parsers: Arc::clone(&self.parsers),
             certificates: self.certificates.clone(),
             digest: Arc::clone(&self.digest),

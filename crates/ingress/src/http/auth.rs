@@ -30,8 +30,11 @@ pub(crate) fn caller_or_operator(
     parts: &Parts,
 ) -> Result<Option<Arc<Credential>>, Problem> {
     let key = bearer(&parts.headers, parts.uri.query()).ok_or_else(unauthorized)?;
-    let operator = state.ports.operator.as_ref();
-    if operator.is_some_and(|token| token.matches(key.as_bytes())) {
+    let operator = state.ports.operator.load();
+    if operator
+        .as_ref()
+        .is_some_and(|token| token.matches(key.as_bytes()))
+    {
         return Ok(None);
     }
     let found = state.ports.credentials.load().by_api_key(key);

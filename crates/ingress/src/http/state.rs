@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use malote_core::clock::Clock;
-use malote_core::credential::CredentialsInForce;
+use malote_core::credential::{CredentialsInForce, OperatorInForce};
 use malote_core::intake::{Intake, Openness, Refusal};
 use malote_core::ledger::Ledger;
 use malote_core::name::ProviderName;
-use malote_core::secret::Secret;
 use malote_core::subscription::Subscriptions;
 use malote_core::suppression::Suppressions;
 use malote_core::webhook::{EventSink, WebhookParser};
@@ -44,8 +43,8 @@ pub struct HttpPorts {
     pub parsers: WebhookParsers,
     /// Who may submit.
     pub credentials: CredentialsInForce,
-    /// The admin token, which sees and changes the suppressions of all; `None` if there is none.
-    pub operator: Option<Secret>,
+    /// The admin token, which sees and changes the suppressions of all.
+    pub operator: OperatorInForce,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
 }

@@ -28,8 +28,8 @@ pub(super) async fn guard(
         let text = "a browser asks on behalf of another site";
         return Problem::new(ProblemKind::CrossSite, text).into_response();
     }
-    match &state.token {
-        Some(token) if !presents(token, headers, is_page) => unauthorized(is_page),
+    match state.token.load_full() {
+        Some(token) if !presents(&token, headers, is_page) => unauthorized(is_page),
         None if !names_this_machine(headers) => {
             let text = "without a token, ask by address or as localhost";
             Problem::new(ProblemKind::CrossSite, text).into_response()

@@ -30,7 +30,7 @@ use axum::middleware;
 use axum::response::Response;
 use axum::routing::{delete, get, post};
 use malote_core::clock::Clock;
-use malote_core::secret::Secret;
+use malote_core::credential::OperatorInForce;
 use malote_delivery::Engine;
 use prometheus::Registry;
 
@@ -50,8 +50,8 @@ pub struct AdminState {
     pub node: String,
     /// What `/metrics` shows.
     pub registry: Registry,
-    /// What operators must present; `None` only on loopback.
-    pub token: Option<Secret>,
+    /// What operators must present; empty only on loopback.
+    pub token: OperatorInForce,
     /// The time.
     pub clock: Arc<dyn Clock>,
 }

@@ -53,7 +53,8 @@ pub(super) fn admin(config: &AdminConfig, faults: &mut Vec<ConfigFault>) -> Admi
     Admin { listen, token }
 }
 
-fn is_loopback(address: SocketAddr) -> bool {
+/// Whether only this machine reaches a door there.
+pub(crate) fn is_loopback(address: SocketAddr) -> bool {
     address.ip().to_canonical().is_loopback()
 }
 

@@ -49,6 +49,7 @@ use malote_store::PostgresSettings;
 pub use doctor::DoctorConfig;
 pub(crate) use doctor::is_internal;
 pub use doors::Admin;
+pub(crate) use doors::is_loopback;
 pub use raw::{DeliveryConfig, LogConfig, LogFormat, RetentionConfig};
 pub use report::{Excerpt, Fault, Location, Report};
 pub use store::StoreSettings;

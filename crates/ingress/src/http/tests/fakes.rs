@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use malote_core::address::EmailAddress;
@@ -393,7 +393,7 @@ impl Gateway {
             subscriptions: Arc::clone(&subscriptions) as _,
             parsers: Arc::new(ArcSwap::from_pointee(parsers)),
             credentials: Arc::new(ArcSwap::from_pointee(credentials())),
-            operator: Some(Secret::new("operators-secret")),
+            operator: Arc::new(ArcSwapOption::from_pointee(Secret::new("operators-secret"))),
             clock: Arc::new(FixedClock(NOW.parse().unwrap())),
         };
         let registry = prometheus::Registry::new();

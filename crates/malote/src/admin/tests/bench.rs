@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use malote_core::address::EmailAddress;
 use malote_core::clock::{Clock, SystemClock};
 use malote_core::id::MessageId;
@@ -103,7 +104,9 @@ impl Bench {
             store: StorePlace::Sqlite(store.clone()),
             node: "bench".to_owned(),
             registry,
-            token: token.map(Secret::new),
+            token: Arc::new(ArcSwapOption::new(
+                token.map(|token| Arc::new(Secret::new(token))),
+            )),
             clock,
         };
         let mut tasks = JoinSet::new();
