@@ -228,8 +228,12 @@ impl Engine {
             let policy = self.policy.load_full();
             let now = self.clock.now();
             if !Arc::ptr_eq(&policy, &last_policy) {
-                // New credentials may be the good ones.
-                checked_at.clear();
+                // New credentials may be the good ones, and so may those of a provider that is out.
+                checked_at.retain(|(name, _)| {
+                    let before = last_policy.providers.get(name);
+                    let is_same = before.is_some_and(|own| self.is_in_force(name, &own.provider));
+                    is_same && self.registry.check_at(name).is_none()
+                });
                 self.registry.check_all(now);
                 last_policy = Arc::clone(&policy);
             }

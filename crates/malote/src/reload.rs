@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{self, Admin};
 use crate::nodes::DigestInForce;
 use crate::watch::Watch;
-use crate::wiring::{InForce, in_force};
+use crate::wiring::{Adapters, InForce, in_force};
 
 /// Quiet time after a change before the files are read: editors write in several steps, and a
 /// flood of signals is one reload.
@@ -39,6 +39,8 @@ pub(crate) struct Reloading {
     pub(crate) operator: OperatorInForce,
     /// Where they do: the door stays there.
     pub(crate) admin: SocketAddr,
+    /// The adapters in force.
+    pub(crate) adapters: Adapters,
     /// Webhook parsers.
     pub(crate) parsers: WebhookParsers,
     /// Certificates, read again with every reload.
@@ -97,7 +99,7 @@ impl Asked {
 impl Reloading {
     /// Reloads whenever asked to, until `shutdown`.
     pub(crate) async fn run(
-        self,
+        mut self,
         mut asked: Asked,
         shutdown: CancellationToken,
     ) -> anyhow::Result<()> {
@@ -115,7 +117,7 @@ impl Reloading {
         }
     }
 
-    fn reload(&self) {
+    fn reload(&mut self) {
         let outcome = config::read(&self.files, std::env::vars_os(), &self.clock);
         let Some(config) = outcome.config else {
             tracing::error!(
@@ -132,7 +134,9 @@ impl Reloading {
             policy,
             credentials,
             parsers,
-        } = in_force(config);
+            adapters,
+        } = in_force(config, &self.adapters);
+        self.adapters = adapters;
         self.credentials.store(credentials);
         self.parsers.store(Arc::new(parsers));
         self.engine.reload(policy);

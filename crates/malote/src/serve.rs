@@ -27,7 +27,7 @@ use crate::logging::Logging;
 use crate::nodes::{DigestInForce, Membership, NodeMetrics};
 use crate::place::{SharedPlace, StorePlace, open_shared};
 use crate::reload::{Asked, ReloadMetrics, Reloading, parsers_in_force};
-use crate::wiring::in_force;
+use crate::wiring::{Adapters, in_force};
 
 /// Exit code of a configuration that cannot be used.
 const EXIT_BAD_CONFIG: u8 = 2;
@@ -92,7 +92,7 @@ async fn serve(
     let shared = open_shared(&config, &store, &clock, &registry).await?;
     let node = config.node_name();
     let digest = Arc::new(ArcSwap::from_pointee(config.digest.clone()));
-    let in_force = in_force(config);
+    let in_force = in_force(config, &Adapters::new());
     let parsers = parsers_in_force(&in_force);
     let credentials: CredentialsInForce = Arc::new(ArcSwap::new(Arc::clone(&in_force.credentials)));
     let engine = Engine::open(Parts {
@@ -133,7 +133,7 @@ async fn serve(
     let membership = gateway.membership(node)?.keep(engine_stops.clone());
     let mut engine_tasks = gateway.start_engine(&engine_stops);
     engine_tasks.spawn(membership);
-    let reloading = gateway.reloading(files, admin.0)?;
+    let reloading = gateway.reloading(files, admin.0, in_force.adapters)?;
     doors.spawn(reloading.run(asked, doors_close.clone()));
     tell_service_manager(&[sd_notify::NotifyState::Ready]);
     tracing::info!("serving");
@@ -297,7 +297,12 @@ impl Gateway {
         })
     }
 
-    fn reloading(&self, files: Vec<PathBuf>, admin: SocketAddr) -> anyhow::Result<Reloading> {
+    fn reloading(
+        &self,
+        files: Vec<PathBuf>,
+        admin: SocketAddr,
+        adapters: Adapters,
+    ) -> anyhow::Result<Reloading> {
         Ok(Reloading {
             files,
             clock: Arc::clone(&self.clock),
@@ -305,6 +310,7 @@ impl Gateway {
             credentials: Arc::clone(&self.credentials),
             operator: Arc::clone(&self.operator),
             admin,
+            adapters,
             parsers: Arc::clone(&self.parsers),
             certificates: self.certificates.clone(),
             digest: Arc::clone(&self.digest),

@@ -57,7 +57,8 @@ pub use config::{PoolConfig, ProviderConfig, WebhookConfig};
 pub use origin::Origin;
 pub use smtp::MailReader;
 
-/// A provider ready for use.
+/// A provider ready for use. Clones share what it holds: connections, tokens, certificates.
+#[derive(Clone)]
 pub struct Adapter {
     /// Sends.
     pub provider: Arc<dyn Provider>,

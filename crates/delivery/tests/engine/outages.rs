@@ -70,3 +70,23 @@ async fn what_an_adapter_is_told_after_a_reload_says_nothing_of_the_one_in_its_p
         assert_eq!(rig.alerts("provider_out"), 0);
     }
 }
+
+#[tokio::test]
+async fn a_reload_checks_the_providers_that_it_replaces_and_those_that_are_out() {
+    let (kept, old, new) = (Scripted::new("a"), Scripted::new("b"), Scripted::new("b"));
+    let (out, polled) = (Scripted::new("c"), Scripted::new("d"));
+    polled.be_polled();
+    let all = |b| Setup::new(&[&out, &kept, b, &polled], &[]);
+    let mut rig = Rig::start(&all(&old)).await;
+    rig.keep_house();
+    has_looked(&polled).await;
+    out.always(Act::Fail(Verdict::ProviderUnusable));
+    send(&rig).await;
+    assert!(!rig.target(&out).0);
+    let before = (kept.checks(), out.checks());
+    rig.engine.reload(all(&new).policy());
+    until("the new one is checked", || new.checks() > 0).await;
+    until("the one that is out is checked", || out.checks() > before.1).await;
+    has_looked(&polled).await;
+    assert_eq!(kept.checks(), before.0);
+}

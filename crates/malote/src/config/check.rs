@@ -23,8 +23,8 @@ use super::de::nearest;
 use super::doors::Admin;
 use super::raw::{RawConfig, StreamConfig};
 use super::{
-    Config, ConfiguredProvider, StoreSettings, credentials, doctor, doors, outlets, settings,
-    store, streams, unsubscribe,
+    Config, ConfiguredProvider, Fingerprint, StoreSettings, credentials, doctor, doors, outlets,
+    settings, store, streams, unsubscribe,
 };
 
 /// The tables, each checked by itself.
@@ -105,7 +105,11 @@ impl Tables {
 
     /// Checks what the tables say of each other. `None` if something that is needed is not there;
     /// whether the result may be used is for the faults to say.
-    pub(super) fn join(mut self, digest: String, faults: &mut Vec<ConfigFault>) -> Option<Config> {
+    pub(super) fn join(
+        mut self,
+        (digest, fingerprints): (String, BTreeMap<String, Fingerprint>),
+        faults: &mut Vec<ConfigFault>,
+    ) -> Option<Config> {
         check_presence(&self.raw, faults);
         faults.append(&mut self.dangling);
         let classed = |(name, _): &(&StreamName, &Stream)| self.classed.contains(*name);
@@ -150,6 +154,7 @@ impl Tables {
             log: raw.log,
             doctor: raw.doctor,
             digest,
+            fingerprints,
         })
     }
 }

@@ -1,8 +1,13 @@
-//! What tells the configuration of one node from another's, where all should have the same.
+//! What tells the configuration of one node from another's, where all should have the same, and
+//! a provider's table from the one that it replaces.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 
 use sha2::{Digest, Sha256};
 
-use super::tree::{Node, Path, Step, Value};
+use super::tree::{Member, Node, Path, Step, Value};
 
 /// Tables that each node has its own of: doors, disks, logs.
 const OF_A_NODE: [&str; 6] = ["admin", "http", "log", "shared", "smtp", "store"];
@@ -25,6 +30,49 @@ pub(crate) fn digest(root: &Node) -> String {
     let octets = hash.finalize();
     let octets = octets.iter().take(BYTES);
     octets.map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// What an adapter is built from, as one value.
+pub type Fingerprint = [u8; 32];
+
+/// The fingerprint of every provider by name: of its table, of `[dkim]`, and of what is in the
+/// files and variables that they name.
+pub(crate) fn fingerprints(root: &Node) -> BTreeMap<String, Fingerprint> {
+    let Value::Table(tables) = &root.value else {
+        return BTreeMap::new();
+    };
+    let providers = match tables.get("providers").map(|member| &member.node.value) {
+        Some(Value::Table(providers)) => providers,
+        Some(_) | None => return BTreeMap::new(),
+    };
+    let fingerprint = |(name, own): (&String, &Member)| {
+        let mut hash = Sha256::new();
+        for (table, member) in [("own", Some(own)), ("dkim", tables.get("dkim"))] {
+            if let Some(member) = member {
+                add(&mut hash, &Path::of(&[table]), &member.node);
+                member.node.each_member(&mut |path, key, member| {
+                    add_named(&mut hash, (path, key), &member.node);
+                });
+            }
+        }
+        (name.clone(), hash.finalize().into())
+    };
+    providers.iter().map(fingerprint).collect()
+}
+
+/// Adds what is in the file or variable that a key names, or that there is none.
+fn add_named(hash: &mut Sha256, (path, key): (&Path, &str), node: &Node) {
+    let (Value::Text(name) | Value::Variable(name)) = &node.value else {
+        return;
+    };
+    let content = if key.ends_with("_env") {
+        std::env::var_os(name).map(OsString::into_vec)
+    } else if key.ends_with("_file") {
+        std::fs::read(name).ok()
+    } else {
+        return;
+    };
+    line(hash, path, &format!("{:?}", content.map(Sha256::digest)));
 }
 
 fn add(hash: &mut Sha256, path: &Path, node: &Node) {
@@ -85,5 +133,25 @@ mod tests {
             assert_ne!(one, of(other), "{other}");
         }
         assert_ne!(of("a.list = [1, 2]"), of("a.list = [2, 1]"));
+    }
+
+    #[test]
+    fn a_provider_s_own_table_its_secrets_and_the_keys_of_dkim_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let secret = dir.path().join("secret");
+        let table = format!("[providers.a.ses]\nsecret_access_key_file = {secret:?}\n");
+        let a = |text: &str| fingerprints(&Node::parse(text, 0).unwrap())["a"];
+        std::fs::write(&secret, "one").unwrap();
+        let one = a(&table);
+        assert_eq!(one, a(&format!("[providers.b.ses]\nregion = 'x'\n{table}")));
+        assert_ne!(one, a(&format!("{table}region = 'x'")));
+        assert_ne!(
+            one,
+            a(&format!("{table}[dkim.'x.example']\nselector = 'm1'"))
+        );
+        std::fs::write(&secret, "two").unwrap();
+        assert_ne!(one, a(&table));
+        std::fs::remove_file(&secret).unwrap();
+        assert_ne!(one, a(&table));
     }
 }

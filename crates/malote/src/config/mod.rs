@@ -46,6 +46,7 @@ use malote_providers::{Adapter, DkimKeys, Origin};
 use malote_router::{Router, RouterConfig};
 use malote_store::PostgresSettings;
 
+pub use digest::Fingerprint;
 pub use doctor::DoctorConfig;
 pub(crate) use doctor::is_internal;
 pub use doors::Admin;
@@ -98,6 +99,8 @@ pub struct Config {
     pub doctor: DoctorConfig,
     /// A digest of what every node should have alike: 16 hex digits.
     pub digest: String,
+    /// What each provider's adapter was built from.
+    pub fingerprints: BTreeMap<String, Fingerprint>,
 }
 
 /// A provider with what the engine keeps to.
@@ -210,11 +213,14 @@ pub fn read(
         secrets::check(reading.tree(), &mut faults);
         let has_class = |name: &&StreamName| !reading.is_broken(&format!("streams.{name}.class"));
         let classed = raw.streams.keys().filter(has_class).cloned().collect();
+        // Before the adapters are built: a secret that changes in between makes the next reload
+        // build another one.
+        let fingerprints = digest::fingerprints(reading.tree());
         let tables = check::Tables::build(raw, classed, clock, &mut faults);
         // What names something in a file that could not be read would be blamed for naming nothing.
         if !reading.is_partial() {
             let digest = digest::digest(reading.tree());
-            config = tables.join(digest, &mut faults);
+            config = tables.join((digest, fingerprints), &mut faults);
         }
         reading.add_faults(faults);
     }

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{AdminState, serve};
 use crate::config;
 use crate::place::StorePlace;
-use crate::wiring::in_force;
+use crate::wiring::{Adapters, in_force};
 
 /// How long anything may take here.
 const WAIT_MAX: Duration = Duration::from_secs(20);
@@ -92,7 +92,7 @@ impl Bench {
             clock: Arc::clone(&clock),
             metrics: Metrics::new(&registry).unwrap(),
             mx: MxCache::new(),
-            policy: in_force(config).policy,
+            policy: in_force(config, &Adapters::new()).policy,
         })
         .await
         .unwrap();
