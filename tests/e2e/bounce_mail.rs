@@ -19,7 +19,7 @@ use crate::backend_postfix::Postfix;
 use crate::{SENT_MAX, campaigns_by};
 
 /// Campaigns leave by the relay alone.
-const BULK: &str = "{ provider = \"relay\", pool = \"bulk\" }";
+pub(crate) const BULK: &str = "{ provider = \"relay\", pool = \"bulk\" }";
 
 /// Lets mail come back to this port.
 pub(crate) fn take_mail_back(config: &mut Config, port: u16) {
@@ -38,7 +38,7 @@ async fn world(port: u16, relay: Option<u16>) -> Result<World> {
     .await
 }
 
-async fn campaign(world: &World, recipients: &[&str], subject: &str) -> Result<()> {
+pub(crate) async fn campaign(world: &World, recipients: &[&str], subject: &str) -> Result<()> {
     let mut client = SmtpClient::connect(world.gateway.doors().plain).await?;
     let text = text_message("news@shop.example", recipients[0], subject);
     // Each mail has a hash of its own, as Mautic's have: a repeat of one would be dropped.
@@ -74,7 +74,7 @@ async fn events(world: &World, recipient: &str) -> Result<Vec<String>> {
 
 /// Sends one campaign's mail to this recipient through the simulated relay; answers the address
 /// that it comes back to.
-async fn sent(world: &World, recipient: &str) -> Result<String> {
+pub(crate) async fn sent(world: &World, recipient: &str) -> Result<String> {
     campaign(world, &[recipient], "news").await?;
     reached(world, recipient, "sent").await?;
     let messages = world.relay.sandbox.messages_to(recipient);

@@ -62,6 +62,7 @@ mod service_webhooks;
 mod shared_postgres;
 mod shutdown;
 mod smtp_submission;
+mod strangers;
 mod stray_events;
 mod suppressed_recipients;
 mod suppression;

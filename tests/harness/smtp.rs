@@ -71,6 +71,14 @@ impl SmtpClient {
         self.reply().await
     }
 
+    /// Writes this and waits for nothing: a part of a message, say.
+    ///
+    /// # Errors
+    /// When the connection breaks.
+    pub async fn write(&mut self, text: &str) -> Result<()> {
+        Ok(self.stream.write_all(text.as_bytes()).await?)
+    }
+
     async fn expect(&mut self, text: &str, code: u16) -> Result<Reply> {
         let reply = self.say(text).await?;
         ensure!(

@@ -104,6 +104,7 @@ pub(crate) async fn send_batch(
     let rules = body::BodyRules {
         bytes_max: state.config.body_max.0,
         media_type: Some("application/json"),
+        sender: body::Sender::Known,
     };
     let received = body::read(&state, &parts.headers, content, rules).await?;
     let bytes = received.bytes;

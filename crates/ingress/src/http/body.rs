@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, header};
@@ -12,6 +13,18 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::problem_rfc9457::{Problem, ProblemKind};
 use super::state::{BUDGET_UNIT_BYTES, HttpState};
+
+/// Longest time for a stranger's body, however long submissions may take.
+const STRANGER_WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// Who sends a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sender {
+    /// Who has shown a key.
+    Known,
+    /// Anybody: what proves a webhook's origin is in its body.
+    Stranger,
+}
 
 /// A body that has been read, with its share of the budget.
 #[derive(Debug)]
@@ -29,13 +42,15 @@ pub(crate) struct BodyRules {
     pub(crate) bytes_max: u64,
     /// The one media type; `None` takes any and leaves content codings alone.
     pub(crate) media_type: Option<&'static str>,
+    /// Whose budget and time it takes.
+    pub(crate) sender: Sender,
 }
 
 /// Reads the body by the rules.
 ///
 /// # Errors
 /// 413 by the announced or the real size, 415, 408 when it takes too long, 503 when all bodies
-/// together are too large, 400 when it cannot be read.
+/// of such senders together are too large, 400 when it cannot be read.
 pub(crate) async fn read(
     state: &HttpState,
     headers: &HeaderMap,
@@ -57,11 +72,14 @@ pub(crate) async fn read(
     let sink = BodySink {
         kept: BytesMut::new(),
         bytes_max: rules.bytes_max,
-        share: Share::new(Arc::clone(&state.budget)),
+        share: Share::new(state.budget_for(rules.sender)),
         fault: None,
     };
     let reading = collect(body, sink, is_gzip);
-    let wait_max = state.config.body_timeout.0;
+    let wait_max = match rules.sender {
+        Sender::Known => state.config.body_timeout.0,
+        Sender::Stranger => state.config.body_timeout.0.min(STRANGER_WAIT_MAX),
+    };
     match tokio::time::timeout(wait_max, reading).await {
         Ok(result) => result,
         Err(_) => Err(Problem::new(

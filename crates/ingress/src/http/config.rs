@@ -30,7 +30,8 @@ pub struct HttpConfig {
     pub raw_body_max: ByteSize,
     /// Largest message composed from JSON, 1 KiB to 256 MiB; default 25 MiB.
     pub message_max: ByteSize,
-    /// Body octets held at once by all requests; at least the largest body; default 128 MiB.
+    /// Body octets held at once by all requests with a key; at least the largest body; default
+    /// 128 MiB. Webhooks and unsubscribe forms, which anybody can send, have 32 MiB of their own.
     pub inflight_max: ByteSize,
     /// Time to read one request's header section, 1 s to 5 min; default 10 s.
     pub header_timeout: Span,

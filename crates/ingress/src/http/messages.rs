@@ -108,6 +108,7 @@ pub(crate) async fn send(
     let rules = body::BodyRules {
         bytes_max: state.config.body_max.0,
         media_type: Some("application/json"),
+        sender: body::Sender::Known,
     };
     let received = body::read(&state, &parts.headers, content, rules).await?;
     let idempotency = key.map(|key| IdempotencyKey {

@@ -76,6 +76,7 @@ pub(crate) async fn send_raw(
     let rules = body::BodyRules {
         bytes_max: state.config.raw_body_max.0,
         media_type: Some("message/rfc822"),
+        sender: body::Sender::Known,
     };
     let received = body::read(&state, &parts.headers, content, rules).await?;
     check_octets(&received.bytes)?;

@@ -14,6 +14,7 @@ use malote_core::suppression::Suppressions;
 use malote_core::webhook::{EventSink, WebhookParser};
 use tokio::sync::{Semaphore, watch};
 
+use super::body::Sender;
 use super::config::HttpConfig;
 use super::metrics::HttpMetrics;
 use super::problem_rfc9457::Problem;
@@ -21,8 +22,11 @@ use super::problem_rfc9457::Problem;
 /// The webhook parsers in force by provider, replaced as a whole on reload.
 pub type WebhookParsers = Arc<ArcSwap<BTreeMap<ProviderName, Arc<dyn WebhookParser>>>>;
 
-/// One unit of the budget of octets in flight.
+/// One unit of the budgets of octets in flight.
 pub(crate) const BUDGET_UNIT_BYTES: u64 = 1024;
+/// Body octets that are held at once for senders who have proven nothing yet: six of the largest
+/// webhooks, thousands of ordinary ones.
+const STRANGERS_BYTES_MAX: u64 = 32 << 20;
 
 /// What the HTTP door needs of the rest of the gateway.
 #[derive(Clone)]
@@ -55,10 +59,20 @@ pub struct HttpState {
     pub(crate) config: HttpConfig,
     pub(crate) metrics: HttpMetrics,
     /// Body octets that may be held at once, in units of [`BUDGET_UNIT_BYTES`].
-    pub(crate) budget: Arc<Semaphore>,
+    budget: Arc<Semaphore>,
+    /// The same for strangers, so that a crowd of them keeps no submission out.
+    strangers_budget: Arc<Semaphore>,
 }
 
 impl HttpState {
+    /// What a body of such a sender is held in.
+    pub(crate) fn budget_for(&self, sender: Sender) -> Arc<Semaphore> {
+        match sender {
+            Sender::Known => Arc::clone(&self.budget),
+            Sender::Stranger => Arc::clone(&self.strangers_budget),
+        }
+    }
+
     /// How far a drain has come.
     pub(crate) fn openness(&self) -> Openness {
         *self.ports.openness.borrow()
@@ -78,13 +92,18 @@ impl HttpState {
     /// Joins the ports with checked settings.
     #[must_use]
     pub fn new(ports: HttpPorts, config: HttpConfig, metrics: HttpMetrics) -> Self {
-        let units = config.inflight_max.0.div_ceil(BUDGET_UNIT_BYTES);
-        let units = usize::try_from(units).unwrap_or(Semaphore::MAX_PERMITS);
         Self {
+            budget: budget(config.inflight_max.0),
+            strangers_budget: budget(STRANGERS_BYTES_MAX),
             ports,
             config,
             metrics,
-            budget: Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS))),
         }
     }
+}
+
+fn budget(bytes: u64) -> Arc<Semaphore> {
+    let units = usize::try_from(bytes.div_ceil(BUDGET_UNIT_BYTES));
+    let units = units.unwrap_or(Semaphore::MAX_PERMITS);
+    Arc::new(Semaphore::new(units.min(Semaphore::MAX_PERMITS)))
 }

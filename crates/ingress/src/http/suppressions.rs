@@ -227,6 +227,7 @@ pub(crate) async fn put(
     let rules = body::BodyRules {
         bytes_max: BODY_BYTES_MAX,
         media_type: Some("application/json"),
+        sender: body::Sender::Known,
     };
     let received = body::read(&state, &parts.headers, content, rules).await?;
     let address = parse_email(email)?;

@@ -45,6 +45,7 @@ pub(crate) async fn act(
     let rules = body::BodyRules {
         bytes_max: FORM_BYTES_MAX,
         media_type: None,
+        sender: body::Sender::Stranger,
     };
     let received = body::read(&state, &parts.headers, content, rules).await?;
     let language = Language::of(&parts.headers);

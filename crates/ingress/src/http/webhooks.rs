@@ -173,6 +173,7 @@ async fn believed(
     let rules = body::BodyRules {
         bytes_max: BODY_BYTES_MAX,
         media_type: None,
+        sender: body::Sender::Stranger,
     };
     let received = body::read(state, &parts.headers, content, rules).await?;
     let request = WebhookRequest {

@@ -87,7 +87,7 @@ impl Connection {
         let settings = &service.settings;
         let pace = Pace::new(Instant::now(), settings.idle_max, settings.login_within);
         Self {
-            lease: BodyLease::new(Arc::clone(&service.budget)),
+            lease: BodyLease::new(service.budget_for(listener.role)),
             service,
             listener,
             stream: arrival.stream,

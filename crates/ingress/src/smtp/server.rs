@@ -36,6 +36,8 @@ const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 /// Octets of a message that comes back: servers return the header, or the first few KiB.
 const RETURNED_BYTES_MAX: u64 = 1 << 20;
+/// Octets of all that come back at once: anybody can send them, and they keep no submission out.
+const RETURNED_INFLIGHT_BYTES_MAX: u64 = 32 << 20;
 /// Recipients of one: each of our addresses is of one delivery, so there is one.
 const RETURNED_RECIPIENTS_MAX: usize = 10;
 
@@ -59,7 +61,8 @@ pub struct SmtpService {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: SmtpMetrics,
     pub(crate) sources: Arc<Sources>,
-    pub(crate) budget: Arc<BodyBudget>,
+    budget: Arc<BodyBudget>,
+    returned_budget: Arc<BodyBudget>,
     connections: Arc<Semaphore>,
     /// Session ids: the start in milliseconds, then a count.
     started_ms: i64,
@@ -95,6 +98,7 @@ impl SmtpService {
         Self {
             sources: Arc::new(sources),
             budget: Arc::new(BodyBudget::new(settings.inflight_bytes_max)),
+            returned_budget: Arc::new(BodyBudget::new(RETURNED_INFLIGHT_BYTES_MAX)),
             connections: Arc::new(Semaphore::new(settings.connections_max)),
             started_ms: clock.now().as_millisecond(),
             sessions: AtomicU64::new(0),
@@ -123,8 +127,17 @@ impl SmtpService {
     }
 
     pub(crate) fn count_inflight(&self) {
-        let held = i64::try_from(self.budget.bytes_held()).unwrap_or(i64::MAX);
+        let held = self.budget.bytes_held() + self.returned_budget.bytes_held();
+        let held = i64::try_from(held).unwrap_or(i64::MAX);
         self.metrics.inflight_bytes.set(held);
+    }
+
+    /// Memory for what a listener of this role receives.
+    pub(crate) fn budget_for(&self, role: Role) -> Arc<BodyBudget> {
+        match role {
+            Role::Submission => Arc::clone(&self.budget),
+            Role::Bounce => Arc::clone(&self.returned_budget),
+        }
     }
 
     fn next_session(&self) -> String {
