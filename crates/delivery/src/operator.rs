@@ -293,7 +293,6 @@ impl Hypothesis {
             sender_domain: self.from.domain(),
             campaign: facts.message.campaign(),
             size_bytes: self.size_bytes,
-            recipients_in_call: 1,
             needs_smtputf8: facts.recipient.needs_smtputf8(),
         };
         let plan = route

@@ -123,7 +123,6 @@ impl Engine {
             sender_domain: carriage.record.from.domain(),
             campaign: carriage.record.campaign.as_deref(),
             size_bytes: carriage.record.size_bytes,
-            recipients_in_call: 1,
             needs_smtputf8: delivery.recipient.needs_smtputf8(),
         };
         let on_throttle = carriage.stream.failover.on_throttle;

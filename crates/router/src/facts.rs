@@ -97,8 +97,6 @@ pub struct PlanFacts<'a> {
     pub campaign: Option<&'a str>,
     /// The message's size in octets.
     pub size_bytes: u64,
-    /// Recipients that must go in one call; 1 where a group may be split.
-    pub recipients_in_call: u32,
     /// Whether an address of the envelope needs SMTPUTF8 (RFC 6531).
     pub needs_smtputf8: bool,
 }

@@ -55,11 +55,6 @@ pub enum Exclusion {
     },
     /// The provider cannot carry UTF-8 local parts (RFC 6531).
     NoSmtpUtf8,
-    /// More recipients must go in one call than the provider takes.
-    TooManyRecipients {
-        /// The provider's most.
-        max: u16,
-    },
 }
 
 impl Exclusion {
@@ -77,8 +72,7 @@ impl Exclusion {
             | Self::Drained
             | Self::SenderOut
             | Self::TooLarge { .. }
-            | Self::NoSmtpUtf8
-            | Self::TooManyRecipients { .. } => None,
+            | Self::NoSmtpUtf8 => None,
         }
     }
 
@@ -86,7 +80,7 @@ impl Exclusion {
     #[must_use]
     pub const fn is_by_capability(&self) -> bool {
         match self {
-            Self::TooLarge { .. } | Self::NoSmtpUtf8 | Self::TooManyRecipients { .. } => true,
+            Self::TooLarge { .. } | Self::NoSmtpUtf8 => true,
             Self::ProviderOut { .. }
             | Self::PoolOut { .. }
             | Self::Paused
@@ -114,7 +108,6 @@ impl Exclusion {
             Self::ReputationOpen { .. } => "reputation_open",
             Self::TooLarge { .. } => "too_large",
             Self::NoSmtpUtf8 => "no_smtputf8",
-            Self::TooManyRecipients { .. } => "too_many_recipients",
         }
     }
 
@@ -150,9 +143,6 @@ impl fmt::Display for Exclusion {
                 write!(f, "the message is larger than its {}", ByteSize(*max))
             }
             Self::NoSmtpUtf8 => f.write_str("it cannot carry UTF-8 addresses"),
-            Self::TooManyRecipients { max } => {
-                write!(f, "more recipients than its {max} in one call")
-            }
         }
     }
 }

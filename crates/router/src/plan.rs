@@ -153,13 +153,8 @@ fn cannot_carry(able: &Capabilities, facts: &PlanFacts<'_>) -> Option<Exclusion>
             max: able.message_bytes_max,
         });
     }
-    if facts.needs_smtputf8 && !able.smtputf8 {
-        return Some(Exclusion::NoSmtpUtf8);
-    }
-    let has_too_many = facts.recipients_in_call > u32::from(able.recipients_max);
-    has_too_many.then_some(Exclusion::TooManyRecipients {
-        max: able.recipients_max,
-    })
+    let is_beyond_ascii = facts.needs_smtputf8 && !able.smtputf8;
+    is_beyond_ascii.then_some(Exclusion::NoSmtpUtf8)
 }
 
 #[cfg(test)]

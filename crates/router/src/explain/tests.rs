@@ -41,7 +41,6 @@ fn explained(router: &Router) -> Explanation {
         sender_domain: "",
         campaign: message.campaign(),
         size_bytes: message.size_bytes,
-        recipients_in_call: 1,
         needs_smtputf8: false,
     };
     let plan = router.plan(

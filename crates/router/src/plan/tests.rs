@@ -95,7 +95,6 @@ impl Mail {
             sender_domain: "shop.example",
             campaign: self.campaign.as_deref(),
             size_bytes: 1_000,
-            recipients_in_call: 1,
             needs_smtputf8: false,
         }
     }
@@ -341,14 +340,6 @@ fn a_target_that_cannot_carry_the_message_is_excluded_with_the_reason() {
                 ..fits
             },
             "any too_large, ascii too_large",
-            true,
-        ),
-        (
-            PlanFacts {
-                recipients_in_call: 11,
-                ..fits
-            },
-            "any too_many_recipients, ascii too_many_recipients",
             true,
         ),
     ];
