@@ -398,7 +398,7 @@ pub(crate) fn refused(error: StoreError) -> Refusal {
             retry_after: Duration::from_secs(1),
         },
         StoreError::Closed | StoreError::Unavailable(_) => Refusal::Unavailable,
-        StoreError::Damaged(_) | StoreError::Engine(_) => {
+        StoreError::BadCursor | StoreError::Damaged(_) | StoreError::Engine(_) => {
             tracing::error!(%error, "refused a submission: the store failed");
             Refusal::Unavailable
         }

@@ -66,8 +66,7 @@ impl Ledger for Engine {
 /// What the doors are told of a fault of the store.
 pub(crate) fn fault(error: StoreError) -> LedgerFault {
     match error {
-        // The store names a cursor that it did not give out a damaged record.
-        StoreError::Damaged(what) if what.contains("cursor") => LedgerFault::BadCursor,
+        StoreError::BadCursor => LedgerFault::BadCursor,
         StoreError::Full | StoreError::Busy | StoreError::Closed | StoreError::Unavailable(_) => {
             LedgerFault::Unavailable
         }

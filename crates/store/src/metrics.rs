@@ -87,6 +87,7 @@ impl Metrics {
             StoreError::Full => "full",
             StoreError::Busy => "busy",
             StoreError::Closed => "closed",
+            StoreError::BadCursor => "bad_cursor",
             StoreError::Damaged(_) => "damaged",
             StoreError::Engine(_) => "engine",
             StoreError::Unavailable(_) => "unavailable",

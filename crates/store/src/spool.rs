@@ -34,6 +34,9 @@ pub enum StoreError {
     /// asked for may have been done all the same.
     #[error("the database cannot be reached: {0}")]
     Unavailable(String),
+    /// A page was asked for by a cursor that is none of ours.
+    #[error("the cursor is not one of ours")]
+    BadCursor,
     /// A record cannot be read: named, set aside, and the others go on.
     #[error("damaged record: {0}")]
     Damaged(String),
@@ -195,7 +198,7 @@ pub trait Spool: Outbox + Erasure + EventBook {
     /// Deliveries, newest message first.
     ///
     /// # Errors
-    /// If the store cannot be read, or the cursor is none of ours ([`StoreError::Damaged`]).
+    /// If the store cannot be read, or the cursor is none of ours ([`StoreError::BadCursor`]).
     async fn search(&self, query: &Search) -> Result<SearchPage, StoreError>;
 
     /// Moves every delivery that `filter` selects and that may move (not settled, not under way)

@@ -48,6 +48,8 @@ pub(super) async fn backup(
         Err(error @ (StoreError::Full | StoreError::Busy | StoreError::Unavailable(_))) => {
             Err(error.into())
         }
-        Err(error @ (StoreError::Closed | StoreError::Damaged(_))) => Err(error.into()),
+        Err(error @ (StoreError::Closed | StoreError::BadCursor | StoreError::Damaged(_))) => {
+            Err(error.into())
+        }
     }
 }

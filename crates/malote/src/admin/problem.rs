@@ -170,6 +170,9 @@ impl From<StoreError> for Problem {
             StoreError::Busy | StoreError::Closed | StoreError::Unavailable(_) => {
                 ProblemKind::Unavailable
             }
+            StoreError::BadCursor => {
+                return Self::at(ProblemKind::BadQuery, "cursor", error.to_string());
+            }
             StoreError::Damaged(_) | StoreError::Engine(_) => {
                 tracing::error!(%error, "could not do what an operator asked of the store");
                 let text = "the store failed on this request, see the log";

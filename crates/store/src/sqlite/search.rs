@@ -7,6 +7,7 @@ use malote_core::ledger::{Search, SearchPage, SearchRow};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
+use crate::StoreError;
 use crate::address_key::AddressKey;
 use crate::sqlite::columns::{self, damaged, delivery_pk, micros, state_number};
 use crate::sqlite::fault::Fault;
@@ -207,7 +208,7 @@ fn before(conn: &Connection, cursor: Option<&str>) -> Result<i64, Fault> {
         let id: MessageId = id.parse().ok()?;
         Some((id, u16::from_str_radix(index, 16).ok()?))
     });
-    let (id, index) = read.ok_or_else(|| damaged("the cursor is not one of ours"))?;
+    let (id, index) = read.ok_or(StoreError::BadCursor)?;
     let found: Option<(i64, [u8; 16])> = conn
         .prepare_cached("SELECT pk, id FROM messages WHERE id <= ?1 ORDER BY id DESC LIMIT 1")?
         .query_row([&id.as_bytes()[..]], |row| Ok((row.get(0)?, row.get(1)?)))

@@ -58,6 +58,7 @@ impl Spool for SqliteStore {
                 StoreError::Full
                 | StoreError::Busy
                 | StoreError::Unavailable(_)
+                | StoreError::BadCursor
                 | StoreError::Damaged(_)
                 | StoreError::Engine(_),
             ) => filed.into_iter().flatten().collect(),

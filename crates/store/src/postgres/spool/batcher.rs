@@ -167,7 +167,7 @@ impl<In, Out> Batcher<In, Out> {
 /// Whether one of several callers may be to blame.
 const fn is_of_one(error: &StoreError) -> bool {
     match error {
-        StoreError::Engine(_) | StoreError::Damaged(_) => true,
+        StoreError::Engine(_) | StoreError::Damaged(_) | StoreError::BadCursor => true,
         StoreError::Full | StoreError::Busy | StoreError::Closed | StoreError::Unavailable(_) => {
             false
         }

@@ -6,6 +6,7 @@ use malote_core::id::MessageId;
 use malote_core::ledger::{Search, SearchPage, SearchRow};
 use tokio_postgres::{Client, Row};
 
+use crate::StoreError;
 use crate::address_key::AddressKey;
 use crate::columns;
 use crate::postgres::columns::{micros, parsed, timestamp};
@@ -225,7 +226,7 @@ fn before(cursor: Option<&str>) -> Result<(Id, i32), Fault> {
             i32::from(u16::from_str_radix(index, 16).ok()?),
         ))
     });
-    read.ok_or_else(|| damaged("the cursor is not one of ours"))
+    read.ok_or_else(|| StoreError::BadCursor.into())
 }
 
 /// The least id that a message accepted since then can have.
