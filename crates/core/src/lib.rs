@@ -7,6 +7,7 @@
 
 pub mod address;
 pub mod clock;
+pub mod control_field;
 pub mod credential;
 pub mod event;
 pub mod fault;

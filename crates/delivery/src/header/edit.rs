@@ -1,6 +1,7 @@
 //! Edits of a header section: fields removed, replaced and added, the rest byte-exact.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use malote_core::control_field::{PROVIDER_CONTROL_PREFIXES, has_prefix};
 
 use super::{Header, Span};
 
@@ -10,24 +11,6 @@ const PRIVATE: [&str; 3] = ["Bcc", "Resent-Bcc", "Return-Path"];
 
 /// Our own control fields.
 const OWN_PREFIX: &str = "X-Malote-";
-
-/// Fields by which services let a message choose pools, recipients and options: SES, Mailgun,
-/// SendGrid, SparkPost, Postmark, Mailtrap, Brevo, Elastic Email, SMTP2GO, Postal, Mandrill, Mailjet.
-const PROVIDER_CONTROL_PREFIXES: [&str; 13] = [
-    "X-SES-",
-    "X-Mailgun-",
-    "X-SMTPAPI",
-    "X-MSYS-",
-    "X-PM-",
-    "X-MT-",
-    "X-Mailin-",
-    "X-ElasticEmail-",
-    "X-Smtp2go-",
-    "X-Postal-",
-    "X-MC-",
-    "X-MJ-",
-    "X-Mailjet-",
-];
 
 /// Where a folded line is broken, if it has a blank to break at (RFC 5322 2.1.1).
 const LINE_BYTES: usize = 78;
@@ -133,11 +116,6 @@ impl Header {
         out.put_slice(&self.message[self.end..]);
         out.freeze()
     }
-}
-
-fn has_prefix(name: &str, prefix: &str) -> bool {
-    name.get(..prefix.len())
-        .is_some_and(|start| start.eq_ignore_ascii_case(prefix))
 }
 
 /// A section without body may lack its last line end; what is added behind it needs one.

@@ -145,12 +145,13 @@ fn from_must_stand_there_once() {
 #[test]
 fn private_and_control_fields_are_removed_and_the_rest_is_byte_exact() {
     let text = "From: a@x.test\r\nBCC: s@x.test,\r\n t@x.test\r\nX-Malote-Stream: s\r\nX-SES-A: 1\r\n\
-        X-Smtpapi: {}\r\nSubject:  odd   blanks \r\nReturn-Path: <r@x>\r\nX-MCX: kept\r\n\r\nBcc: body\r\n";
+        X-Smtpapi: {}\r\nX-Sib-A: 1\r\nx-sg-eid: 1\r\nSubject:  odd   blanks \r\nReturn-Path: <r@x>\r\nX-MCX: kept\r\n\r\nBcc: body\r\n";
     let header = parse(text).unwrap();
     let trusted = header.rewrite(&Edits::hygiene());
     assert_eq!(
         trusted,
-        "From: a@x.test\r\nX-SES-A: 1\r\nX-Smtpapi: {}\r\nSubject:  odd   blanks \r\nX-MCX: kept\r\n\r\nBcc: body\r\n"
+        "From: a@x.test\r\nX-SES-A: 1\r\nX-Smtpapi: {}\r\nX-Sib-A: 1\r\nx-sg-eid: 1\r\n\
+         Subject:  odd   blanks \r\nX-MCX: kept\r\n\r\nBcc: body\r\n"
     );
     let foreign = header.rewrite(&Edits::hygiene().without_provider_controls());
     assert_eq!(

@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use malote_core::control_field::{PROVIDER_CONTROL_PREFIXES, has_prefix};
 
 use super::mailbox::Mailbox;
 use super::{CONTROL_DETAIL, has_control};
@@ -53,24 +54,6 @@ const RESERVED_PREFIXES: [&str; 5] = [
     "x-malote-",
 ];
 
-/// Fields by which services take orders.
-const PROVIDER_PREFIXES: [&str; 14] = [
-    "x-ses-",
-    "x-mailgun-",
-    "x-smtpapi",
-    "x-sendgrid-",
-    "x-sg-",
-    "x-pm-",
-    "x-msys-",
-    "x-elasticemail-",
-    "x-smtp2go-",
-    "x-mailin-",
-    "x-sib-",
-    "x-mj-",
-    "x-mailjet-",
-    "x-mc-",
-];
-
 /// Notes every fault of the fields that a client sets itself.
 pub(super) fn check_custom(
     headers: &BTreeMap<String, String>,
@@ -101,13 +84,14 @@ fn name_fault(lower: &str, provider_headers: bool) -> Option<(ProblemKind, &'sta
     let is_ftext = |b: u8| (33..=126).contains(&b) && b != b':';
     let is_name = (1..=NAME_BYTES_MAX).contains(&lower.len()) && lower.bytes().all(is_ftext);
     let starts_with = |prefix: &&str| lower.starts_with(*prefix);
+    let gives_orders = |prefix: &&str| has_prefix(lower, prefix);
     if !is_name {
         let text = "a field name is 1 to 76 visible ASCII characters without a colon";
         Some((ProblemKind::InvalidHeaderName, text))
     } else if RESERVED.contains(&lower) || RESERVED_PREFIXES.iter().any(starts_with) {
         let text = "the gateway writes this field itself; use the request's own members";
         Some((ProblemKind::ReservedHeader, text))
-    } else if !provider_headers && PROVIDER_PREFIXES.iter().any(starts_with) {
+    } else if !provider_headers && PROVIDER_CONTROL_PREFIXES.iter().any(gives_orders) {
         let text = "this credential may not give orders to providers (provider_headers)";
         Some((ProblemKind::ReservedHeader, text))
     } else {

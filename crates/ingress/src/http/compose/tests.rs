@@ -129,7 +129,12 @@ fn faults_of_text_and_fields_are_refused_with_their_kind_and_place() {
     check(subjects.map(|text| ("subject", json!(text), ControlCharacter, "/subject")));
     let injected = json!({"X-A": "1\r\n\r\n<html>"});
     let split = json!({"X-A: b\r\nY": "1"});
-    let ordering = json!({"X-SES-Tag": "1"});
+    let ordering = [
+        ("X-SES-Tag", "/headers/X-SES-Tag"),
+        ("x-mt-category", "/headers/x-mt-category"),
+        ("X-Postal-Tag", "/headers/X-Postal-Tag"),
+    ];
+    check(ordering.map(|(name, at)| ("headers", json!({name: "1"}), ReservedHeader, at)));
     check([
         ("subject", json!("x".repeat(2001)), TooLong, "/subject"),
         ("headers", injected, ControlCharacter, "/headers/X-A"),
@@ -140,7 +145,6 @@ fn faults_of_text_and_fields_are_refused_with_their_kind_and_place() {
             ReservedHeader,
             "/headers/BCC",
         ),
-        ("headers", ordering, ReservedHeader, "/headers/X-SES-Tag"),
         ("text", Value::Null, MissingField, "/text"),
     ]);
 }
