@@ -6,6 +6,12 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
+/// `from` and so much later; the last time there is if that is beyond it.
+#[must_use]
+pub fn later(from: Timestamp, by: Duration) -> Timestamp {
+    from.checked_add(by).unwrap_or(Timestamp::MAX)
+}
+
 /// Tells the time. Pure code takes a [`Timestamp`] instead.
 pub trait Clock: Send + Sync {
     /// The time now.

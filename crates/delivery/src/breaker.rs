@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use malote_core::clock::later;
 use serde::{Deserialize, Serialize};
 
 /// Failures in a row that open a breaker.
@@ -322,10 +323,6 @@ fn ramp_pass(from: Timestamp, second: i64, passed: u32, now: Timestamp) -> Pass 
     } else {
         Pass::NotUntil(Timestamp::from_second(second + 1).unwrap_or(now))
     }
-}
-
-fn later(from: Timestamp, by: Duration) -> Timestamp {
-    from.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use malote_core::clock::later;
 use malote_core::name::{MailboxProvider, ProviderName, StreamName, TargetName};
 use malote_core::provider::{SendError, Verdict};
 use malote_core::stream::OnThrottle;
@@ -480,10 +481,6 @@ impl Inner {
 fn at_least(rests: &mut HashMap<TargetName, Timestamp>, target: TargetName, until: Timestamp) {
     let known = rests.entry(target).or_insert(until);
     *known = until.max(*known);
-}
-
-fn later(from: Timestamp, by: Duration) -> Timestamp {
-    from.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use malote_core::clock::later;
 use malote_core::limits::{CONCURRENCY_DEFAULT, DayRule, Limits, Warmup};
 use malote_core::name::{ProviderName, TargetName};
 use malote_core::stream::Class;
@@ -455,10 +456,6 @@ fn scaled(cap: u64, share: f64) -> u64 {
 
 fn hour(at: Timestamp) -> i64 {
     at.as_second().div_euclid(3600)
-}
-
-fn later(from: Timestamp, by: Duration) -> Timestamp {
-    from.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 fn earlier(from: Timestamp, by: Duration) -> Timestamp {

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use malote_core::clock::later;
 use malote_core::event::{Blame, EventKind, State};
 use malote_core::name::{MailboxProvider, ProviderName, TargetName};
 use malote_core::provider::{Receipt, Reply, SendError, Verdict};
@@ -472,8 +473,4 @@ fn hard_bounce(record: &MessageRecord, outcome: &Outcome, now: Timestamp) -> Sup
 
 fn is_about_content(event: &EventRecord) -> bool {
     event.kind == EventKind::Bounced && event.blame == Some(Blame::Content)
-}
-
-fn later(from: Timestamp, by: Duration) -> Timestamp {
-    from.checked_add(by).unwrap_or(Timestamp::MAX)
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use malote_core::clock::later;
 use malote_core::event::{Blame, EventKind, State};
 use malote_core::name::TargetName;
 use malote_core::provider::{Fault, RETRY_AFTER_MAX, Receipt, SendError, Verdict};
@@ -325,10 +326,6 @@ fn spend_budget(situation: &Situation<'_>, step: &mut Step) {
         let wait = Duration::from_secs_f64(1.0 + 9.0 * situation.chance.clamp(0.0, 1.0));
         step.due_at = Some(later(situation.now, wait).min(situation.expires_at));
     }
-}
-
-fn later(from: Timestamp, by: Duration) -> Timestamp {
-    from.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

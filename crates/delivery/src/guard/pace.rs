@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use malote_core::clock::later;
 use malote_store::GuardKey;
 
 use crate::engine::lock;
@@ -106,10 +107,6 @@ impl Turns {
     pub(super) fn forget(&self, key: &GuardKey) {
         lock(&self.0).remove(key);
     }
-}
-
-fn later(from: Timestamp, by: Duration) -> Timestamp {
-    from.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use malote_core::clock::later;
 use malote_core::name::ProviderName;
 
 use super::{Inner, Registry};
@@ -50,7 +51,7 @@ impl Outage {
 
     fn rest(&mut self, now: Timestamp) {
         let rest = REST_FIRST.saturating_mul(1 << self.relapses.min(DOUBLINGS_MAX));
-        let check_at = super::later(now, rest);
+        let check_at = later(now, rest);
         self.state = State::Out { check_at };
     }
 
@@ -65,7 +66,7 @@ impl Outage {
             State::Out { .. } => self.reason = reason,
             // What began before the check was good says nothing of what is since.
             State::OnTrial { since } | State::Over { since } if started_at <= since => {}
-            State::OnTrial { since } if now < super::later(since, TRIAL_MAX) => {
+            State::OnTrial { since } if now < later(since, TRIAL_MAX) => {
                 self.reason = reason;
                 self.relapses = self.relapses.saturating_add(1);
                 self.rest(now);
