@@ -57,6 +57,15 @@ struct Admitted<'a> {
     probe: Option<Probe<'a>>,
 }
 
+/// A call that has ended.
+struct Called {
+    report: SendReport,
+    has_panicked: bool,
+    /// Not if the rate left no time for it.
+    is_made: bool,
+    ended_at: Timestamp,
+}
+
 /// One delivery of a call.
 pub(crate) struct Member {
     pub(crate) delivery: Leased,
@@ -156,7 +165,7 @@ impl Engine {
             let outcomes = outcome::wait_all(group.members, self.clock.now(), NO_TARGET_WAIT);
             return self.finish(carriage, outcomes).await;
         };
-        let (mut admitted, mut group) = match self.admit(carriage, group).await {
+        let (admitted, mut group) = match self.admit(carriage, group).await {
             Ok(admitted) => admitted,
             Err(outcomes) => return self.finish(carriage, outcomes).await,
         };
@@ -178,25 +187,18 @@ impl Engine {
             return self.finish(carriage, outcomes).await;
         }
         let outgoing = outgoing(carriage, &group);
-        let in_flight = self
-            .metrics
-            .in_flight
-            .with_label_values(&[group.target.provider.as_str()]);
-        in_flight.inc();
         self.budgets
             .earn(&group.target.provider, group.members.len(), started_at);
-        let departed = depart(&mut admitted.permit).await;
-        let (called_at, is_called) = (self.clock.now(), departed.is_ok());
-        let (report, has_panicked) = match departed {
-            Ok(()) => self.send(&provider.provider, &outgoing).await,
-            Err(held_back) => (report_for_all(&outgoing, &Err(held_back)), false),
-        };
-        in_flight.dec();
-        let ended_at = self.clock.now();
-        let is_news = is_called && self.is_in_force(&group.target.provider, &provider.provider);
-        let results = report.iter().map(|result| result.as_ref().err());
         let Admitted { permit, probe } = admitted;
-        drop(permit);
+        let called = self
+            .make(&group.target, &provider.provider, &outgoing, permit)
+            .await;
+        let Called {
+            report, ended_at, ..
+        } = called;
+        let is_news =
+            called.is_made && self.is_in_force(&group.target.provider, &provider.provider);
+        let results = report.iter().map(|result| result.as_ref().err());
         let call = WholeCall {
             target: &group.target,
             probe: probe.as_ref(),
@@ -205,18 +207,13 @@ impl Engine {
         };
         let alert = is_news.then(|| self.registry.call_ended(&call, results));
         self.release_probe(probe).await;
-        let seconds = ended_at.duration_since(called_at).as_secs_f64();
-        self.metrics
-            .calls
-            .with_label_values(&[group.target.provider.as_str()])
-            .observe(seconds);
         self.raise(alert.flatten(), carriage, &group.target, &report);
         for ((member, start), result) in group.members.into_iter().zip(starts).zip(report) {
             let attempt = outcome::Attempt {
                 start,
                 ended_at,
                 result,
-                has_panicked,
+                has_panicked: called.has_panicked,
                 is_news,
             };
             outcomes.push(self.conclude(carriage, &group.target, member, attempt));
@@ -346,6 +343,38 @@ impl Engine {
             }
         }
         outcomes
+    }
+
+    /// Makes a call at its time, and gives its place back when it has ended.
+    async fn make(
+        &self,
+        target: &TargetName,
+        provider: &Arc<dyn malote_core::provider::Provider>,
+        outgoing: &Outgoing,
+        mut permit: Permit,
+    ) -> Called {
+        let labels = [target.provider.as_str()];
+        let in_flight = self.metrics.in_flight.with_label_values(&labels);
+        in_flight.inc();
+        let departed = depart(&mut permit).await;
+        let (called_at, is_made) = (self.clock.now(), departed.is_ok());
+        let (report, has_panicked) = match departed {
+            Ok(()) => self.send(provider, outgoing).await,
+            Err(held_back) => (report_for_all(outgoing, &Err(held_back)), false),
+        };
+        in_flight.dec();
+        let ended_at = self.clock.now();
+        let seconds = ended_at.duration_since(called_at).as_secs_f64();
+        self.metrics
+            .calls
+            .with_label_values(&labels)
+            .observe(seconds);
+        Called {
+            report,
+            has_panicked,
+            is_made,
+            ended_at,
+        }
     }
 
     /// The call itself. A panic or a call that never ends is an unknown outcome, never the end of
