@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use malote_store::StoreError;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep_until};
 
 use super::rate::{Rates, Unit};
 
@@ -22,9 +21,9 @@ impl Permit {
         }
     }
 
-    /// Waits for the call's time: a tenth of a second at most, unless that is over, since what was
-    /// to be done before took too long. Then it waits for another one. It is the last wait before the
-    /// call, so that no rate is exceeded.
+    /// Waits for the call's time: 150 ms at most, unless that is over, since what was to be done before
+    /// took too long. Then it waits for another one. It is the last wait before the call, so that no
+    /// rate is exceeded.
     ///
     /// # Errors
     /// If there has to be another one and the database cannot be asked.
@@ -40,7 +39,8 @@ impl Permit {
 pub(super) struct Departure {
     rates: Arc<Rates>,
     recipients: u32,
-    unit: Unit,
+    /// Of a call of several recipients. One of a single one goes with the first unit that is due.
+    own: Option<Unit>,
 }
 
 impl Departure {
@@ -49,20 +49,35 @@ impl Departure {
     /// # Errors
     /// If the rates are of all nodes and the database cannot be asked.
     pub(super) async fn take(rates: &Arc<Rates>, recipients: u32) -> Result<Self, StoreError> {
-        Ok(Self {
+        let mut departure = Self {
             rates: Arc::clone(rates),
             recipients,
-            unit: rates.take(recipients).await?,
-        })
+            own: None,
+        };
+        departure.take_again().await?;
+        Ok(departure)
+    }
+
+    async fn take_again(&mut self) -> Result<(), StoreError> {
+        let unit = self.rates.take(self.recipients).await?;
+        if self.recipients > 1 {
+            self.own = Some(unit);
+        } else {
+            self.rates.put_due(unit);
+        }
+        Ok(())
     }
 
     async fn wait(&mut self) -> Result<(), StoreError> {
         loop {
-            sleep_until(self.unit.from).await;
-            if Instant::now() < self.unit.until {
+            let has_gone = match self.own {
+                Some(unit) => unit.is_used().await,
+                None => self.rates.go().await,
+            };
+            if has_gone {
                 return Ok(());
             }
-            self.unit = self.rates.take(self.recipients).await?;
+            self.take_again().await?;
         }
     }
 }

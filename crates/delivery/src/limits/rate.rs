@@ -5,9 +5,9 @@
 //! within a second and [`LATE_MAX`], and of times a period apart no more than the rate are in it,
 //! rounded up to a whole one.
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use malote_core::limits::Limits;
@@ -24,7 +24,7 @@ use super::skew::Skew;
 pub(super) const LATE_MAX: Duration = Duration::from_millis(15);
 /// How long before its time a unit is taken: the start of an attempt becomes durable meanwhile. What
 /// a crash loses of a rate is as much.
-pub(super) const AHEAD: Duration = Duration::from_millis(100);
+pub(super) const AHEAD: Duration = Duration::from_millis(150);
 /// Pause between questions to the database where a rate is used up: what comes next is one period
 /// away, and asked for each they would be many questions.
 const PAUSE: Duration = Duration::from_millis(25);
@@ -40,6 +40,14 @@ pub(super) struct Unit {
     pub(super) until: Instant,
 }
 
+impl Unit {
+    /// Waits for its time; false if that is over.
+    pub(super) async fn is_used(self) -> bool {
+        sleep_until(self.from).await;
+        Instant::now() < self.until
+    }
+}
+
 /// By class, the rates that calls to an account or pool must keep; none where there are none.
 pub(super) type RatesByClass = HashMap<Class, Arc<Rates>>;
 
@@ -49,6 +57,10 @@ pub(super) struct Rates {
     source: Source,
     rates: Vec<Rate>,
     hand: Mutex<Hand>,
+    /// Units of calls of one recipient, by their times. Who is ready first goes with the first, so that
+    /// none is lost to a call that is held up.
+    due: std::sync::Mutex<VecDeque<Unit>>,
+    due_turn: Mutex<()>,
     /// Recipients of the calls that wait.
     waiting: AtomicU32,
 }
@@ -118,6 +130,8 @@ impl Rates {
             source,
             rates,
             hand: Mutex::new(hand),
+            due: std::sync::Mutex::default(),
+            due_turn: Mutex::default(),
             waiting: AtomicU32::new(0),
         }
     }
@@ -143,6 +157,32 @@ impl Rates {
                 None => self.refill(hand, left + 1).await?,
             }
         }
+    }
+
+    /// Puts a unit taken among those that calls of one recipient go with.
+    pub(super) fn put_due(&self, unit: Unit) {
+        let now = Instant::now();
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        // Left by calls that were not made.
+        while due.front().is_some_and(|first| first.until <= now) {
+            due.pop_front();
+        }
+        due.push_back(unit);
+    }
+
+    /// Goes with the first unit that is due; false if all are over.
+    pub(super) async fn go(&self) -> bool {
+        let _turn = self.due_turn.lock().await;
+        let first = || {
+            let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+            due.pop_front()
+        };
+        while let Some(unit) = first() {
+            if unit.is_used().await {
+                return true;
+            }
+        }
+        false
     }
 
     /// Takes units, or waits until it is worth asking again.
