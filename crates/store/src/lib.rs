@@ -28,6 +28,7 @@ mod order;
 mod outbox;
 mod postgres;
 mod record;
+mod settling;
 mod shared;
 mod spool;
 mod sqlite;

@@ -111,7 +111,9 @@ pub trait Spool: Outbox + Erasure + EventBook {
     async fn start_attempts(&self, batch: Vec<AttemptStart>) -> Result<(), StoreError>;
 
     /// Writes outcomes and what follows from them: state, due time, attempt and events, one
-    /// transaction. A settlement of a delivery that the session no longer leases is dropped.
+    /// transaction. A settlement of a delivery that the session no longer leases is dropped. What a
+    /// provider told while the call was under way counts where the call was taken or its outcome is
+    /// unknown.
     ///
     /// # Errors
     /// The whole batch is kept or none of it.

@@ -11,6 +11,7 @@ pub mod mail;
 pub mod outbox;
 pub mod shared;
 pub mod spool_accept;
+pub mod spool_early;
 pub mod spool_events;
 pub mod spool_feed;
 pub mod spool_moves;
@@ -50,10 +51,13 @@ macro_rules! conformance_spool {
             a_large_batch_is_applied_in_its_order,
             an_event_of_our_own_names_its_delivery,
             a_provider_s_id_finds_the_recipient_it_is_about,
-            an_event_that_overtakes_its_settlement_is_kept,
-            an_event_that_overtakes_an_unjournaled_call_is_known_to_be_early,
             a_timeline_tells_cause_before_effect,
             unreadable_parts_are_kept,
+        );
+        $crate::conformance_tests!($new, spool_early:
+            an_event_that_overtakes_its_settlement_is_kept,
+            what_was_told_of_a_call_that_ended_unknown_stands,
+            an_event_that_overtakes_an_unjournaled_call_is_known_to_be_early,
         );
         $crate::conformance_tests!($new, spool_feed:
             every_event_of_a_timeline_is_in_the_feed_in_the_order_of_commits,

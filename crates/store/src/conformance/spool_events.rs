@@ -12,11 +12,11 @@ use malote_core::name::ProviderName;
 use crate::conformance::mail::{self, at};
 use crate::{FirstTold, LaneId, NodeSession, Spool, Telling, UnreadRecord};
 
-fn ses() -> ProviderName {
+pub(super) fn ses() -> ProviderName {
     "ses".parse().unwrap()
 }
 
-fn told(key: &str, kind: EventKind) -> ProviderEvent {
+pub(super) fn told(key: &str, kind: EventKind) -> ProviderEvent {
     ProviderEvent {
         dedup_key: key.to_owned(),
         at: at(50),
@@ -45,7 +45,7 @@ async fn sent(
     ids
 }
 
-async fn apply(spool: &dyn Spool, event: ProviderEvent) -> Option<(DeliveryId, State)> {
+pub(super) async fn apply(spool: &dyn Spool, event: ProviderEvent) -> Option<(DeliveryId, State)> {
     let applied = spool.apply_events(&ses(), vec![event], at(60)).await;
     let found = applied.unwrap().remove(0);
     found.map(|applied| (applied.delivery.id, applied.delivery.state))
@@ -373,52 +373,6 @@ pub async fn a_provider_s_id_finds_the_recipient_it_is_about(spool: &dyn Spool) 
     let late = sent(spool, (session, lane), &["d@x.test"], "p-3").await[0];
     let found = apply(spool, event("4", "p-3", None)).await;
     assert_eq!(found, Some((late, State::Sent)));
-}
-
-/// A webhook may be faster than our own settlement of a journaled attempt.
-pub async fn an_event_that_overtakes_its_settlement_is_kept(spool: &dyn Spool) {
-    let lane = mail::tx_lane(spool).await;
-    let session = mail::session(spool, at(0)).await;
-    let message = mail::accept(spool, mail::message(lane, at(0), &["a@x.test"])).await;
-    let id = DeliveryId { message, index: 0 };
-    spool.lease(session, lane, 1, at(0)).await.unwrap();
-    let start = mail::start(id, 1, at(0));
-    spool.start_attempts(vec![start]).await.unwrap();
-    let event = ProviderEvent {
-        delivery: Some(id),
-        ..told("1", EventKind::Delivered)
-    };
-    assert_eq!(apply(spool, event).await, Some((id, State::Sending)));
-    assert_eq!(mail::state_of(spool, id).await, State::Sending);
-    let settlement = mail::sent(id, "p-1", at(2));
-    spool.settle(session, vec![settlement]).await.unwrap();
-    assert_eq!(mail::state_of(spool, id).await, State::Delivered);
-}
-
-/// Of a call that is not journaled nothing is known before its settlement but that it may be under
-/// way.
-pub async fn an_event_that_overtakes_an_unjournaled_call_is_known_to_be_early(spool: &dyn Spool) {
-    let lane = mail::tx_lane(spool).await;
-    let session = mail::session(spool, at(0)).await;
-    let recipients = ["a@x.test", "b@x.test"];
-    let message = mail::accept(spool, mail::message(lane, at(0), &recipients)).await;
-    let [id, other] = [0, 1].map(|index| DeliveryId { message, index });
-    let stranger = DeliveryId { index: 9, ..id };
-    let named = vec![id, stranger, other];
-    let under_way = async || spool.under_way(named.clone()).await.unwrap();
-    assert_eq!(under_way().await, []);
-    spool.lease(session, lane, 2, at(0)).await.unwrap();
-    assert_eq!(under_way().await, [id, other]);
-    let event = ProviderEvent {
-        delivery: Some(id),
-        ..told("1", EventKind::Delivered)
-    };
-    assert_eq!(apply(spool, event.clone()).await, None);
-    let settlement = mail::sent(id, "p-1", at(2));
-    spool.settle(session, vec![settlement]).await.unwrap();
-    assert_eq!(under_way().await, [other]);
-    assert_eq!(apply(spool, event).await, Some((id, State::Sent)));
-    assert_eq!(mail::state_of(spool, id).await, State::Delivered);
 }
 
 /// Parts that nobody could read are kept, the newest first, and cut where they are long.

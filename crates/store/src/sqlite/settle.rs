@@ -2,15 +2,16 @@
 
 use jiff::Timestamp;
 use malote_core::event::State;
+use malote_core::id::DeliveryId;
 use rusqlite::{Connection, params};
 
+use crate::settling::{self, Settled};
 use crate::sqlite::columns::{delivery_pk, micros, state_number};
 use crate::sqlite::fault::Fault;
 use crate::sqlite::rows::{self, DeliveryRow};
 use crate::sqlite::timeline;
 use crate::sqlite::writer::Tx;
 use crate::{AttemptOutcome, AttemptStart, NodeSession, Settlement, StoreError};
-use malote_core::id::DeliveryId;
 
 /// Octets of a settlement in the queue, about.
 pub(crate) const SETTLEMENT_BYTES: usize = 2 << 10;
@@ -47,18 +48,12 @@ fn settle_one(
     now: Timestamp,
 ) -> Result<(), Fault> {
     let next = &one.next;
-    if next.state == State::Sending {
-        let text = "a settlement cannot leave a delivery under way".into();
-        return Err(Fault::Refused(StoreError::Engine(text)));
-    }
-    let ended_at = one.attempt.as_ref().map(|attempt| attempt.ended_at);
-    let at = ended_at
-        .or_else(|| one.events.last().map(|event| event.at))
-        .unwrap_or(now);
-    let state = match (next.state, row.told_state) {
-        (State::Sent | State::Unknown, Some(told)) => told,
-        (state, _) => state,
-    };
+    settling::check(one).map_err(Fault::Refused)?;
+    let Settled {
+        state,
+        progress,
+        at,
+    } = settling::settled(one, row.told_state, now);
     let lane = next.lane.map_or(row.lane, |lane| lane.0);
     let due_at = timeline::is_waiting(state).then(|| micros(next.due_at.unwrap_or(at)));
     let number = one.attempt.as_ref().map_or(0, |a| a.start.number);
@@ -75,7 +70,7 @@ fn settle_one(
             due_at,
             next.attempts,
             number,
-            next.progress,
+            progress,
         ])?;
     timeline::moved(tx, row.pk, (row.lane, row.state), (lane, state), at)?;
     if let Some(attempt) = &one.attempt {

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use malote_core::event::State;
 
 use crate::postgres::columns::micros;
 use crate::postgres::fault::Fault;
@@ -15,6 +14,7 @@ use crate::postgres::spool::batcher::{Line, Load};
 use crate::postgres::spool::rows::{self, Job};
 use crate::postgres::spool::sessions::Own;
 use crate::postgres::spool::timeline::{self, Change, is_waiting};
+use crate::settling::{self, Settled};
 use crate::{AttemptOutcome, AttemptStart, Settlement, StoreError};
 
 /// Octets of a settlement in the queue, about.
@@ -44,10 +44,7 @@ pub(crate) async fn settle(tx: &Tx<'_>, callers: &[Settling]) -> Result<Vec<()>,
     let mut wished: BTreeMap<(Id, i32), Vec<(&Settling, &Settlement)>> = BTreeMap::new();
     for caller in callers {
         for one in caller.batch.iter() {
-            if one.next.state == State::Sending {
-                let text = "a settlement cannot leave a delivery under way".into();
-                return Err(Fault::Refused(StoreError::Engine(text)));
-            }
+            settling::check(one).map_err(Fault::Refused)?;
             let of_delivery = wished.entry(rows::key(one.delivery)).or_default();
             of_delivery.push((caller, one));
         }
@@ -74,14 +71,11 @@ pub(crate) async fn settle(tx: &Tx<'_>, callers: &[Settling]) -> Result<Vec<()>,
 
 fn change(job: Job, one: &Settlement, now: Timestamp) -> Change {
     let next = &one.next;
-    let ended_at = one.attempt.as_ref().map(|attempt| attempt.ended_at);
-    let at = ended_at
-        .or_else(|| one.events.last().map(|event| event.at))
-        .unwrap_or(now);
-    let state = match (next.state, job.told_state) {
-        (State::Sent | State::Unknown, Some(told)) => told,
-        (state, _) => state,
-    };
+    let Settled {
+        state,
+        progress,
+        at,
+    } = settling::settled(one, job.told_state, now);
     let number = one.attempt.as_ref().map_or(0, |a| int4(a.start.number));
     let after = Job {
         lane: next.lane.map_or(job.lane, |lane| lane.0),
@@ -92,7 +86,7 @@ fn change(job: Job, one: &Settlement, now: Timestamp) -> Change {
         told_state: None,
         attempts: int4(next.attempts),
         calls: job.calls.max(number),
-        progress: next.progress.clone(),
+        progress: progress.map(str::to_owned),
         ..job
     };
     Change {
