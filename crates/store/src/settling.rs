@@ -6,6 +6,9 @@ use malote_core::provider::Verdict;
 
 use crate::{Settlement, StoreError};
 
+/// What is written on an attempt that a settlement left without an outcome.
+pub(crate) const NO_OUTCOME: &str = "nobody noted an outcome";
+
 /// Where a settlement leaves a delivery.
 pub(crate) struct Settled<'a> {
     pub(crate) state: State,

@@ -113,7 +113,7 @@ pub trait Spool: Outbox + Erasure + EventBook {
     /// Writes outcomes and what follows from them: state, due time, attempt and events, one
     /// transaction. A settlement of a delivery that the session no longer leases is dropped. What a
     /// provider told while the call was under way counts where the call was taken or its outcome is
-    /// unknown.
+    /// unknown. A settlement without an attempt ends those that were journaled and have no outcome.
     ///
     /// # Errors
     /// The whole batch is kept or none of it.

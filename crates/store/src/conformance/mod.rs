@@ -39,6 +39,7 @@ macro_rules! conformance_spool {
             a_settlement_by_an_old_session_is_dropped,
             a_crash_gives_leases_back_and_counts,
             an_attempt_without_outcome_is_pending_after_a_crash,
+            a_settlement_without_an_attempt_ends_what_was_journaled,
             scheduled_mail_is_leased_when_it_is_due,
             what_waits_too_long_expires_and_what_is_held_does_not,
         );

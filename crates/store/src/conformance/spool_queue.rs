@@ -180,6 +180,25 @@ pub async fn an_attempt_without_outcome_is_pending_after_a_crash(spool: &dyn Spo
     mail::session(spool, at(11)).await;
 }
 
+/// A start that was journaled and then not made is no call under way of the next lease.
+pub async fn a_settlement_without_an_attempt_ends_what_was_journaled(spool: &dyn Spool) {
+    let lane = mail::tx_lane(spool).await;
+    let session = mail::session(spool, at(0)).await;
+    let message = mail::accept(spool, mail::message(lane, at(0), &["a@x.test"])).await;
+    let id = DeliveryId { message, index: 0 };
+    lease(spool, session, lane, 0).await;
+    let start = mail::start(id, 1, at(1));
+    spool.start_attempts(vec![start]).await.unwrap();
+    let back = mail::step(id, State::Queued, Some(at(2)));
+    spool.settle(session, vec![back]).await.unwrap();
+    let view = spool.view(message).await.unwrap().unwrap();
+    let attempts = &view.deliveries[0].attempts;
+    assert_eq!(attempts[0].outcome.as_deref(), Some("unknown"));
+    assert_eq!(lease(spool, session, lane, 3).await.len(), 1);
+    mail::session(spool, at(4)).await;
+    assert_eq!(mail::state_of(spool, id).await, State::Queued);
+}
+
 /// `send_at` holds a delivery back until its time, with or without an expiry pass.
 pub async fn scheduled_mail_is_leased_when_it_is_due(spool: &dyn Spool) {
     let lane = mail::tx_lane(spool).await;

@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use malote_core::event::State;
 use malote_core::id::DeliveryId;
+use malote_core::provider::Verdict;
 use rusqlite::{Connection, params};
 
-use crate::settling::{self, Settled};
+use crate::settling::{self, NO_OUTCOME, Settled};
 use crate::sqlite::columns::{delivery_pk, micros, state_number};
 use crate::sqlite::fault::Fault;
 use crate::sqlite::rows::{self, DeliveryRow};
@@ -73,8 +74,9 @@ fn settle_one(
             progress,
         ])?;
     timeline::moved(tx, row.pk, (row.lane, row.state), (lane, state), at)?;
-    if let Some(attempt) = &one.attempt {
-        write_outcome(tx.conn, row.pk, attempt)?;
+    match &one.attempt {
+        Some(attempt) => write_outcome(tx.conn, row.pk, attempt)?,
+        None => close_attempts(tx.conn, row.pk, at)?,
     }
     for event in &one.events {
         timeline::write_event(tx, row.pk, event)?;
@@ -104,6 +106,21 @@ fn write_outcome(conn: &Connection, pk: i64, attempt: &AttemptOutcome) -> Result
         attempt.reply.enhanced,
         attempt.reply.text(),
         attempt.provider_message_id,
+    ])?;
+    Ok(())
+}
+
+/// Ends what was journaled and has no outcome: it is not to be taken for a call under way later.
+fn close_attempts(conn: &Connection, pk: i64, at: Timestamp) -> Result<(), Fault> {
+    conn.prepare_cached(
+        "UPDATE attempts SET ended_at = ?2, outcome = ?3, reply_text = ?4
+         WHERE delivery = ?1 AND ended_at IS NULL",
+    )?
+    .execute(params![
+        pk,
+        micros(at),
+        Verdict::Unknown.as_str(),
+        NO_OUTCOME
     ])?;
     Ok(())
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use malote_core::provider::Verdict;
 
 use crate::postgres::columns::micros;
 use crate::postgres::fault::Fault;
@@ -14,7 +15,7 @@ use crate::postgres::spool::batcher::{Line, Load};
 use crate::postgres::spool::rows::{self, Job};
 use crate::postgres::spool::sessions::Own;
 use crate::postgres::spool::timeline::{self, Change, is_waiting};
-use crate::settling::{self, Settled};
+use crate::settling::{self, NO_OUTCOME, Settled};
 use crate::{AttemptOutcome, AttemptStart, Settlement, StoreError};
 
 /// Octets of a settlement in the queue, about.
@@ -50,7 +51,7 @@ pub(crate) async fn settle(tx: &Tx<'_>, callers: &[Settling]) -> Result<Vec<()>,
         }
     }
     let ids: Vec<_> = wished.keys().copied().collect();
-    let (mut changes, mut outcomes) = (Vec::new(), Vec::new());
+    let (mut changes, mut outcomes, mut without) = (Vec::new(), Vec::new(), Vec::new());
     for job in rows::lock_under_way(tx, &ids).await? {
         let id = (job.message, job.idx);
         let holder = wished.get(&id).and_then(|wished| {
@@ -60,12 +61,19 @@ pub(crate) async fn settle(tx: &Tx<'_>, callers: &[Settling]) -> Result<Vec<()>,
         let Some((caller, one)) = holder else {
             continue;
         };
-        if let Some(attempt) = &one.attempt {
-            outcomes.push((id, attempt));
+        let change = change(job, one, caller.now);
+        match &one.attempt {
+            Some(attempt) => outcomes.push((id, attempt)),
+            None => without.push((id, micros(change.at))),
         }
-        changes.push(change(job, one, caller.now));
+        changes.push(change);
     }
-    tokio::try_join!(biased; timeline::apply(tx, changes), write_outcomes(tx, &outcomes))?;
+    tokio::try_join!(
+        biased;
+        timeline::apply(tx, changes),
+        write_outcomes(tx, &outcomes),
+        close_attempts(tx, &without),
+    )?;
     Ok(vec![(); callers.len()])
 }
 
@@ -125,6 +133,31 @@ async fn write_outcomes(tx: &Tx<'_>, outcomes: &[Outcome<'_>]) -> Result<(), Fau
             &column(outcomes, |one| {
                 one.1.provider_message_id.as_deref().map(clean)
             }),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Ends what was journaled and has no outcome: it is not to be taken for a call under way later.
+async fn close_attempts(tx: &Tx<'_>, closed: &[((Id, i32), i64)]) -> Result<(), Fault> {
+    if closed.is_empty() {
+        return Ok(());
+    }
+    let messages: Vec<Id> = closed.iter().map(|(id, _)| id.0).collect();
+    let indexes: Vec<i32> = closed.iter().map(|(id, _)| id.1).collect();
+    let times: Vec<i64> = closed.iter().map(|(_, at)| *at).collect();
+    args::run(
+        tx,
+        "UPDATE malote.attempts a SET ended_at = u.at, outcome = $4, reply_text = $5
+         FROM unnest($1, $2, $3) AS u(message, idx, at)
+         WHERE a.message = u.message AND a.idx = u.idx AND a.ended_at IS NULL",
+        &[
+            &messages,
+            &indexes,
+            &times,
+            &Verdict::Unknown.as_str(),
+            &NO_OUTCOME,
         ],
     )
     .await?;
