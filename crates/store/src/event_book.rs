@@ -28,6 +28,8 @@ pub struct LastCall {
     pub target: TargetName,
     /// When it began.
     pub started_at: Timestamp,
+    /// Whether no other call for the delivery came after it: only then its failure is the delivery's.
+    pub is_last: bool,
 }
 
 /// Whether an event is new.
@@ -74,7 +76,8 @@ pub trait EventBook: Send + Sync {
     /// Events are matched by our own id, else by the provider's id and recipient. An event may
     /// only touch a delivery whose attempts used that provider, and only if the recipient it
     /// names, if any, is that delivery's. A key keeps the delivery and the event that it was
-    /// first said of: not every signature covers what a webhook says. Returns for each event the
+    /// first said of: not every signature covers what a webhook says. A provider's bounce moves only
+    /// what no other was called for since ([`LastCall::is_last`]). Returns for each event the
     /// delivery that it is about, or `None` for one that matches nothing.
     ///
     /// An event that matches nothing is not remembered, so that it may be applied later: a webhook

@@ -4,7 +4,7 @@ use malote_core::event::{EventKind, State};
 use malote_core::name::ProviderName;
 use sha2::{Digest, Sha256};
 
-use crate::{FirstTold, Telling};
+use crate::{FirstTold, LastCall, Telling};
 
 /// Unreadable parts kept.
 pub(crate) const UNREADABLE_MAX: i64 = 10_000;
@@ -46,17 +46,40 @@ impl<Delivery: PartialEq> Known<Delivery> {
     }
 }
 
+/// Who tells of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Teller {
+    /// The last provider that was called for it, or the gateway itself.
+    Last,
+    /// One after which another call was made: what it failed to do says nothing of that one.
+    Earlier,
+}
+
+impl Teller {
+    /// By the last call of who tells; `None` is the gateway itself.
+    pub(crate) fn of(call: Option<&LastCall>) -> Self {
+        if call.is_none_or(|call| call.is_last) {
+            Self::Last
+        } else {
+            Self::Earlier
+        }
+    }
+}
+
 /// Where an event moves a delivery; `None` leaves it. A provider's late or repeated word never
 /// takes back what is already known, and never settles what waits for its next attempt.
-pub(crate) const fn next_state(now: State, kind: &EventKind) -> Option<State> {
+pub(crate) const fn next_state(now: State, teller: Teller, kind: &EventKind) -> Option<State> {
     let is_open = matches!(now, State::Sent | State::Unknown);
+    let is_last = matches!(teller, Teller::Last);
     match kind {
         EventKind::Sent if matches!(now, State::Unknown) => Some(State::Sent),
         EventKind::Delivered if is_open => Some(State::Delivered),
-        EventKind::Bounced | EventKind::Rejected if is_open || matches!(now, State::Delivered) => {
+        EventKind::Bounced | EventKind::Rejected
+            if is_last && (is_open || matches!(now, State::Delivered)) =>
+        {
             Some(State::Bounced)
         }
-        EventKind::Suppressed if is_open => Some(State::Suppressed),
+        EventKind::Suppressed if is_last && is_open => Some(State::Suppressed),
         EventKind::Accepted
         | EventKind::Sent
         | EventKind::Delivered
@@ -102,7 +125,29 @@ mod tests {
             (State::Sending, EventKind::Delivered, None),
             (State::Held, EventKind::Delivered, None),
         ] {
-            assert_eq!(next_state(now, &kind), then, "{now:?} {kind:?}");
+            assert_eq!(
+                next_state(now, Teller::Last, &kind),
+                then,
+                "{now:?} {kind:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn who_was_called_earlier_says_only_what_it_did() {
+        for (now, kind, then) in [
+            (State::Sent, EventKind::Delivered, Some(State::Delivered)),
+            (State::Unknown, EventKind::Sent, Some(State::Sent)),
+            (State::Delivered, EventKind::Bounced, None),
+            (State::Sent, EventKind::Bounced, None),
+            (State::Unknown, EventKind::Rejected, None),
+            (State::Sent, EventKind::Suppressed, None),
+        ] {
+            assert_eq!(
+                next_state(now, Teller::Earlier, &kind),
+                then,
+                "{now:?} {kind:?}"
+            );
         }
     }
 }

@@ -115,6 +115,7 @@ mod tests {
             let call = LastCall {
                 target: target.clone(),
                 started_at: at(second),
+                is_last: true,
             };
             registry.told(&call, mailbox, signal, at(second));
         };

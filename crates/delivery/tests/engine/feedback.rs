@@ -1,13 +1,16 @@
 //! What is told later: each event counts once, what follows from it is had for certain, and of a
 //! webhook all together.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use malote_core::clock::{Clock as _, SystemClock};
+use malote_core::credential::OnFinalFailure;
 use malote_core::event::{Blame, EventKind, ProviderEvent, State};
 use malote_core::id::DeliveryId;
 use malote_core::limits::Limits;
+use malote_core::provider::Verdict;
 use malote_core::stream::Class;
 use malote_core::suppression::{Put, Suppressions as _};
 use malote_core::webhook::{EventSink, Webhook};
@@ -82,6 +85,29 @@ async fn what_is_told_while_its_call_is_under_way_is_asked_for_again() {
     rig.wait_for(message, State::Sent).await;
     rig.engine.apply(&provider, webhook()).await.unwrap();
     rig.wait_for(message, State::Delivered).await;
+}
+
+fn with_notices(tx: &[&Arc<Scripted>], news: &[&Arc<Scripted>]) -> Setup {
+    let mut setup = Setup::new(tx, news);
+    setup.on_final_failure = OnFinalFailure::Dsn;
+    setup
+}
+
+#[tokio::test]
+async fn the_sender_is_told_of_the_bounce_of_who_carried_the_mail_last() {
+    let (a, b) = (Scripted::new("a"), Scripted::new("b"));
+    let rig = Rig::start(&with_notices(&[&a, &b], &[])).await;
+    a.then([Act::Fail(Verdict::Unknown), Act::Fail(Verdict::Unknown)]);
+    let id = sent(&rig, "tx", "r@x.example").await;
+    assert_eq!((a.calls(), b.calls()), (2, 1));
+    let bounce = |key| event(id, key, EventKind::Bounced, None);
+    tell(&rig, "a", vec![bounce("1")]).await;
+    rig.wait_for(id.message, State::Sent).await;
+    let told = || rig.counted("malote_dsns_total", "queued");
+    assert_eq!(told(), 0.0);
+    tell(&rig, "b", vec![bounce("2")]).await;
+    rig.wait_for(id.message, State::Bounced).await;
+    assert_eq!(told(), 1.0);
 }
 
 #[tokio::test]

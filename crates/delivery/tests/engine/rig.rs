@@ -51,6 +51,7 @@ pub(crate) struct Setup {
     pub(crate) on_throttle: OnThrottle,
     pub(crate) bounds: Bounds,
     pub(crate) outlets: Vec<Arc<dyn Outlet>>,
+    pub(crate) on_final_failure: OnFinalFailure,
 }
 
 impl Setup {
@@ -67,6 +68,7 @@ impl Setup {
             on_throttle: OnThrottle::Next,
             bounds: Bounds::default(),
             outlets: Vec::new(),
+            on_final_failure: OnFinalFailure::Event,
         }
     }
 
@@ -128,7 +130,10 @@ impl Setup {
                 .into_iter()
                 .map(|(name, p)| (name, self.entry(p)))
                 .collect(),
-            credentials: Arc::new(Credentials::new([credential()])),
+            credentials: Arc::new(Credentials::new([Credential {
+                on_final_failure: self.on_final_failure,
+                ..credential()
+            }])),
             outlets: self.outlets.clone(),
             return_path: None,
             unsubscribe: None,

@@ -7,10 +7,11 @@
 
 use malote_core::event::{EventKind, ProviderEvent, State};
 use malote_core::id::DeliveryId;
+use malote_core::name::ProviderName;
 
 use crate::Spool;
 use crate::conformance::mail::{self, at};
-use crate::conformance::spool_events::{apply, told};
+use crate::conformance::spool_events::{apply, ses, told};
 
 /// A webhook may be faster than our own settlement of a journaled attempt.
 pub async fn an_event_that_overtakes_its_settlement_is_kept(spool: &dyn Spool) {
@@ -30,6 +31,54 @@ pub async fn an_event_that_overtakes_its_settlement_is_kept(spool: &dyn Spool) {
     let settlement = mail::sent(id, "p-1", at(2));
     spool.settle(session, vec![settlement]).await.unwrap();
     assert_eq!(mail::state_of(spool, id).await, State::Delivered);
+}
+
+/// Who was called before says what it delivered. That it bounced says nothing of who carries it now,
+/// settled or under way.
+pub async fn a_late_bounce_of_an_earlier_provider_moves_nothing(spool: &dyn Spool) {
+    let lane = mail::tx_lane(spool).await;
+    let session = mail::session(spool, at(0)).await;
+    let message = mail::accept(spool, mail::message(lane, at(0), &["a@x.test"])).await;
+    let id = DeliveryId { message, index: 0 };
+    let settle = async |target: &str, number: u32, outcome: &str, state: State| {
+        let mut one = mail::sent(id, target, at(2));
+        one.next.state = state;
+        one.next.due_at = Some(at(2));
+        let attempt = one.attempt.as_mut().unwrap();
+        attempt.start.target = mail::target(target);
+        attempt.start.number = number;
+        attempt.outcome = outcome.into();
+        spool.settle(session, vec![one]).await.unwrap();
+    };
+    let event = |key: &str, kind| ProviderEvent {
+        delivery: Some(id),
+        ..told(key, kind)
+    };
+    let bounce = |key| event(key, EventKind::Bounced);
+    let other: ProviderName = "other".parse().unwrap();
+    let is_last = async |provider: &ProviderName, event| {
+        let applied = spool.apply_events(provider, vec![event], at(60)).await;
+        let applied = applied.unwrap().remove(0);
+        applied.map(|applied| applied.call.unwrap().is_last)
+    };
+    spool.lease(session, lane, 1, at(0)).await.unwrap();
+    settle("ses", 1, "unknown", State::Deferred).await;
+    spool.lease(session, lane, 1, at(3)).await.unwrap();
+    assert_eq!(is_last(&ses(), bounce("1")).await, None, "who is called?");
+    let mut start = mail::start(id, 2, at(3));
+    start.target = mail::target("other");
+    spool.start_attempts(vec![start]).await.unwrap();
+    assert_eq!(is_last(&ses(), bounce("1")).await, Some(false));
+    settle("other", 2, "sent", State::Sent).await;
+    assert_eq!(mail::state_of(spool, id).await, State::Sent);
+    assert_eq!(is_last(&ses(), bounce("2")).await, Some(false));
+    assert_eq!(mail::state_of(spool, id).await, State::Sent);
+    let delivered = event("3", EventKind::Delivered);
+    assert_eq!(is_last(&other, delivered).await, Some(true));
+    assert_eq!(is_last(&ses(), bounce("4")).await, Some(false));
+    assert_eq!(mail::state_of(spool, id).await, State::Delivered);
+    assert_eq!(is_last(&other, bounce("5")).await, Some(true));
+    assert_eq!(mail::state_of(spool, id).await, State::Bounced);
 }
 
 /// What the target told stands where the call itself ended in nobody knowing: it is not sent again.

@@ -7,7 +7,7 @@ use malote_core::name::{ProviderName, TargetName};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::forward::{
-    CANDIDATES_MAX, Known, PART_BYTES_MAX, UNREADABLE_MAX, dedup_key, next_state,
+    CANDIDATES_MAX, Known, PART_BYTES_MAX, Teller, UNREADABLE_MAX, dedup_key, next_state,
 };
 use crate::sqlite::columns::{delivery_pk, message_pk, micros, parsed, state_number, timestamp};
 use crate::sqlite::erase;
@@ -55,11 +55,12 @@ fn apply_one(
     let applied = Applied {
         delivery: rows::leased(tx.conn, pk, row.state)?,
         message: rows::message_by_pk(tx.conn, message_pk(pk))?.record,
-        call: last_call(tx.conn, pk, provider)?,
+        call: last_call(tx.conn, &row, provider)?,
         telling,
     };
     if is_new {
-        take(tx, &row, provider, event, now)?;
+        let teller = Teller::of(applied.call.as_ref());
+        take(tx, &row, (provider, teller), event, now)?;
         tx.conn
             .prepare_cached(
                 "INSERT INTO event_keys (key, at, delivery, seq, followed)
@@ -74,13 +75,13 @@ fn apply_one(
 fn take(
     tx: &mut Tx<'_>,
     row: &DeliveryRow,
-    provider: Option<&ProviderName>,
+    (provider, teller): (Option<&ProviderName>, Teller),
     event: &ProviderEvent,
     now: Timestamp,
 ) -> Result<(), Fault> {
     if row.state == State::Sending {
-        remember(tx.conn, row, &event.kind)?;
-    } else if let Some(state) = next_state(row.state, &event.kind) {
+        remember(tx.conn, row, teller, &event.kind)?;
+    } else if let Some(state) = next_state(row.state, teller, &event.kind) {
         move_to(tx, row, state, now)?;
     }
     let line = Line {
@@ -125,27 +126,32 @@ fn known(conn: &Connection, key: &[u8; 16]) -> Result<Option<Known<i64>>, Fault>
 /// The last call by which a provider got a delivery.
 fn last_call(
     conn: &Connection,
-    pk: i64,
+    row: &DeliveryRow,
     provider: Option<&ProviderName>,
 ) -> Result<Option<LastCall>, Fault> {
     let Some(provider) = provider else {
         return Ok(None);
     };
     let mut find = conn.prepare_cached(
-        "SELECT pool, started_at FROM attempts WHERE delivery = ?1 AND provider = ?2
-         ORDER BY number DESC LIMIT 1",
+        "SELECT pool, started_at, ended_at IS NULL,
+            number = (SELECT max(number) FROM attempts WHERE delivery = ?1)
+         FROM attempts WHERE delivery = ?1 AND provider = ?2 ORDER BY number DESC LIMIT 1",
     )?;
-    let mut rows = find.query(params![pk, provider.as_str()])?;
-    let Some(row) = rows.next()? else {
+    let mut found = find.query(params![row.pk, provider.as_str()])?;
+    let Some(call) = found.next()? else {
         return Ok(None);
     };
     let target = TargetName {
         provider: provider.clone(),
-        pool: parsed(str_of(row, 0)?, "pool")?,
+        pool: parsed(str_of(call, 0)?, "pool")?,
     };
+    // A call under way may not be on record; the last one that is may be over then.
+    let is_open: bool = call.get(2)?;
+    let is_latest: bool = call.get(3)?;
     Ok(Some(LastCall {
         target,
-        started_at: timestamp(row.get(1)?)?,
+        started_at: timestamp(call.get(1)?)?,
+        is_last: is_latest && (is_open || row.state != State::Sending),
     }))
 }
 
@@ -163,8 +169,14 @@ pub(crate) fn followed(
 }
 
 /// The provider was faster than our own settlement, which will find this.
-fn remember(conn: &Connection, row: &DeliveryRow, kind: &EventKind) -> Result<(), Fault> {
-    if let Some(state) = next_state(row.told_state.unwrap_or(State::Unknown), kind) {
+fn remember(
+    conn: &Connection,
+    row: &DeliveryRow,
+    teller: Teller,
+    kind: &EventKind,
+) -> Result<(), Fault> {
+    let told = row.told_state.unwrap_or(State::Unknown);
+    if let Some(state) = next_state(told, teller, kind) {
         conn.prepare_cached("UPDATE deliveries SET told_state = ?2 WHERE id = ?1")?
             .execute([row.pk, state_number(state)])?;
     }
@@ -191,10 +203,13 @@ fn find(
         && let Some(message) = rows::message_pk(conn, id.message)?
     {
         let pk = delivery_pk(message, id.index);
+        // Of a call under way that is not on record it may be that it is meant, or an earlier one.
         let recipient: Option<String> = conn
             .prepare_cached(
                 "SELECT d.recipient FROM deliveries d WHERE d.id = ?1 AND EXISTS
-                 (SELECT 1 FROM attempts a WHERE a.delivery = d.id AND a.provider = ?2)",
+                    (SELECT 1 FROM attempts a WHERE a.delivery = d.id AND a.provider = ?2)
+                 AND (d.state <> 2 OR EXISTS
+                    (SELECT 1 FROM attempts a WHERE a.delivery = d.id AND a.ended_at IS NULL))",
             )?
             .query_row(params![pk, provider.as_str()], |row| row.get(0))
             .optional()?;

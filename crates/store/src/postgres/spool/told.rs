@@ -11,7 +11,7 @@ use malote_core::id::DeliveryId;
 use malote_core::name::ProviderName;
 use tokio_postgres::{Client, Row};
 
-use crate::forward::{Known, PART_BYTES_MAX, UNREADABLE_MAX, dedup_key, next_state};
+use crate::forward::{Known, PART_BYTES_MAX, Teller, UNREADABLE_MAX, dedup_key, next_state};
 use crate::postgres::columns::{micros, parsed, timestamp};
 use crate::postgres::fault::{Fault, damaged};
 use crate::postgres::spool::Tx;
@@ -81,11 +81,12 @@ impl Found {
         event: &ProviderEvent,
         now: Timestamp,
     ) -> i32 {
+        let teller = Teller::of(self.call.as_ref());
         if self.job.state == State::Sending {
             // The provider was faster than our own settlement, which will find this.
             let told = self.job.told_state.unwrap_or(State::Unknown);
-            self.job.told_state = next_state(told, &event.kind).or(self.job.told_state);
-        } else if let Some(state) = next_state(self.job.state, &event.kind) {
+            self.job.told_state = next_state(told, teller, &event.kind).or(self.job.told_state);
+        } else if let Some(state) = next_state(self.job.state, teller, &event.kind) {
             self.job.state = state;
         }
         self.lines.push(Line {

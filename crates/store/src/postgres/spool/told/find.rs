@@ -89,13 +89,18 @@ async fn by_own_id(
     if messages.is_empty() {
         return Ok(BTreeMap::new());
     }
-    // Each is looked for by itself: all attempts of a provider are far more.
+    // Each is looked for by itself: all attempts of a provider are far more. Of a call under way
+    // that is not on record it may be that it is meant, or an earlier one.
     let rows = args::rows(
         tx,
         "SELECT d.message, d.idx, d.recipient FROM unnest($1, $2) AS u(message, idx)
          JOIN malote.deliveries d ON d.message = u.message AND d.idx = u.idx
          WHERE (SELECT true FROM malote.attempts a
-            WHERE a.message = u.message AND a.idx = u.idx AND a.provider = $3 LIMIT 1)",
+            WHERE a.message = u.message AND a.idx = u.idx AND a.provider = $3 LIMIT 1)
+         AND (NOT EXISTS (SELECT 1 FROM malote.jobs j
+                WHERE j.message = u.message AND j.idx = u.idx AND j.state + 0 = 2)
+            OR (SELECT true FROM malote.attempts a
+                WHERE a.message = u.message AND a.idx = u.idx AND a.ended_at IS NULL LIMIT 1))",
         &[&messages, &indexes, &provider.as_str()],
     )
     .await?;
@@ -149,7 +154,7 @@ pub(super) async fn locked(
         .map(|job| ((job.message, job.idx), job))
         .collect();
     let (messages, indexes): (Vec<Id>, Vec<i32>) = jobs.keys().copied().unzip();
-    let mut calls = calls(tx, provider, (&messages, &indexes)).await?;
+    let mut calls = calls(tx, provider, &jobs).await?;
     let records = records(tx, &messages).await?;
     let sql = format!(
         "SELECT {LEASED} FROM unnest($1, $2) AS u(message, idx)
@@ -197,18 +202,23 @@ async fn records(tx: &Tx<'_>, messages: &[Id]) -> Result<BTreeMap<Id, MessageRec
 async fn calls(
     tx: &Tx<'_>,
     provider: Option<&ProviderName>,
-    (messages, indexes): (&Vec<Id>, &Vec<i32>),
+    jobs: &BTreeMap<Key, Job>,
 ) -> Result<BTreeMap<Key, LastCall>, Fault> {
     let Some(provider) = provider else {
         return Ok(BTreeMap::new());
     };
+    let (messages, indexes): (Vec<Id>, Vec<i32>) = jobs.keys().copied().unzip();
     let rows = args::rows(
         tx,
-        "SELECT u.message, u.idx, a.pool, a.started_at FROM unnest($1, $2) AS u(message, idx)
-         CROSS JOIN LATERAL (SELECT o.pool, o.started_at FROM malote.attempts o
+        "SELECT u.message, u.idx, a.pool, a.started_at, a.number = l.number, a.ended_at IS NULL
+         FROM unnest($1, $2) AS u(message, idx)
+         CROSS JOIN LATERAL (SELECT o.pool, o.started_at, o.ended_at, o.number
+            FROM malote.attempts o
             WHERE o.message = u.message AND o.idx = u.idx AND o.provider = $3
-            ORDER BY o.number DESC LIMIT 1) a",
-        &[messages, indexes, &provider.as_str()],
+            ORDER BY o.number DESC LIMIT 1) a
+         CROSS JOIN LATERAL (SELECT max(o.number) AS number FROM malote.attempts o
+            WHERE o.message = u.message AND o.idx = u.idx) l",
+        &[&messages, &indexes, &provider.as_str()],
     )
     .await?;
     let mut calls = BTreeMap::new();
@@ -217,9 +227,16 @@ async fn calls(
             provider: provider.clone(),
             pool: parsed(row.try_get(2)?, "pool")?,
         };
-        let started_at = timestamp(row.try_get(3)?)?;
-        let call = LastCall { target, started_at };
-        calls.insert((row.try_get(0)?, row.try_get(1)?), call);
+        let id = (row.try_get(0)?, row.try_get(1)?);
+        // A call under way may not be on record; the last one that is may be over then.
+        let (is_latest, is_open): (bool, bool) = (row.try_get(4)?, row.try_get(5)?);
+        let is_under_way = jobs.get(&id).is_some_and(|job| job.state == State::Sending);
+        let call = LastCall {
+            target,
+            started_at: timestamp(row.try_get(3)?)?,
+            is_last: is_latest && (is_open || !is_under_way),
+        };
+        calls.insert(id, call);
     }
     Ok(calls)
 }
