@@ -181,12 +181,16 @@ impl Engine {
     }
 }
 
-/// Whether an event is a bounce of what was taken before, and no other provider carries it since. A
-/// repeat finds the delivery bounced; who was told of it then is not told again.
+/// Whether an event is a bounce of what was taken before or is being taken, and no other provider
+/// carries it since. A repeat finds the delivery bounced; who was told of it then is not told again.
 fn is_news_to_the_sender(told: &Told<'_>) -> bool {
     let state = told.delivery.state;
     let is_last = told.call.as_ref().is_none_or(|call| call.is_last);
-    let was_open = is_last && matches!(state, State::Sent | State::Unknown | State::Delivered);
+    let was_open = matches!(
+        state,
+        State::Sending | State::Sent | State::Unknown | State::Delivered
+    );
+    let was_open = is_last && was_open;
     let may_be_owed = !told.is_new && state == State::Bounced;
     told.event.kind == EventKind::Bounced && (was_open || may_be_owed)
 }

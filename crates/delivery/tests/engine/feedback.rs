@@ -111,6 +111,20 @@ async fn the_sender_is_told_of_the_bounce_of_who_carried_the_mail_last() {
 }
 
 #[tokio::test]
+async fn the_sender_is_told_of_a_bounce_that_overtakes_its_call() {
+    let (a, c) = (Scripted::new("a"), Scripted::new("c"));
+    let rig = Rig::start(&with_notices(&[&a], &[&c])).await;
+    c.then([Act::TakeAfter(Duration::from_secs(1))]);
+    let message = rig.submit(mail("news", &["r@x.example"])).await.id;
+    until("the call is under way", || c.calls() == 1).await;
+    let id = DeliveryId { message, index: 0 };
+    let bounce = event(id, "1", EventKind::Bounced, None);
+    tell(&rig, "c", vec![bounce]).await;
+    rig.wait_for(message, State::Bounced).await;
+    assert_eq!(rig.counted("malote_dsns_total", "queued"), 1.0);
+}
+
+#[tokio::test]
 async fn a_repeat_counts_nothing_twice() {
     let (a, c) = (Scripted::new("a"), Scripted::new("c"));
     let rig = Rig::start(&Setup::new(&[&a], &[&c])).await;
