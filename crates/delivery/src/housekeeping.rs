@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use malote_core::event::{EventKind, State};
+use malote_core::id::DeliveryId;
 use malote_core::name::ProviderName;
 use malote_core::provider::{Account, Verdict};
 use malote_store::{Leased, StoreError};
@@ -172,14 +173,19 @@ impl Engine {
         let now = self.clock.now();
         let policy = self.policy.load_full();
         for _ in 0..EXPIRE_ROUNDS_MAX {
-            let expired = self.spool.expire(EXPIRE_MAX, now).await?;
-            for delivery in &expired {
-                // It is settled: nothing comes back for it if this is given up.
+            let overdue = self.spool.overdue(EXPIRE_MAX, now).await?;
+            for delivery in &overdue {
                 if let Err(error) = self.tell_of_expiry(&policy, delivery, now).await {
                     tracing::error!(message.id = %delivery.id.message, %error, "could not queue a DSN");
                 }
             }
-            if expired.len() < EXPIRE_MAX as usize {
+            let ids: Vec<DeliveryId> = overdue.iter().map(|one| one.id).collect();
+            for expired in self.spool.expire(&ids, EXPIRE_MAX, now).await? {
+                let mailbox_provider = expired.mailbox_provider.as_ref();
+                let word = EventKind::Expired.as_str();
+                self.metrics.settle(&expired.stream, word, mailbox_provider);
+            }
+            if overdue.len() < EXPIRE_MAX as usize {
                 break;
             }
         }
@@ -195,15 +201,13 @@ impl Engine {
         Ok(())
     }
 
+    /// Told before the expiry itself, as [`Engine::consequences`].
     async fn tell_of_expiry(
         &self,
         policy: &Policy,
         delivery: &Leased,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let word = EventKind::Expired.as_str();
-        self.metrics
-            .settle(&delivery.stream, word, delivery.mailbox_provider.as_ref());
         let id = delivery.id.message;
         let Some(record) = self.spool.message(id).await? else {
             return Ok(());

@@ -223,12 +223,25 @@ pub trait Spool: Outbox + Erasure + EventBook {
         now: Timestamp,
     ) -> Result<Vec<DeliveryId>, StoreError>;
 
-    /// Settles as `expired` what waits beyond its message's `expires_at`, and as `queued` what was
-    /// `scheduled` and is due; returns the expired ones, at most `count_max`.
+    /// What waits beyond its message's `expires_at`, at most `count_max`. What follows from its end
+    /// is to be durable before [`Spool::expire`] ends it: nothing comes back for it after that.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    async fn overdue(&self, count_max: u32, now: Timestamp) -> Result<Vec<Leased>, StoreError>;
+
+    /// Settles as `expired` those of `overdue` that wait beyond their message's `expires_at` still,
+    /// and as `queued` what was `scheduled` and is due; returns the expired ones. Looks at
+    /// `count_max` messages.
     ///
     /// # Errors
     /// If the change cannot be written.
-    async fn expire(&self, count_max: u32, now: Timestamp) -> Result<Vec<Leased>, StoreError>;
+    async fn expire(
+        &self,
+        overdue: &[DeliveryId],
+        count_max: u32,
+        now: Timestamp,
+    ) -> Result<Vec<Leased>, StoreError>;
 
     /// Drops bodies of messages settled before `bodies_before`, and everything of messages settled
     /// before `all_before`; forgets the events that were told before that, too, but none of the last

@@ -16,7 +16,7 @@ use malote_core::provider::Reply;
 use malote_core::stream::Class;
 
 use crate::{
-    AcceptOutcome, AttemptOutcome, AttemptStart, EventRecord, Lane, LaneId, LeasedMessage,
+    AcceptOutcome, AttemptOutcome, AttemptStart, EventRecord, Lane, LaneId, Leased, LeasedMessage,
     MessageRecord, NewDelivery, NewMessage, NextStep, NodeSession, Settlement, Spool,
 };
 
@@ -188,6 +188,18 @@ pub async fn accept(spool: &dyn Spool, message: NewMessage) -> MessageId {
     let outcomes = spool.accept(vec![message]).await.unwrap();
     assert_eq!(outcomes, [AcceptOutcome::Kept]);
     id
+}
+
+/// Expires what is overdue, at most so many.
+///
+/// # Panics
+/// If the engine breaks its promise.
+pub async fn expire(spool: &dyn Spool, count_max: u32, now: Timestamp) -> Vec<Leased> {
+    let overdue = spool.overdue(count_max, now).await.unwrap();
+    let ids: Vec<_> = overdue.iter().map(|one| one.id).collect();
+    let expired = spool.expire(&ids, count_max, now).await.unwrap();
+    assert!(expired.iter().map(|one| one.id).eq(ids));
+    expired
 }
 
 /// Opens a session in which nothing is pending.

@@ -42,6 +42,7 @@ macro_rules! conformance_spool {
             a_settlement_without_an_attempt_ends_what_was_journaled,
             scheduled_mail_is_leased_when_it_is_due,
             what_waits_too_long_expires_and_what_is_held_does_not,
+            what_is_overdue_is_known_before_it_expires,
         );
         $crate::conformance_tests!($new, spool_events:
             an_event_is_applied_once_and_moves_forward_only,

@@ -212,7 +212,7 @@ pub async fn scheduled_mail_is_leased_when_it_is_due(spool: &dyn Spool) {
     assert_eq!(spool.next_due(lane).await.unwrap(), Some(at(50)));
     assert_eq!(lease(spool, session, lane, 49).await.len(), 0);
     assert_eq!(lease(spool, session, lane, 50).await.len(), 1);
-    assert_eq!(spool.expire(100, at(60)).await.unwrap(), []);
+    assert_eq!(mail::expire(spool, 100, at(60)).await, []);
     let stats = spool.stats(at(60)).await.unwrap();
     let queued = stats.by_state.get(&("tx".parse().unwrap(), State::Queued));
     assert_eq!(queued, Some(&1));
@@ -239,7 +239,7 @@ pub async fn what_waits_too_long_expires_and_what_is_held_does_not(spool: &dyn S
         let now = over
             .saturating_add(SignedDuration::from_secs(pass))
             .unwrap();
-        expired.extend(spool.expire(2, now).await.unwrap());
+        expired.extend(mail::expire(spool, 2, now).await);
     }
     let ids: Vec<_> = expired.iter().map(|one| one.id.message).collect();
     assert_eq!(ids, [old, old]);
@@ -259,7 +259,7 @@ pub async fn what_waits_too_long_expires_and_what_is_held_does_not(spool: &dyn S
     assert_eq!(released.await.unwrap().len(), 1);
     let later = over.saturating_add(SignedDuration::from_hours(1)).unwrap();
     assert_eq!(
-        spool.expire(10, later).await.unwrap().len(),
+        mail::expire(spool, 10, later).await.len(),
         1,
         "the fresh one"
     );
@@ -267,4 +267,32 @@ pub async fn what_waits_too_long_expires_and_what_is_held_does_not(spool: &dyn S
         spool.message(held).await.unwrap().unwrap().expires_at,
         over.saturating_add(SignedDuration::from_hours(24)).unwrap()
     );
+}
+
+/// What is overdue is listed before it ends, so that who is told of it is told first; only what was
+/// listed ends.
+pub async fn what_is_overdue_is_known_before_it_expires(spool: &dyn Spool) {
+    let lane = mail::tx_lane(spool).await;
+    let session = mail::session(spool, at(0)).await;
+    let message = mail::message(lane, at(0), &["a@x.test", "b@x.test"]);
+    let over = message.record.expires_at;
+    let message = mail::accept(spool, message).await;
+    let [first, second] = [0, 1].map(|index| DeliveryId { message, index });
+    let overdue = async |count_max| {
+        let overdue = spool.overdue(count_max, over).await.unwrap();
+        overdue.iter().map(|one| one.id).collect::<Vec<_>>()
+    };
+    assert_eq!(spool.overdue(9, at(1)).await.unwrap(), []);
+    assert_eq!(overdue(1).await, [first]);
+    for _ in 0..2 {
+        assert_eq!(overdue(9).await, [first, second]);
+        assert_eq!(mail::state_of(spool, first).await, State::Queued);
+    }
+    let expired = spool.expire(&[second], 9, over).await.unwrap();
+    assert_eq!((expired.len(), expired[0].id), (1, second));
+    assert_eq!(mail::state_of(spool, first).await, State::Queued);
+    // What left in between does not end.
+    assert_eq!(lease(spool, session, lane, 1).await.len(), 1);
+    assert_eq!(spool.expire(&[first], 9, over).await.unwrap(), []);
+    assert_eq!(mail::state_of(spool, first).await, State::Sending);
 }

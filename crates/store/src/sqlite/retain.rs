@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use malote_core::event::{EventKind, State};
-use malote_core::id::MessageId;
+use malote_core::id::{DeliveryId, MessageId};
 use rusqlite::{Connection, params};
 
 use crate::sqlite::accept::IDEMPOTENCY_KEPT;
@@ -33,48 +33,72 @@ const EVENT_KEYS_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// When a message past its time with only held or leased deliveries is looked at again.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_mins(5);
 
-/// Settles as expired what waits beyond its time, and queues what was scheduled and is due.
-pub(crate) fn expire(
-    tx: &mut Tx<'_>,
+/// What waits beyond its time.
+pub(crate) fn overdue(
+    conn: &Connection,
     count_max: u32,
     now: Timestamp,
+) -> Result<Vec<Leased>, Fault> {
+    let mut overdue = Vec::new();
+    for message in overdue_messages(conn, count_max, now)? {
+        for pk in waiting(conn, message)? {
+            if overdue.len() >= count_max as usize {
+                return Ok(overdue);
+            }
+            let row = rows::delivery(conn, pk)?;
+            // What cannot be read is set aside when the others expire.
+            overdue.extend(row.and_then(|row| rows::leased(conn, pk, row.state).ok()));
+        }
+    }
+    Ok(overdue)
+}
+
+/// Settles as expired what of this waits beyond its time, and queues what was scheduled and is due.
+pub(crate) fn expire(
+    tx: &mut Tx<'_>,
+    overdue: &[DeliveryId],
+    (count_max, now): (u32, Timestamp),
 ) -> Result<Vec<Leased>, Fault> {
     for (lane, _) in lane_ids(tx.conn)? {
         release_scheduled(tx, lane.0, count_max, now)?;
     }
-    let overdue: Vec<i64> = tx
-        .conn
+    let mut expired = Vec::new();
+    for message in overdue_messages(tx.conn, count_max, now)? {
+        expire_message(tx, message, (overdue, now), &mut expired)?;
+    }
+    Ok(expired)
+}
+
+fn overdue_messages(conn: &Connection, count_max: u32, now: Timestamp) -> Result<Vec<i64>, Fault> {
+    let messages = conn
         .prepare_cached(
             "SELECT pk FROM messages WHERE settled_at IS NULL AND check_at <= ?1
              ORDER BY check_at LIMIT ?2",
         )?
         .query_map(params![micros(now), count_max], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
-    let mut expired = Vec::new();
-    for message in overdue {
-        if expired.len() >= count_max as usize {
-            break;
-        }
-        expire_message(tx, message, (count_max, now), &mut expired)?;
-    }
-    Ok(expired)
+    Ok(messages)
 }
 
-fn expire_message(
-    tx: &mut Tx<'_>,
-    message: i64,
-    (count_max, now): (u32, Timestamp),
-    expired: &mut Vec<Leased>,
-) -> Result<(), Fault> {
+fn waiting(conn: &Connection, message: i64) -> Result<Vec<i64>, Fault> {
     let (first, last) = delivery_range(message);
-    let waiting: Vec<i64> = tx
-        .conn
+    let waiting = conn
         .prepare_cached(
             "SELECT id FROM deliveries NOT INDEXED WHERE id BETWEEN ?1 AND ?2
                 AND state IN (0, 1, 5)",
         )?
         .query_map([first, last], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
+    Ok(waiting)
+}
+
+fn expire_message(
+    tx: &mut Tx<'_>,
+    message: i64,
+    (overdue, now): (&[DeliveryId], Timestamp),
+    expired: &mut Vec<Leased>,
+) -> Result<(), Fault> {
+    let waiting = waiting(tx.conn, message)?;
     if waiting.is_empty() {
         let again = now.saturating_add(LOOK_AGAIN).unwrap_or(now);
         tx.conn
@@ -83,15 +107,16 @@ fn expire_message(
         return Ok(());
     }
     for pk in waiting {
-        if expired.len() >= count_max as usize {
-            return Ok(());
-        }
-        expired.extend(expire_delivery(tx, pk, now)?);
+        expired.extend(expire_delivery(tx, pk, (overdue, now))?);
     }
     Ok(())
 }
 
-fn expire_delivery(tx: &mut Tx<'_>, pk: i64, now: Timestamp) -> Result<Option<Leased>, Fault> {
+fn expire_delivery(
+    tx: &mut Tx<'_>,
+    pk: i64,
+    (overdue, now): (&[DeliveryId], Timestamp),
+) -> Result<Option<Leased>, Fault> {
     let Some(row) = rows::delivery(tx.conn, pk)? else {
         return Ok(None);
     };
@@ -102,6 +127,9 @@ fn expire_delivery(tx: &mut Tx<'_>, pk: i64, now: Timestamp) -> Result<Option<Le
             return Ok(None);
         }
     };
+    if !overdue.contains(&before.id) {
+        return Ok(None);
+    }
     tx.conn
         .prepare_cached("UPDATE deliveries SET state = 9, due_at = NULL WHERE id = ?1")?
         .execute([pk])?;

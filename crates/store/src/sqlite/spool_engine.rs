@@ -230,9 +230,22 @@ impl Spool for SqliteStore {
         Ok(moved)
     }
 
-    async fn expire(&self, count_max: u32, now: Timestamp) -> Result<Vec<Leased>, StoreError> {
-        self.write(Load::small(), move |tx| retain::expire(tx, count_max, now))
+    async fn overdue(&self, count_max: u32, now: Timestamp) -> Result<Vec<Leased>, StoreError> {
+        self.read(move |conn| retain::overdue(conn, count_max, now))
             .await
+    }
+
+    async fn expire(
+        &self,
+        overdue: &[DeliveryId],
+        count_max: u32,
+        now: Timestamp,
+    ) -> Result<Vec<Leased>, StoreError> {
+        let overdue = overdue.to_vec();
+        self.write(Load::small(), move |tx| {
+            retain::expire(tx, &overdue, (count_max, now))
+        })
+        .await
     }
 
     async fn retain(

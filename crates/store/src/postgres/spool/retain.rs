@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use malote_core::event::{EventKind, State};
+use malote_core::id::DeliveryId;
 use tokio_postgres::Row;
 
 use crate::Leased;
@@ -38,14 +39,54 @@ pub(crate) async fn release(tx: &Tx<'_>, count_max: u32, now: Timestamp) -> Resu
     Ok(())
 }
 
-/// Settles as expired what waits beyond its time.
-pub(crate) async fn expire(
+/// What waits beyond its time.
+pub(crate) async fn overdue(
     tx: &Tx<'_>,
     count_max: u32,
     now: Timestamp,
 ) -> Result<Vec<Leased>, Fault> {
+    let messages = args::rows(
+        tx,
+        "SELECT id FROM malote.messages WHERE settled_at IS NULL AND check_at <= $1
+         ORDER BY check_at LIMIT $2",
+        &[&micros(now), &i64::from(count_max)],
+    )
+    .await?;
+    let mut overdue = Vec::new();
+    for message in messages {
+        let message: Id = message.try_get(0)?;
+        for row in args::rows(tx, &waiting(""), &[&message]).await? {
+            if overdue.len() >= count_max as usize {
+                return Ok(overdue);
+            }
+            match rows::find_leased(tx, &rows::job(&row)?).await {
+                Ok(leased) => overdue.push(leased),
+                // It is set aside when the others expire.
+                Err(Fault::Refused(StoreError::Damaged(_))) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+    }
+    Ok(overdue)
+}
+
+/// The statement of a message's deliveries that wait.
+fn waiting(lock: &str) -> String {
+    format!(
+        "SELECT {} FROM malote.jobs j WHERE j.message = $1 AND j.state IN (0, 1, 5)
+         ORDER BY j.idx {lock}",
+        rows::JOB
+    )
+}
+
+/// Settles as expired what of this waits beyond its time.
+pub(crate) async fn expire(
+    tx: &Tx<'_>,
+    overdue: &[DeliveryId],
+    (count_max, now): (u32, Timestamp),
+) -> Result<Vec<Leased>, Fault> {
     // Another node may be at it: each message is one's alone.
-    let overdue = args::rows(
+    let messages = args::rows(
         tx,
         "SELECT id FROM malote.messages WHERE settled_at IS NULL AND check_at <= $1
          ORDER BY check_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED",
@@ -53,11 +94,8 @@ pub(crate) async fn expire(
     )
     .await?;
     let mut expired = Vec::new();
-    for row in overdue {
-        if expired.len() >= count_max as usize {
-            break;
-        }
-        expire_message(tx, row.try_get(0)?, (count_max, now), &mut expired).await?;
+    for row in messages {
+        expire_message(tx, row.try_get(0)?, (overdue, now), &mut expired).await?;
     }
     Ok(expired)
 }
@@ -65,14 +103,10 @@ pub(crate) async fn expire(
 async fn expire_message(
     tx: &Tx<'_>,
     message: Id,
-    (count_max, now): (u32, Timestamp),
+    (overdue, now): (&[DeliveryId], Timestamp),
     expired: &mut Vec<Leased>,
 ) -> Result<(), Fault> {
-    let sql = format!(
-        "SELECT {} FROM malote.jobs j WHERE j.message = $1 AND j.state IN (0, 1, 5)
-         ORDER BY j.idx FOR UPDATE SKIP LOCKED",
-        rows::JOB
-    );
+    let sql = waiting("FOR UPDATE SKIP LOCKED");
     let waiting = args::rows(tx, &sql, &[&message]).await?;
     if waiting.is_empty() {
         let again = now.saturating_add(LOOK_AGAIN).unwrap_or(now);
@@ -81,9 +115,6 @@ async fn expire_message(
         return Ok(());
     }
     for row in waiting {
-        if expired.len() >= count_max as usize {
-            return Ok(());
-        }
         let job = rows::job(&row)?;
         let before = match rows::find_leased(tx, &job).await {
             Ok(before) => before,
@@ -93,6 +124,9 @@ async fn expire_message(
             }
             Err(fault) => return Err(fault),
         };
+        if !overdue.contains(&before.id) {
+            continue;
+        }
         let change = Change {
             before: (job.lane, job.state),
             after: rows::Job {

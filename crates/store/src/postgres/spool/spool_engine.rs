@@ -272,13 +272,27 @@ impl Spool for PostgresSpool {
         Ok(moved)
     }
 
-    async fn expire(&self, count_max: u32, now: Timestamp) -> Result<Vec<Leased>, StoreError> {
+    async fn overdue(&self, count_max: u32, now: Timestamp) -> Result<Vec<Leased>, StoreError> {
+        let core = &self.inner.core;
+        in_transaction!(core, Operation::Upkeep, |tx| retain::overdue(
+            tx, count_max, now
+        ))
+    }
+
+    async fn expire(
+        &self,
+        overdue: &[DeliveryId],
+        count_max: u32,
+        now: Timestamp,
+    ) -> Result<Vec<Leased>, StoreError> {
         let core = &self.inner.core;
         in_transaction!(core, Operation::Upkeep, |tx| retain::release(
             tx, count_max, now
         ))?;
         in_transaction!(core, Operation::Upkeep, |tx| retain::expire(
-            tx, count_max, now
+            tx,
+            overdue,
+            (count_max, now)
         ))
     }
 

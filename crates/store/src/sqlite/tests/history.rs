@@ -120,7 +120,7 @@ impl Player {
             6 => self.tell(choice).await,
             7 => {
                 self.now += i64::from(choice) * 400;
-                self.store.expire(3, at(self.now)).await.unwrap();
+                mail::expire(&self.store, 3, at(self.now)).await;
                 let old = at(self.now - 20_000);
                 self.store.retain(old, at(self.now - 40_000)).await.unwrap();
             }
