@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminState};
-use crate::config::{self, Config};
+use crate::config::{self, Admin, Config};
 use crate::listeners::Handed;
 use crate::logging::Logging;
 use crate::nodes::{DigestInForce, Membership, NodeMetrics};
@@ -82,11 +82,8 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
     register_process(&registry)?;
-    let (http_config, smtp_config, admin) = (
-        config.http.clone(),
-        config.smtp.clone(),
-        config.admin.clone(),
-    );
+    let (http, smtp) = (config.http.clone(), config.smtp.clone());
+    let Admin { listen, token } = config.admin.clone();
     let mut sockets = Handed::take().context("sockets handed over by the service manager")?;
     let store = StorePlace::open(&config, &clock, &registry).await?;
     let shared = open_shared(&config, &store, &clock, &registry).await?;
@@ -111,7 +108,7 @@ async fn serve(
         shared,
         registry,
         credentials,
-        operator: Arc::new(ArcSwapOption::new(admin.token.map(Arc::new))),
+        operator: Arc::new(ArcSwapOption::new(token.map(Arc::new))),
         parsers,
         clock,
         digest,
@@ -121,11 +118,11 @@ async fn serve(
     let mut doors = JoinSet::new();
     // Before anybody can see that it is up.
     let asked = Asked::by(&files)?;
-    if let Some(http) = http_config {
+    if let Some(http) = http {
         gateway.open_http(http, &mut sockets, &mut doors, &doors_close)?;
     }
-    gateway.open_smtp(&smtp_config, &mut sockets, &mut doors, &doors_close)?;
-    let admin = (admin.listen, node.clone());
+    gateway.open_smtp(&smtp, &mut sockets, &mut doors, &doors_close)?;
+    let admin = (listen, node.clone());
     gateway.open_admin(&admin, &mut sockets, &mut doors, &engine_stops)?;
     for address in sockets.left() {
         tracing::warn!(%address, "a socket was handed over that the configuration does not name");
@@ -133,7 +130,7 @@ async fn serve(
     let membership = gateway.membership(node)?.keep(engine_stops.clone());
     let mut engine_tasks = gateway.start_engine(&engine_stops);
     engine_tasks.spawn(membership);
-    let reloading = gateway.reloading(files, admin.0, in_force.adapters)?;
+    let reloading = gateway.reloading(files, listen, in_force.adapters)?;
     doors.spawn(reloading.run(asked, doors_close.clone()));
     tell_service_manager(&[sd_notify::NotifyState::Ready]);
     tracing::info!("serving");
