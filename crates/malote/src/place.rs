@@ -68,11 +68,11 @@ impl StorePlace {
     /// # Errors
     /// If there is none, or it cannot be read.
     pub(crate) async fn open_read_only(
-        config: &Config,
+        at: &StoreSettings,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, StoreError> {
         let (clock, registry) = (Arc::clone(clock), Registry::new());
-        match &config.store {
+        match at {
             StoreSettings::Sqlite(sqlite) => {
                 let store = SqliteStore::open_read_only(sqlite.clone(), clock, &registry)?;
                 Ok(Self::Sqlite(store))

@@ -20,6 +20,7 @@ const TOKEN: &str = "operators-secret-token";
 struct Gateway {
     dir: TempDir,
     child: Child,
+    admin: u16,
     http: u16,
     smtp: u16,
 }
@@ -46,9 +47,9 @@ fn command(dir: &Path) -> Command {
 impl Gateway {
     fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let (http, smtp) = (free_port(), free_port());
+        let (admin, http, smtp) = (free_port(), free_port(), free_port());
         let text = format!(
-            "[admin]\nlisten = '127.0.0.1:{}'\ntoken = '{TOKEN}'\n\
+            "[admin]\nlisten = '127.0.0.1:{admin}'\ntoken = '{TOKEN}'\n\
              [http]\nlisten = '127.0.0.1:{http}'\n\
              [[smtp.listeners]]\nlisten = '127.0.0.1:{smtp}'\ntls = 'none'\n\
              trusted_plaintext = true\n\
@@ -63,8 +64,7 @@ impl Gateway {
              targets = [{{ provider = 'dev' }}]\n\
              [routes.news]\nstrategy = 'failover'\n\
              targets = [{{ provider = 'dev', pool = 'news' }}]\n\
-             [providers.dev.capture]\n[providers.dev.pools.news]\n",
-            free_port()
+             [providers.dev.capture]\n[providers.dev.pools.news]\n"
         );
         std::fs::write(dir.path().join("malote.toml"), text).unwrap();
         let child = command(dir.path())
@@ -75,6 +75,7 @@ impl Gateway {
         let gateway = Self {
             dir,
             child,
+            admin,
             http,
             smtp,
         };
@@ -89,11 +90,13 @@ impl Gateway {
 
     /// Runs a command with the gateway's configuration.
     fn run(&self, arguments: &[&str]) -> (i32, String, String) {
-        let output = command(self.dir.path())
-            .args(arguments)
-            .args(["--config", "malote.toml"])
-            .output()
-            .unwrap();
+        let mut command = command(self.dir.path());
+        self.ended(command.args(arguments).args(["--config", "malote.toml"]))
+    }
+
+    /// Runs a command to its end.
+    fn ended(&self, command: &mut Command) -> (i32, String, String) {
+        let output = command.output().unwrap();
         let text = |octets: Vec<u8>| String::from_utf8(octets).unwrap();
         let (out, err) = (text(output.stdout), text(output.stderr));
         assert!(
@@ -101,6 +104,11 @@ impl Gateway {
             "the token is shown: {out}{err}"
         );
         (output.status.code().unwrap(), out, err)
+    }
+
+    /// Its operators' door.
+    fn admin(&self) -> String {
+        format!("http://127.0.0.1:{}", self.admin)
     }
 
     fn good(&self, arguments: &[&str]) -> String {
@@ -144,6 +152,8 @@ fn an_operator_s_day() {
     let id = send(&gateway);
     queue(&gateway);
     suppressions(&gateway);
+    bad_edit(&gateway);
+    tokens(&gateway);
     store(&mut gateway, &id);
 }
 
@@ -181,6 +191,53 @@ fn send(gateway: &Gateway) -> String {
     let (code, _, err) = gateway.run(&["log", "--rcpt", "nobody@x.test"]);
     assert_eq!(code, 3, "{err}");
     id.to_owned()
+}
+
+/// Neither a bad edit nor a shell without the service's secrets keeps anybody from asking.
+fn bad_edit(gateway: &Gateway) {
+    let dir = gateway.dir.path();
+    let text = std::fs::read_to_string(dir.join("malote.toml")).unwrap();
+    for added in ["[nonsense]\n", "[smtp\n"] {
+        std::fs::write(dir.join("edited.toml"), format!("{text}{added}")).unwrap();
+        for arguments in [
+            &["health"][..],
+            &["queue", "stats"],
+            &["queue", "resume", "--stream", "news"],
+            &["log", "--rcpt", "b@x.test"],
+        ] {
+            let mut command = command(dir);
+            command.env_remove("SHOP_KEY").args(arguments);
+            let (code, out, err) = gateway.ended(command.args(["--config", "edited.toml"]));
+            assert_eq!(code, 0, "{added}: {arguments:?}: {out}{err}");
+        }
+    }
+}
+
+/// Which token was refused is said, and what to do.
+fn tokens(gateway: &Gateway) {
+    let url = gateway.admin();
+    let refused = |arguments: &[&str], token: &str, said: &str| {
+        let mut command = command(gateway.dir.path());
+        command.env("MALOTE_ADMIN_TOKEN", token);
+        let (code, _, err) = gateway.ended(command.args(["queue", "stats"]).args(arguments));
+        assert_eq!(code, 1, "{err}");
+        assert!(err.contains(said), "{err}");
+    };
+    let stale = "refuses the token in MALOTE_ADMIN_TOKEN, which goes before that of the config";
+    refused(&["--config", "malote.toml"], "stale", stale);
+    let wrong = "refuses the token in MALOTE_ADMIN_TOKEN\n";
+    refused(&["--admin", &url], "wrong", wrong);
+    refused(
+        &["--admin", &url],
+        "",
+        "wants its admin token in MALOTE_ADMIN_TOKEN\n",
+    );
+    let dir = gateway.dir.path();
+    let text = std::fs::read_to_string(dir.join("malote.toml")).unwrap();
+    let text = text.replace(&format!("token = '{TOKEN}'"), "token_env = 'NOT_SET'");
+    std::fs::write(dir.join("unset.toml"), text).unwrap();
+    let unset = "MALOTE_ADMIN_TOKEN (admin.token: token_env names the environment variable NOT_SET";
+    refused(&["--config", "unset.toml"], "", unset);
 }
 
 fn queue(gateway: &Gateway) {

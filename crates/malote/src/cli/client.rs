@@ -24,7 +24,57 @@ const TEXT_BYTES_MAX: usize = 300;
 pub(super) struct Client {
     http: reqwest::Client,
     url: String,
-    token: Option<Secret>,
+    token: Token,
+}
+
+/// What is presented at a gateway's operators' door, and where it is from.
+#[derive(Debug)]
+pub(super) enum Token {
+    /// From `MALOTE_ADMIN_TOKEN`.
+    Variable {
+        /// The token.
+        token: Secret,
+        /// Whether the configuration has one, which this one goes before.
+        hides_own: bool,
+    },
+    /// From the gateway's configuration.
+    Configured(Secret),
+    /// None: why the configuration's cannot be read, if it has one.
+    Missing(Option<String>),
+}
+
+impl Token {
+    const fn secret(&self) -> Option<&Secret> {
+        match self {
+            Self::Variable { token, .. } | Self::Configured(token) => Some(token),
+            Self::Missing(_) => None,
+        }
+    }
+
+    /// What to say if a gateway does not take it.
+    fn refused(&self) -> String {
+        match self {
+            Self::Variable {
+                hides_own: true, ..
+            } => "the gateway refuses the token in MALOTE_ADMIN_TOKEN, which goes before that of \
+                  the configuration: unset it, or correct it"
+                .to_owned(),
+            Self::Variable {
+                hides_own: false, ..
+            } => "the gateway refuses the token in MALOTE_ADMIN_TOKEN".to_owned(),
+            Self::Configured(_) => {
+                "the gateway refuses the token of [admin] in the configuration: \
+                                    it runs with another one; give that in MALOTE_ADMIN_TOKEN"
+                    .to_owned()
+            }
+            Self::Missing(None) => {
+                "the gateway wants its admin token in MALOTE_ADMIN_TOKEN".to_owned()
+            }
+            Self::Missing(Some(why)) => {
+                format!("the gateway wants its admin token in MALOTE_ADMIN_TOKEN ({why})")
+            }
+        }
+    }
 }
 
 impl Client {
@@ -32,7 +82,7 @@ impl Client {
     ///
     /// # Errors
     /// Exit code 2 if that is no such URL.
-    pub(super) fn new(url: String, token: Option<Secret>) -> Outcome<Self> {
+    pub(super) fn new(url: String, token: Token) -> Outcome<Self> {
         let parsed = reqwest::Url::parse(&url);
         if !parsed.is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
             let text = format!("{url:?} is not an address such as http://127.0.0.1:8081");
@@ -86,7 +136,7 @@ impl Client {
         query: &[(&str, String)],
     ) -> Outcome<T> {
         let request = self.request(Method::GET, path).query(query);
-        Self::read(request).await
+        self.read(request).await
     }
 
     /// `POST /admin/v1/PATH` with JSON.
@@ -98,7 +148,7 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Outcome<T> {
-        Self::read(self.request(Method::POST, path).json(body)).await
+        self.read(self.request(Method::POST, path).json(body)).await
     }
 
     /// Whether the gateway takes mail.
@@ -106,7 +156,7 @@ impl Client {
     /// # Errors
     /// As [`Client::answer`]: nobody answers, or it takes none and says why.
     pub(super) async fn ready(&self) -> Outcome {
-        Self::answer(self.http.get(format!("{}/readyz", self.url)))
+        self.answer(self.http.get(format!("{}/readyz", self.url)))
             .await
             .map(drop)
     }
@@ -116,7 +166,9 @@ impl Client {
     /// # Errors
     /// As [`Client::answer`].
     pub(super) async fn metrics(&self) -> Outcome<String> {
-        let answer = Self::answer(self.http.get(format!("{}/metrics", self.url))).await?;
+        let answer = self
+            .answer(self.http.get(format!("{}/metrics", self.url)))
+            .await?;
         Ok(answer.text().await?)
     }
 
@@ -124,7 +176,7 @@ impl Client {
     pub(super) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("{}/admin/v1/{path}", self.url);
         let request = self.http.request(method, url);
-        match &self.token {
+        match self.token.secret() {
             Some(token) => request.bearer_auth(token.expose()),
             None => request,
         }
@@ -134,15 +186,15 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::answer`].
-    pub(super) async fn read<T: DeserializeOwned>(request: RequestBuilder) -> Outcome<T> {
-        Ok(Self::answer(request).await?.json().await?)
+    pub(super) async fn read<T: DeserializeOwned>(&self, request: RequestBuilder) -> Outcome<T> {
+        Ok(self.answer(request).await?.json().await?)
     }
 
     /// The answer, if it is a good one.
     ///
     /// # Errors
     /// Exit code 3 for 404, 2 for a request that the gateway does not understand, else 1.
-    pub(super) async fn answer(request: RequestBuilder) -> Outcome<reqwest::Response> {
+    pub(super) async fn answer(&self, request: RequestBuilder) -> Outcome<reqwest::Response> {
         let answer = request.send().await?;
         let status = answer.status();
         if status.is_success() {
@@ -162,9 +214,7 @@ impl Client {
         Err(match status {
             StatusCode::NOT_FOUND => Failure::Nothing(text),
             StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Failure::Usage(text),
-            StatusCode::UNAUTHORIZED => {
-                Failure::failed("the gateway wants its admin token in MALOTE_ADMIN_TOKEN")
-            }
+            StatusCode::UNAUTHORIZED => Failure::failed(self.token.refused()),
             _ => Failure::failed(text),
         })
     }

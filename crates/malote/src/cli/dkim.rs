@@ -48,10 +48,8 @@ pub(super) fn run(command: DkimCommand) -> Outcome {
 }
 
 fn record(args: RecordArgs) -> Outcome {
-    let Some(config) = args.place.place()?.config else {
-        let text = "give --config FILE: the keys are named there".to_owned();
-        return Err(Failure::Usage(text));
-    };
+    let text = "give --config FILE: the keys are named there";
+    let config = args.place.config(text)?;
     let domain = parse_domain(&args.domain)
         .map_err(|_| Failure::Usage(format!("{:?} is not the name of a domain", args.domain)))?;
     let records = config.dkim.records(&domain).into_iter();

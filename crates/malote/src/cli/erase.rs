@@ -3,7 +3,7 @@
 use malote_core::suppression::SuppressedAddress;
 use reqwest::Method;
 
-use super::client::{Client, LONG_ANSWER_MAX};
+use super::client::LONG_ANSWER_MAX;
 use super::exit::{Failure, Outcome};
 use super::out::{self, Table};
 use super::place::PlaceArgs;
@@ -26,12 +26,12 @@ pub(super) struct EraseArgs {
 
 /// Runs `malote erase`.
 pub(super) async fn run(args: EraseArgs) -> Outcome {
-    let client = args.place.place()?.client;
+    let client = args.place.client()?;
     client.expect().await?;
     let mut query = vec![("address", args.recipient.to_string())];
     query.extend(args.dry_run.then(|| ("dry_run", "true".to_owned())));
     let request = client.request(Method::DELETE, "recipients").query(&query);
-    let erased: ErasedBody = Client::read(request.timeout(LONG_ANSWER_MAX)).await?;
+    let erased: ErasedBody = client.read(request.timeout(LONG_ANSWER_MAX)).await?;
     if args.json {
         out::json(&erased)?;
     } else {

@@ -1,7 +1,7 @@
 //! `malote explain`: why a message goes where it goes.
 
 use malote_core::address::EmailAddress;
-use malote_core::clock::Clock;
+use malote_core::clock::{Clock, SystemClock};
 use malote_core::name::{CredentialName, StreamName};
 use malote_core::units::ByteSize;
 use malote_delivery::Hypothesis;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::exit::{Failure, Outcome};
 use super::filter::Id;
 use super::out;
-use super::place::PlaceArgs;
+use super::place::{GIVE_CONFIG, PlaceArgs};
 use super::source::{Source, explain_alone};
 use crate::admin::api::{HeaderBody, HypothesisBody};
 use crate::config::Config;
@@ -93,20 +93,20 @@ async fn hypothetical(
     body: HypothesisBody,
     is_offline: bool,
 ) -> Outcome<Explanation> {
-    let place = place.place()?;
-    if !is_offline && place.client.is_there().await {
-        return place.client.post("explain", &body).await;
-    }
-    let clock = Arc::clone(&place.clock);
     if !is_offline {
-        let url = place.client.url().to_owned();
-        if place.config.is_none() {
+        let client = place.client()?;
+        if client.is_there().await {
+            return client.post("explain", &body).await;
+        }
+        let url = client.url();
+        if !place.has_config() {
             let text = format!("no gateway answers at {url}: give --admin URL or --config FILE");
             return Err(Failure::failed(text));
         }
         eprintln!("no gateway answers at {url}: deciding by the configuration alone");
     }
-    by_config(&place.config()?, body, &clock).await
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    by_config(&place.config(GIVE_CONFIG)?, body, &clock).await
 }
 
 async fn by_config(

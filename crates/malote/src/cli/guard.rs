@@ -130,7 +130,7 @@ fn counted(count: u64, of: u64) -> String {
 }
 
 async fn resume(args: ResumeArgs) -> Outcome {
-    let client = args.place.place()?.client;
+    let client = args.place.client()?;
     client.expect().await?;
     let what = match &args.campaign {
         Some(campaign) => format!("campaign {campaign} of {}", args.stream),

@@ -13,6 +13,6 @@ pub(super) struct HealthArgs {
 
 /// Runs `malote health`: fails unless a gateway answers that it takes mail.
 pub(super) async fn run(args: HealthArgs) -> Outcome {
-    args.place.place()?.client.ready().await?;
+    args.place.client()?.ready().await?;
     Ok(out::text("ready")?)
 }

@@ -101,7 +101,7 @@ pub(super) async fn run(args: NodesArgs) -> Outcome {
         Some(NodesCommand::List(args)) => list(args).await,
         Some(NodesCommand::Drain(args)) => drain(args).await,
         Some(NodesCommand::Undrain(args)) => {
-            let client = args.place.place()?.client;
+            let client = args.place.client()?;
             client.expect().await?;
             ask(
                 &client,
@@ -127,7 +127,7 @@ async fn list(args: ListArgs) -> Outcome {
 }
 
 async fn drain(args: DrainArgs) -> Outcome {
-    let client = args.place.place()?.client;
+    let client = args.place.client()?;
     client.expect().await?;
     let name = args.name.as_deref();
     ask(&client, name, (NodeWish::Drain, args.json)).await?;
@@ -201,7 +201,7 @@ async fn progress(client: &Client, name: Option<&str>) -> Outcome<(bool, String)
 }
 
 async fn forget(args: ForgetArgs) -> Outcome {
-    let client = args.place.place()?.client;
+    let client = args.place.client()?;
     client.expect().await?;
     let answer = ask_by_name(&client, &args.name, NodesAction::Forget).await?;
     if args.json {

@@ -118,7 +118,7 @@ fn print(outlets: &OutletsBody) -> Outcome {
 }
 
 async fn set(action: OutletAction, args: SetArgs) -> Outcome {
-    let client = args.place.place()?.client;
+    let client = args.place.client()?;
     client.expect().await?;
     let request = OutletRequest {
         outlet: args.name,
@@ -132,7 +132,7 @@ async fn set(action: OutletAction, args: SetArgs) -> Outcome {
 }
 
 async fn replay(args: ReplayArgs) -> Outcome {
-    let client = args.place.place()?.client;
+    let client = args.place.client()?;
     client.expect().await?;
     let now = SystemClock::start().now();
     let to = args.to.map(|to| to.timestamp(now)).transpose()?;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::exit::{Failure, Outcome};
 use super::filter::or_dash;
 use super::out::{self, Table};
-use super::place::PlaceArgs;
+use super::place::{GIVE_CONFIG, PlaceArgs};
 use super::source::Source;
 use crate::config::{Config, ConfiguredProvider};
 
@@ -151,7 +151,8 @@ fn of_kind(kind: &str, args: &ProvidersArgs) -> Outcome {
     let answers = documented(kind)
         .into_iter()
         .flat_map(|(transport, rows)| rows.iter().map(move |row| AnswerBody::new(transport, row)));
-    let config = args.place.place()?.config;
+    let given = args.place.has_config();
+    let config = given.then(|| args.place.config(GIVE_CONFIG)).transpose()?;
     let body = KindBody {
         kind,
         answers: answers.collect(),

@@ -225,7 +225,7 @@ async fn stats(args: StatsArgs) -> Outcome {
 }
 
 async fn shift(action: &str, done: &str, args: MoveArgs) -> Outcome {
-    let client = args.place.place()?.client;
+    let client = args.place.client()?;
     client.expect().await?;
     let filter = FilterBody::from(args.filter);
     let moved: MovedBody = client.post(&format!("queue/{action}"), &filter).await?;
@@ -252,7 +252,7 @@ fn deliveries(count: u64) -> String {
 }
 
 async fn switch(action: SwitchAction, args: SwitchArgs) -> Outcome {
-    let client = args.place.place()?.client;
+    let client = args.place.client()?;
     client.expect().await?;
     let request = SwitchRequest {
         stream: args.what.stream,
@@ -282,7 +282,7 @@ fn print_switches(switches: &SwitchesBody) -> std::io::Result<()> {
 }
 
 async fn resolve(args: ResolveArgs) -> Outcome {
-    let client = args.place.place()?.client;
+    let client = args.place.client()?;
     client.expect().await?;
     let resolution = if args.ending.sent {
         ResolutionWord::Sent

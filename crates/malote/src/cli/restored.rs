@@ -1,11 +1,12 @@
 //! `malote store restored`: what has to be done between `pg_restore` and the first start.
 
+use malote_core::clock::{Clock, SystemClock};
 use malote_store::PostgresStore;
 use serde::Serialize;
 
 use super::exit::{Failure, Outcome};
 use super::out;
-use super::place::PlaceArgs;
+use super::place::{GIVE_CONFIG, PlaceArgs};
 use crate::config::StoreSettings;
 
 /// Which store.
@@ -29,9 +30,8 @@ struct Restored {
 
 /// Runs the command.
 pub(super) async fn run(args: RestoredArgs) -> Outcome {
-    let place = args.place.place()?;
-    let now = place.clock.now();
-    let StoreSettings::Postgres(settings) = place.config()?.store else {
+    let now = SystemClock::start().now();
+    let StoreSettings::Postgres(settings) = args.place.store(GIVE_CONFIG)?.store else {
         return Err(Failure::Usage(
             "this is for [store.postgres]: a store in files comes back with `malote store restore`"
                 .into(),

@@ -94,8 +94,8 @@ async fn by_http(args: &SendArgs, url: &str) -> Outcome {
 
 async fn by_smtp(args: &SendArgs, server: &str) -> Outcome {
     // Read first: a configuration that is not good should not be told after sending.
-    let place = match args.wait {
-        true => Some(args.place.place()?),
+    let client = match args.wait {
+        true => Some(args.place.client()?),
         false => None,
     };
     let password = args.password_env.as_deref().map(secret).transpose()?;
@@ -110,10 +110,9 @@ async fn by_smtp(args: &SendArgs, server: &str) -> Outcome {
         };
     };
     print_id(id, args.json)?;
-    let Some(place) = place else { return Ok(()) };
-    place.client.expect().await?;
+    let Some(client) = client else { return Ok(()) };
+    client.expect().await?;
     let path = format!("messages/{id}");
-    let client = &place.client;
     let fetch = async || client.get::<serde_json::Value>(&path, &[]).await;
     follow::follow(fetch, args.wait_max.0, args.json).await
 }

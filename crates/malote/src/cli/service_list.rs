@@ -7,7 +7,7 @@ mod reader;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use malote_core::clock::Clock;
+use malote_core::clock::{Clock, SystemClock};
 use malote_core::name::{ProviderName, StreamName};
 use malote_core::service_list::ServiceList;
 use malote_core::stream::Class;
@@ -21,7 +21,7 @@ pub(super) use push::push;
 use super::client::Client;
 use super::exit::{Failure, Outcome};
 use super::out::{self, Table};
-use super::place::{Place, PlaceArgs};
+use super::place::PlaceArgs;
 use super::source::{open_shared, open_store};
 use crate::config::Config;
 
@@ -68,13 +68,10 @@ enum Access {
 }
 
 async fn open(args: &ServiceListArgs, access: Access) -> Outcome<Opened> {
-    let Place {
-        client,
-        config,
-        clock,
-    } = args.place.place()?;
     let text = "give --config FILE: it says where the provider's service is, and its key";
-    let config = config.ok_or_else(|| Failure::Usage(text.to_owned()))?;
+    let config = args.place.config(text)?;
+    let client = args.place.client()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let list = list_of(&config, &args.provider)?;
     if let Some(stream) = &args.stream {
         expect_campaign(&config, stream)?;
@@ -85,10 +82,10 @@ async fn open(args: &ServiceListArgs, access: Access) -> Outcome<Opened> {
         client.expect().await?;
         Ours::Gateway(client)
     } else {
-        let store = open_store(&config, &clock).await?;
+        let store = open_store(&config.store, &clock).await?;
         let url = client.url();
         eprintln!("no gateway answers at {url}: reading the store");
-        Ours::Store(open_shared(&config, &store, &clock).await?)
+        Ours::Store(open_shared(config.shared.as_ref(), &store, &clock).await?)
     };
     Ok(Opened {
         name: args.provider.clone(),

@@ -2,22 +2,22 @@
 
 use std::sync::Arc;
 
-use malote_core::clock::Clock;
+use malote_core::clock::{Clock, SystemClock};
 use malote_core::id::MessageId;
 use malote_core::ledger::{MessageView, Search, SearchPage};
 use malote_delivery::{Hypothesis, MxCache};
 use malote_router::{Explanation, Health, Router};
-use malote_store::{PostgresShared, Shared, StoreError};
+use malote_store::{PostgresSettings, PostgresShared, Shared, StoreError};
 use prometheus::Registry;
 
 use super::client::Client;
 use super::exit::{Failure, Outcome};
-use super::place::{Place, PlaceArgs};
+use super::place::{GIVE_CONFIG, PlaceArgs};
 use crate::admin::api::{
     GuardBody, NodesBody, OutletsBody, RawEventsBody, StatsBody, SwitchesBody, TargetBody,
     TargetsBody, UnreadableBody,
 };
-use crate::config::Config;
+use crate::config::{Config, StorePart, StoreSettings};
 use crate::place::StorePlace;
 
 /// What is read.
@@ -32,8 +32,10 @@ pub(super) enum Source {
 pub(super) struct Offline {
     /// The store; every write fails.
     pub(super) store: StorePlace,
+    /// Where it is, and where what nodes share is.
+    part: StorePart,
     /// The configuration that named it.
-    pub(super) config: Config,
+    place: PlaceArgs,
     /// The time.
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -45,7 +47,15 @@ impl Offline {
     /// # Errors
     /// If it cannot be opened.
     pub(super) async fn shared(&self) -> Outcome<Arc<dyn Shared>> {
-        open_shared(&self.config, &self.store, &self.clock).await
+        open_shared(self.part.shared.as_ref(), &self.store, &self.clock).await
+    }
+
+    /// The whole configuration that named it.
+    ///
+    /// # Errors
+    /// Exit code 2 with the report, if it is not good.
+    pub(super) fn config(&self) -> Outcome<Config> {
+        self.place.config(GIVE_CONFIG)
     }
 }
 
@@ -56,27 +66,26 @@ impl Source {
     /// # Errors
     /// Exit code 1 if neither is there.
     pub(super) async fn open(args: &PlaceArgs) -> Outcome<Self> {
-        let Place {
-            client,
-            config,
-            clock,
-        } = args.place()?;
+        let client = args.client()?;
         if client.is_there().await {
             return Ok(Self::Gateway(client));
         }
         let url = client.url();
-        let Some(config) = config else {
+        if !args.has_config() {
             let text = format!(
                 "no gateway answers at {url}: give --admin URL, or --config FILE to read the store"
             );
             return Err(Failure::failed(text));
-        };
-        let store = open_store(&config, &clock).await?;
-        let at = config.store.place();
+        }
+        let part = args.store(GIVE_CONFIG)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let store = open_store(&part.store, &clock).await?;
+        let at = part.store.place();
         eprintln!("no gateway answers at {url}: reading the store at {at}");
         Ok(Self::Store(Box::new(Offline {
             store,
-            config,
+            part,
+            place: args.clone(),
             clock,
         })))
     }
@@ -194,7 +203,8 @@ impl Source {
             Self::Store(offline) => {
                 let message = Hypothesis::of_kept(offline.store.spool().as_ref(), id).await;
                 let message = message.map_err(unreadable)?.ok_or_else(no_message)?;
-                Ok(explain_alone(&offline.config.router, &message, &offline.clock).await)
+                let config = offline.config()?;
+                Ok(explain_alone(&config.router, &message, &offline.clock).await)
             }
         }
     }
@@ -206,7 +216,7 @@ impl Source {
     pub(super) async fn targets(&self) -> Outcome<TargetsBody> {
         match self {
             Self::Gateway(client) => client.get("targets", &[]).await,
-            Self::Store(offline) => Ok(targets_of(&offline.config)),
+            Self::Store(offline) => Ok(targets_of(&offline.config()?)),
         }
     }
 
@@ -232,7 +242,7 @@ impl Source {
         match self {
             Self::Gateway(client) => client.get("guard", &[]).await,
             Self::Store(offline) => {
-                let streams = &offline.config.streams;
+                let streams = &offline.config()?.streams;
                 let shared = offline.shared().await?;
                 let now = offline.clock.now();
                 let rows = malote_delivery::guard_rows(shared.as_ref(), streams, now).await;
@@ -263,9 +273,9 @@ impl Source {
 ///
 /// # Errors
 /// If there is none, or it cannot be read.
-pub(super) async fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> Outcome<StorePlace> {
-    let store = StorePlace::open_read_only(config, clock).await;
-    store.map_err(|error| Failure::failed(format!("store {}: {error}", config.store.place())))
+pub(super) async fn open_store(at: &StoreSettings, clock: &Arc<dyn Clock>) -> Outcome<StorePlace> {
+    let store = StorePlace::open_read_only(at, clock).await;
+    store.map_err(|error| Failure::failed(format!("store {}: {error}", at.place())))
 }
 
 /// What nodes share: the store, or the database that the configuration names, opened to be read
@@ -274,11 +284,11 @@ pub(super) async fn open_store(config: &Config, clock: &Arc<dyn Clock>) -> Outco
 /// # Errors
 /// If it cannot be opened.
 pub(super) async fn open_shared(
-    config: &Config,
+    database: Option<&PostgresSettings>,
     store: &StorePlace,
     clock: &Arc<dyn Clock>,
 ) -> Outcome<Arc<dyn Shared>> {
-    let Some(settings) = &config.shared else {
+    let Some(settings) = database else {
         return Ok(store.shared());
     };
     match PostgresShared::open_read_only(settings, Arc::clone(clock), &Registry::new()).await {

@@ -1,19 +1,21 @@
 //! `malote store`: backup, restore, check and move of the store.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use malote_core::clock::{Clock, SystemClock};
 use malote_store::restore;
 use serde::Serialize;
 
-use super::client::{Client, LONG_ANSWER_MAX};
+use super::client::LONG_ANSWER_MAX;
 use super::exit::{Failure, Outcome};
 use super::migrate::{self, MigrateArgs};
 use super::out;
-use super::place::{Place, PlaceArgs};
+use super::place::{GIVE_CONFIG, PlaceArgs};
 use super::restored::{self, RestoredArgs};
 use super::source::open_store;
 use crate::admin::api::{BackupBody, BackupRequest};
-use crate::config::{Config, StoreSettings};
+use crate::config::{StorePart, StoreSettings};
 use crate::place::StorePlace;
 
 /// What to do with the store.
@@ -100,24 +102,24 @@ pub(super) async fn run(command: StoreCommand) -> Outcome {
 }
 
 async fn backup(args: BackupArgs) -> Outcome {
-    let place = args.place.place()?;
+    let client = args.place.client()?;
     let path = std::path::absolute(&args.dir)?;
-    let report = if place.client.is_there().await {
-        let request = place.client.request(reqwest::Method::POST, "store/backup");
+    let report = if client.is_there().await {
+        let request = client.request(reqwest::Method::POST, "store/backup");
         let request = request
             .json(&BackupRequest { path })
             .timeout(LONG_ANSWER_MAX);
-        Client::read::<BackupBody>(request).await?
+        client.read::<BackupBody>(request).await?
     } else {
-        let clock = place.clock.clone();
-        let config = place.config()?;
-        let store = match open_store(&config, &clock).await? {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let part = args.place.store(GIVE_CONFIG)?;
+        let store = match open_store(&part.store, &clock).await? {
             StorePlace::Sqlite(store) => store,
             StorePlace::Postgres(_, settings) => {
                 return Err(of_its_own(&settings.dump_command(&path)));
             }
         };
-        say_what_is_elsewhere(&config);
+        say_what_is_elsewhere(&part);
         let report = store.backup(&path).await?;
         BackupBody {
             path,
@@ -138,8 +140,8 @@ async fn backup(args: BackupArgs) -> Outcome {
 }
 
 /// These commands are about files of this machine.
-fn say_what_is_elsewhere(config: &Config) {
-    if let Some(settings) = &config.shared {
+fn say_what_is_elsewhere(part: &StorePart) {
+    if let Some(settings) = &part.shared {
         eprintln!(
             "suppressions, quotas, warm-up, breakers and switches are not in the store but in the \
              database {}: use pg_dump, pg_restore and pg_amcheck for them",
@@ -155,11 +157,10 @@ fn of_its_own(command: &str) -> Failure {
 }
 
 async fn restore_from(args: RestoreArgs) -> Outcome {
-    let place = args.place.place()?;
-    let now = place.clock.now();
-    let config = place.config()?;
-    say_what_is_elsewhere(&config);
-    let store = match config.store {
+    let now = SystemClock::start().now();
+    let part = args.place.store(GIVE_CONFIG)?;
+    say_what_is_elsewhere(&part);
+    let store = match part.store {
         StoreSettings::Sqlite(store) => store,
         StoreSettings::Postgres(settings) => {
             return Err(of_its_own(&settings.restore_command(&args.dir)));
@@ -187,14 +188,13 @@ async fn restore_from(args: RestoreArgs) -> Outcome {
 }
 
 async fn check(args: CheckArgs) -> Outcome {
-    let place: Place = args.place.place()?;
-    let clock = place.clock.clone();
-    let config = place.config()?;
-    let store = match open_store(&config, &clock).await? {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let part = args.place.store(GIVE_CONFIG)?;
+    let store = match open_store(&part.store, &clock).await? {
         StorePlace::Sqlite(store) => store,
         StorePlace::Postgres(_, settings) => return Err(of_its_own(&settings.verify_command())),
     };
-    say_what_is_elsewhere(&config);
+    say_what_is_elsewhere(&part);
     let faults = store.check_integrity().await?;
     let checked = Checked {
         ok: faults.is_empty(),

@@ -210,7 +210,8 @@ pub(super) async fn page(
 }
 
 async fn of_address(offline: &Offline, address: &EmailAddress) -> Outcome<Vec<SuppressionBody>> {
-    let streams = offline.config.streams.keys().cloned();
+    let config = offline.config()?;
+    let streams = config.streams.keys().cloned();
     let scopes =
         std::iter::once(SuppressionScope::Global).chain(streams.map(SuppressionScope::Stream));
     let addresses = std::slice::from_ref(address);
@@ -225,7 +226,7 @@ async fn of_address(offline: &Offline, address: &EmailAddress) -> Outcome<Vec<Su
 }
 
 async fn add(args: AddArgs) -> Outcome {
-    let client = args.place.place()?.client;
+    let client = args.place.client()?;
     client.expect().await?;
     let now = SystemClock::start().now();
     let until = args.expires.map(|span| now.checked_add(span.0)).transpose();
@@ -236,7 +237,7 @@ async fn add(args: AddArgs) -> Outcome {
         ..SuppressionBody::of(args.address.into())
     };
     let request = client.request(Method::POST, "suppressions").json(&body);
-    let answer = Client::answer(request).await?;
+    let answer = client.answer(request).await?;
     let is_new = answer.status() == StatusCode::CREATED;
     let stands: SuppressionBody = answer.json().await?;
     if args.json {
@@ -250,13 +251,13 @@ async fn add(args: AddArgs) -> Outcome {
 }
 
 async fn remove(args: RemoveArgs) -> Outcome {
-    let client = args.place.place()?.client;
+    let client = args.place.client()?;
     client.expect().await?;
     let mut query = vec![("address", args.address.to_string())];
     query.extend(args.stream.map(|stream| ("stream", stream.to_string())));
     query.extend(args.global.then(|| ("global", "true".to_owned())));
     let request = client.request(Method::DELETE, "suppressions").query(&query);
-    let lifted: LiftedBody = Client::read(request).await?;
+    let lifted: LiftedBody = client.read(request).await?;
     if args.json {
         out::json(&lifted)?;
     } else if lifted.lifted > 0 {
@@ -269,7 +270,7 @@ async fn remove(args: RemoveArgs) -> Outcome {
 }
 
 async fn import(args: ImportArgs) -> Outcome {
-    let client = args.place.place()?.client;
+    let client = args.place.client()?;
     client.expect().await?;
     let mut list = List::open(&args.file)?;
     let mut progress = Progress::start("imported", list.bytes);
@@ -337,7 +338,7 @@ pub(super) async fn send(
         .header(reqwest::header::CONTENT_TYPE, NDJSON)
         .timeout(LONG_ANSWER_MAX)
         .body(documents);
-    let mut report: ImportReport = Client::read(request).await?;
+    let mut report: ImportReport = client.read(request).await?;
     for fault in &mut report.faults {
         let index = usize::try_from(fault.line).unwrap_or(0).saturating_sub(1);
         fault.line = lines.get(index).copied().unwrap_or(fault.line);
@@ -355,7 +356,7 @@ async fn export(args: ExportArgs) -> Outcome {
             };
             let request = client.request(Method::GET, "suppressions/export");
             let request = request.query(&[("format", format)]);
-            let mut answer = Client::answer(request.timeout(LONG_ANSWER_MAX)).await?;
+            let mut answer = client.answer(request.timeout(LONG_ANSWER_MAX)).await?;
             let (mut bytes, mut lines) = (0, 0);
             while let Some(chunk) = answer.chunk().await? {
                 io::stdout().write_all(&chunk)?;

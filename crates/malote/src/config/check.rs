@@ -245,9 +245,10 @@ fn check_presence(raw: &RawConfig, faults: &mut Vec<ConfigFault>) {
         let message = "nothing listens for mail: give [http] or [[smtp.listeners]]";
         faults.push(ConfigFault::error("smtp.listeners", message));
     }
-    let has_no_store = raw.store.sqlite.is_none() && raw.store.postgres.is_none();
+    if raw.store.is_empty() {
+        faults.push(store::none());
+    }
     for (table, is_missing, example) in [
-        ("store", has_no_store, "[store.sqlite]"),
         ("streams", raw.streams.is_empty(), "[streams.transactional]"),
         ("providers", raw.providers.is_empty(), "[providers.ses.ses]"),
         (

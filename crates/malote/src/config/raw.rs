@@ -71,6 +71,13 @@ pub(super) struct StoreConfig {
     pub postgres: Option<PostgresConfig>,
 }
 
+impl StoreConfig {
+    /// Whether there is no table of an engine.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.sqlite.is_none() && self.postgres.is_none()
+    }
+}
+
 /// `[shared]`: where what several nodes must agree on is kept, if not in the store.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -15,7 +15,7 @@ use super::de::{Misfit, NodeReader, Notes, UnknownKey, unknown_key_message};
 use super::repair::{never, rename, rename_table, stand_in};
 use super::report::{Excerpt, Fault, Location, Report};
 use super::secrets;
-use super::source::{Source, read_file, set_variable, variables};
+use super::source::{Source, Variable, read_file, set_variable, variables};
 use super::tree::{Node, Path, Place, Value};
 
 /// Most faults that are looked for one by one. A file with more is not worth more patience.
@@ -55,6 +55,23 @@ impl Reading {
         files: &[PathBuf],
         environment: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Self {
+        Self::of(files, variables(environment), None)
+    }
+
+    /// Reads as [`Reading::new`] does, and keeps the tables of these names alone. They are read
+    /// also out of a file that is no TOML elsewhere.
+    pub(crate) fn tables(
+        files: &[PathBuf],
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+        names: &'static [&'static str],
+    ) -> Self {
+        let mut variables = variables(environment);
+        let is_named = |key: &String| names.contains(&key.as_str());
+        variables.retain(|variable| variable.keys.first().is_some_and(is_named));
+        Self::of(files, variables, Some(names))
+    }
+
+    fn of(files: &[PathBuf], variables: Vec<Variable>, tables: Option<&[&str]>) -> Self {
         let mut reading = Self {
             sources: Vec::new(),
             tree: Node::empty(),
@@ -66,9 +83,12 @@ impl Reading {
             more: 0,
         };
         for file in files {
-            reading.add_file(file);
+            reading.add_file(file, tables);
         }
-        for variable in variables(environment) {
+        if let (Some(names), Value::Table(members)) = (tables, &mut reading.tree.value) {
+            members.retain(|name, _| names.contains(&name.as_str()));
+        }
+        for variable in variables {
             let source = reading.sources.len();
             reading
                 .sources
@@ -80,12 +100,15 @@ impl Reading {
         reading
     }
 
-    fn add_file(&mut self, file: &FilePath) {
+    fn add_file(&mut self, file: &FilePath, tables: Option<&[&str]>) {
         let source = self.sources.len();
         let path = file.to_path_buf();
         match read_file(file) {
             Ok(text) => {
-                let parsed = Node::parse(&text, source);
+                let parsed = Node::parse(&text, source).or_else(|fault| {
+                    let named = tables.and_then(|names| Node::parse_tables(&text, source, names));
+                    named.ok_or(fault)
+                });
                 self.sources.push(Source::File { path, text });
                 match parsed {
                     Ok(node) => self.tree.merge(node),

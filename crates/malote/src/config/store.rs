@@ -35,6 +35,12 @@ impl StoreSettings {
     }
 }
 
+/// That a store is needed, and none is there.
+pub(super) fn none() -> ConfigFault {
+    let message = "there is none: give at least one, as in [store.sqlite]";
+    ConfigFault::error("store", message)
+}
+
 /// Checks both tables. `None` for what is not there or cannot be used.
 pub(super) fn build(
     store: &StoreConfig,

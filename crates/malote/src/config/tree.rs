@@ -180,6 +180,26 @@ impl Node {
         })
     }
 
+    /// The tables of these names, out of a text that is no TOML elsewhere: their lines, from a
+    /// header to the next. `None` if there are none, or if they are no TOML either.
+    pub(crate) fn parse_tables(text: &str, source: usize, names: &[&str]) -> Option<Self> {
+        let mut is_named = false;
+        let lines = text.split_inclusive('\n').map(|line| {
+            if let Some(header) = line.strip_prefix('[') {
+                let name = header.split(['.', ']']).next();
+                is_named = name.is_some_and(|name| names.contains(&name.trim()));
+            }
+            match is_named {
+                true => line.to_owned(),
+                // Blank, so that places stay what they are.
+                false => " ".repeat(line.len() - 1) + "\n",
+            }
+        });
+        let node = Self::parse(&lines.collect::<String>(), source).ok()?;
+        let is_there = |name: &&str| node.find(&Path::of(&[*name])).is_some();
+        names.iter().any(is_there).then_some(node)
+    }
+
     /// Lays `over` on top: tables are merged key by key, anything else is replaced.
     pub(crate) fn merge(&mut self, over: Self) {
         match (&mut self.value, over.value) {

@@ -26,8 +26,10 @@ mod spf_judge;
 mod spf_walk;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use malote_core::address::parse_domain;
+use malote_core::clock::{Clock, SystemClock};
 use malote_core::name::ProviderName;
 
 use self::address::BlockList;
@@ -40,7 +42,7 @@ use self::resolver::Dns;
 use self::services::Services;
 use super::exit::{Failure, Outcome};
 use super::out;
-use super::place::{Place, PlaceArgs};
+use super::place::{GIVE_CONFIG, PlaceArgs};
 use crate::config::Config;
 
 /// How often answers may lead to new questions: an SPF record includes others at most ten deep, and
@@ -65,12 +67,9 @@ pub(super) struct DoctorArgs {
 
 /// Runs `malote doctor`: exit code 1 if there is a fault.
 pub(super) async fn run(args: DoctorArgs) -> Outcome {
-    let Place {
-        client,
-        config,
-        clock,
-    } = args.place.place()?;
-    let config = config.ok_or_else(|| Failure::Usage("give --config FILE".to_owned()))?;
+    let config = args.place.config(GIVE_CONFIG)?;
+    let client = args.place.client()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let wish = wish(&args, &config)?;
     let plan = plan::plan(&config, &wish);
     let services = services::read()?;

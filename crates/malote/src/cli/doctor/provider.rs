@@ -144,7 +144,7 @@ async fn told_to_store(
     config: &Config,
     clock: &Arc<dyn Clock>,
 ) -> Result<BTreeMap<ProviderName, Timestamp>, StoreError> {
-    let store = StorePlace::open_read_only(config, clock).await?;
+    let store = StorePlace::open_read_only(&config.store, clock).await?;
     Ok(store.spool().last_told().await?.into_iter().collect())
 }
 
