@@ -224,4 +224,22 @@ fn without_a_gateway_what_changes_something_fails_and_says_so() {
     }
     let (code, _, err) = run(&["queue", "stats", "--config", &file]);
     assert_eq!(code, 1, "there is no store yet: {err}");
+    assert!(err.contains("there is no store at "), "{err}");
+}
+
+#[test]
+fn a_store_that_cannot_be_read_is_said_to_be_there_or_not() {
+    let (dir, file) = place();
+    let check = ["store", "check", "--config", &file];
+    // A store that leads back to itself is there for nobody, whoever runs this.
+    let store = dir.path().join("malote.db");
+    std::os::unix::fs::symlink(&store, &store).unwrap();
+    let (code, _, err) = run(&check);
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("symbolic links"), "{err}");
+    let nowhere = format!("sqlite:{}", dir.path().join("nope.db").display());
+    let to = format!("sqlite:{}", dir.path().join("to.db").display());
+    let (code, _, err) = run(&["store", "migrate", "--from", &nowhere, "--to", &to]);
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains("there is no store at "), "{err}");
 }

@@ -23,7 +23,7 @@ use crate::migrate::{
 use crate::sqlite::body::{BodyFiles, Place, sync_dir};
 use crate::sqlite::columns::damaged;
 use crate::sqlite::fault::{Fault, of_io};
-use crate::sqlite::{engine, key, lock_files, prepare_files, schema};
+use crate::sqlite::{engine, expect_there, key, lock_files, prepare_files, schema};
 use crate::{SqliteConfig, StoreError};
 
 /// Page cache of the connection that moves.
@@ -45,8 +45,9 @@ struct Held {
 /// The key of a store, as it stands in its file.
 ///
 /// # Errors
-/// If there is no such file, or it holds no key.
+/// If there is no store, its file of the key is missing, or holds none.
 pub fn sqlite_address_key(config: &SqliteConfig) -> Result<Secret, StoreError> {
+    expect_there(config)?;
     key::text(&config.key_path())
 }
 

@@ -217,10 +217,7 @@ impl SqliteStore {
         clock: Arc<dyn Clock>,
         registry: &Registry,
     ) -> Result<Self, StoreError> {
-        if !config.path.is_file() {
-            let error = io::Error::from(io::ErrorKind::NotFound);
-            return Err(engine(&config, &error));
-        }
+        expect_there(&config)?;
         let conn = schema::open_reader(&config.path)?;
         schema::refuse_other_version(&conn)?;
         migrate::refuse_half(&conn)?;
@@ -424,6 +421,22 @@ fn lock_files(config: &SqliteConfig) -> Result<File, StoreError> {
 
 fn read_only() -> StoreError {
     StoreError::Engine("the store was opened to be read only".into())
+}
+
+/// Says why a store cannot be read, before SQLite says less of it.
+fn expect_there(config: &SqliteConfig) -> Result<(), StoreError> {
+    let path = config.path.display();
+    let why = match std::fs::File::open(&config.path) {
+        Ok(_) => return Ok(()),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound => format!("there is no store at {path}"),
+            io::ErrorKind::PermissionDenied => {
+                format!("{path}: permission denied: run this as the gateway's user")
+            }
+            _ => format!("{path}: {error}"),
+        },
+    };
+    Err(StoreError::Engine(why))
 }
 
 fn engine(config: &SqliteConfig, error: &io::Error) -> StoreError {
