@@ -210,12 +210,15 @@ impl<'a> NodeReader<'a> {
             if known.contains(&key.as_str()) {
                 continue;
             }
-            let absent = known.iter().filter(|known| !members.contains_key(**known));
+            // Of names as near as each other one that is not there yet.
+            let is_absent = |known: &&&str| !members.contains_key(**known);
+            let absent = known.iter().filter(is_absent);
+            let present = known.iter().filter(|known| !is_absent(known));
             self.notes.borrow_mut().unknown.push(UnknownKey {
                 path: self.path.key(key),
                 place: member.key.clone(),
                 known,
-                near: nearest(key, absent).or_else(|| nearest(key, known)),
+                near: nearest(key, absent.chain(present)),
             });
         }
     }
