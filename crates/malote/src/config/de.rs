@@ -64,6 +64,9 @@ impl Misfit {
     }
 }
 
+/// How an address to listen on is written.
+const ADDRESS: &str = "ADDRESS:PORT, as in \"127.0.0.1:8080\"";
+
 /// What is wanted, in the operator's words instead of Rust's.
 fn wanted(expected: &dyn serde::de::Expected) -> String {
     let text = expected.to_string();
@@ -79,6 +82,7 @@ fn wanted(expected: &dyn serde::de::Expected) -> String {
         "a map" => "a table",
         other if other.starts_with("struct ") => "a table",
         "a string" => "a text",
+        "socket address" => ADDRESS,
         other if other == "enum" || other.starts_with("enum ") => "one of its words, as text",
         other => other,
     };
@@ -112,7 +116,14 @@ fn found(unexpected: &Unexpected<'_>) -> String {
 
 impl serde::de::Error for Misfit {
     fn custom<T: fmt::Display>(message: T) -> Self {
-        Self::new(message.to_string())
+        let message = message.to_string();
+        // What the standard library says of an address, which names no way out.
+        match message.as_str() {
+            "invalid socket address syntax" => {
+                Self::new(format!("write {ADDRESS}; names do not work here"))
+            }
+            _ => Self::new(message),
+        }
     }
 
     fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn serde::de::Expected) -> Self {
