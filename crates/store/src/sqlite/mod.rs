@@ -426,17 +426,17 @@ fn read_only() -> StoreError {
 /// Says why a store cannot be read, before SQLite says less of it.
 fn expect_there(config: &SqliteConfig) -> Result<(), StoreError> {
     let path = config.path.display();
-    let why = match std::fs::File::open(&config.path) {
-        Ok(_) => return Ok(()),
-        Err(error) => match error.kind() {
-            io::ErrorKind::NotFound => format!("there is no store at {path}"),
-            io::ErrorKind::PermissionDenied => {
-                format!("{path}: permission denied: run this as the gateway's user")
-            }
-            _ => format!("{path}: {error}"),
-        },
+    let Err(error) = std::fs::File::open(&config.path) else {
+        return Ok(());
     };
-    Err(StoreError::Engine(why))
+    let kind = error.kind();
+    Err(StoreError::Engine(if kind == io::ErrorKind::NotFound {
+        format!("there is no store at {path}")
+    } else if kind == io::ErrorKind::PermissionDenied {
+        format!("{path}: permission denied: run this as the gateway's user")
+    } else {
+        format!("{path}: {error}")
+    }))
 }
 
 fn engine(config: &SqliteConfig, error: &io::Error) -> StoreError {
