@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use malote_sandbox::{Fault, FaultKind, Taken};
-use malote_tests::{World, eventually};
+use malote_tests::{SHOP_KEY, World, answered, eventually};
+use reqwest::Method;
+use serde_json::json;
 
 use crate::{long, order};
 
@@ -20,6 +22,8 @@ const REST_MIN: Duration = Duration::from_secs(5);
 /// Recipients a second with which a ramp begins, and how often it doubles, as docs/OPERATING.md says.
 const RAMP_FIRST: usize = 5;
 const RAMP_STEP_S: usize = 10;
+/// Messages handed over at once.
+const BATCH: usize = 100;
 
 /// Whether the breaker of SES is in this state.
 async fn is_in(world: &World, state: &str) -> Result<bool> {
@@ -33,11 +37,11 @@ fn most_after(elapsed: Duration, per_second: usize) -> Result<usize> {
     let seconds = usize::try_from(elapsed.as_secs())? + 2;
     let allowed = (0..seconds).map(|second| {
         let steps = u32::try_from(second / RAMP_STEP_S).unwrap_or(u32::MAX);
-        // A rate is a mean: one second may hold a tenth more.
         let ramp = RAMP_FIRST.saturating_mul(2_usize.saturating_pow(steps));
-        ramp.min(per_second + per_second.div_ceil(10))
+        ramp.min(per_second)
     });
-    Ok(1 + allowed.sum::<usize>())
+    // A busy machine brings what is on its way a tenth of a second late.
+    Ok(1 + allowed.sum::<usize>() + per_second.div_ceil(10))
 }
 
 fn ensure_ramp(arrived: &[Taken], per_second: usize) -> Result<()> {
@@ -82,7 +86,7 @@ async fn stays_down(world: &World, count: u32) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_that_was_down_gets_its_queue_back_by_a_ramp_up_to_its_rate() -> Result<()> {
-    let (queued, watched) = long((50_000, 20_000), (1_000, 160));
+    let (queued, watched) = long((50_000, 8_000), (1_000, 160));
     let (per_second, probes) = long((400, 3), (25, 2));
     let world = World::start_with(|config| {
         config.replace("per_second = 14", &format!("per_second = {per_second}"))?;
@@ -98,9 +102,14 @@ async fn a_provider_that_was_down_gets_its_queue_back_by_a_ramp_up_to_its_rate()
     world.ses.sandbox.arm(Fault::always(FaultKind::Status(503)));
     // The breaker opens when all of it is there.
     world.gateway.switch("transactional", "pause").await?;
-    for number in 0..queued {
-        let recipient = format!("r{number}@one.example");
-        world.gateway.submit(&order(&recipient)).await?;
+    for from in (0..queued).step_by(BATCH) {
+        let message = |number: usize| order(&format!("r{number}@one.example"));
+        let messages: Vec<_> = (from..from + BATCH).map(message).collect();
+        let request = world
+            .gateway
+            .request(Method::POST, "/v1/messages/batch", SHOP_KEY);
+        let request = request.json(&json!({ "messages": messages }));
+        answered(request.send().await?, 200).await?;
     }
     world.gateway.switch("transactional", "resume").await?;
     stays_down(&world, probes).await?;

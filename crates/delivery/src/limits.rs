@@ -123,6 +123,7 @@ impl Limiters {
             let both = account.is_shared_by_classes;
             let key = account.provider.to_string();
             let before = previous.and_then(|p| p.accounts.get(&account.provider));
+            let calls = account.limits.calls_max();
             let levels = [(key.as_str(), &account.limits)];
             let rates = rates_by_class(&source, &levels, before.map(|before| &before.rates));
             for (target, (limits, warmup)) in &account.pools {
@@ -134,11 +135,12 @@ impl Limiters {
                     Some(_) => rates_by_class(&source, &levels, before_rates),
                     None => rates.clone(),
                 };
-                let mut built = Account::new(pool, limits, both, rates);
+                let calls = limits.concurrency.unwrap_or(calls);
+                let mut built = Account::new(pool, limits, calls, both, rates);
                 built.warmup = *warmup;
                 pools.insert(target.clone(), built.carry_on(before));
             }
-            let built = Account::new(key, &account.limits, both, rates).carry_on(before);
+            let built = Account::new(key, &account.limits, calls, both, rates).carry_on(before);
             accounts.insert(account.provider.clone(), built);
         }
         Self {
@@ -237,8 +239,7 @@ impl Limiters {
 }
 
 impl Account {
-    fn new(key: String, limits: &Limits, is_shared: bool, rates: RatesByClass) -> Self {
-        let calls = limits.calls_max();
+    fn new(key: String, limits: &Limits, calls: u32, is_shared: bool, rates: RatesByClass) -> Self {
         let reserve = limits.transactional_reserve.unwrap_or(0.0);
         let kept_free = if is_shared {
             reserve.max(TRANSACTIONAL_CALLS_SHARE)

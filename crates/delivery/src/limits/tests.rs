@@ -21,6 +21,7 @@ fn account(limits: &Limits, is_shared_by_classes: bool) -> Account {
     Account::new(
         "a".into(),
         limits,
+        limits.calls_max(),
         is_shared_by_classes,
         RatesByClass::new(),
     )
@@ -170,6 +171,32 @@ async fn what_is_left_to_campaigns_is_what_they_are_admitted_for() {
         let left_to = [Class::Transactional, Class::Campaign].map(|c| quotas[0].left_to(c));
         assert_eq!(left_to, [left, left_to_campaigns]);
     }
+}
+
+#[tokio::test]
+async fn a_pool_with_limits_but_no_concurrency_has_that_of_its_account() {
+    let (shared, _dir) = alone();
+    let target = target();
+    let account = AccountLimits {
+        provider: target.provider.clone(),
+        limits: Limits {
+            concurrency: Some(40),
+            ..Limits::default()
+        },
+        pools: [(target.clone(), (Limits::default(), None))].into(),
+        is_shared_by_classes: false,
+    };
+    let limiters = Limiters::new(shared, &[account], None);
+    let call = wish(&target, Class::Transactional, 1);
+    let mut held = Vec::new();
+    for _ in 0..40 {
+        let Ok(Admission::Go(permit)) = limiters.admit(&call).await else {
+            panic!("{} calls under way", held.len());
+        };
+        held.push(permit);
+    }
+    let more = limiters.admit(&call).await;
+    assert!(matches!(more, Ok(Admission::Later(_))));
 }
 
 #[tokio::test]
