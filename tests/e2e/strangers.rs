@@ -20,7 +20,7 @@ const LACKING_BYTES: usize = 1 << 10;
 const STRANGERS_BYTES_MAX: usize = 32 << 20;
 /// Messages that come back, each a little under their bound of 1 MiB.
 const RETURNING: usize = 5;
-const RETURNING_LINES: usize = 1_000;
+const RETURNING_LINES: usize = 11_000;
 const LINE: &str =
     "A line of a message that comes back, and that is never sent to its end.......\r\n";
 
