@@ -89,6 +89,10 @@ pub struct ImpossibleRecipient {
     pub text: String,
     /// Why no mail can be sent to it.
     pub reason: String,
+    /// As [`Recipient::notify`].
+    pub notify: Option<Notify>,
+    /// As [`Recipient::orcpt`].
+    pub orcpt: Option<String>,
 }
 
 /// `NOTIFY=` (RFC 3461 4.1). All false is `NEVER`.

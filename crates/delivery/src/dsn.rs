@@ -18,7 +18,7 @@ use malote_core::address::EmailAddress;
 use malote_core::event::State;
 use malote_core::id::MessageId;
 use malote_core::provider::Reply;
-use malote_store::{Leased, MessageRecord};
+use malote_store::MessageRecord;
 
 use self::cause::Cause;
 use crate::header::{self, Header, put_field};
@@ -42,8 +42,10 @@ pub struct DsnInput<'a> {
     pub record: &'a MessageRecord,
     /// Its body; empty once retention has dropped it.
     pub body: &'a Bytes,
-    /// The delivery that failed.
-    pub delivery: &'a Leased,
+    /// The recipient that failed, as the client wrote it if it is no address.
+    pub recipient: &'a str,
+    /// `ORCPT=` as the client gave it.
+    pub orcpt: Option<&'a str>,
     /// `Bounced` or `Expired`.
     pub state: State,
     /// What was said of it last.
@@ -124,7 +126,7 @@ fn human_text(input: &DsnInput<'_>, cause: Cause) -> String {
          Your message could not be delivered to the address below and will not be\n\
          sent again.\n\n  {}\n  {}\n",
         input.reporting_mta,
-        input.delivery.recipient,
+        input.recipient,
         cause.explained(),
     );
     if let Some(reply) = input.reply.filter(|reply| !reply.to_string().is_empty()) {
@@ -156,10 +158,10 @@ fn put_status(out: &mut BytesMut, input: &DsnInput<'_>, cause: Cause) {
     }
     put_field(out, "Arrival-Date", &header::date(record.accepted_at));
     out.put_slice(b"\r\n");
-    if let Some(orcpt) = input.delivery.orcpt.as_deref().and_then(decode_xtext) {
+    if let Some(orcpt) = input.orcpt.and_then(decode_xtext) {
         put_field(out, "Original-Recipient", &orcpt);
     }
-    let recipient = final_recipient(&input.delivery.recipient);
+    let recipient = final_recipient(input.recipient);
     put_field(out, "Final-Recipient", &recipient);
     put_field(out, "Action", "failed");
     put_field(out, "Status", &cause.status(input.reply));
@@ -180,12 +182,12 @@ fn is_read_by_mautic(record: &MessageRecord) -> bool {
 }
 
 /// `rfc822; ` or, for what is not ASCII, `utf-8; ` in its seven-bit form (RFC 6533 3).
-fn final_recipient(address: &EmailAddress) -> String {
-    if !address.needs_smtputf8() {
+fn final_recipient(address: &str) -> String {
+    if address.is_ascii() {
         return format!("rfc822; {address}");
     }
     let mut text = String::from("utf-8; ");
-    for c in address.as_str().chars() {
+    for c in address.chars() {
         if c.is_ascii_graphic() && !matches!(c, '+' | '=' | '\\') {
             text.push(c);
         } else {

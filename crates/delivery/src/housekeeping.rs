@@ -216,7 +216,7 @@ impl Engine {
         let failure = Failure {
             record: &record,
             body: &body,
-            delivery,
+            delivery: delivery.into(),
             state: State::Expired,
             reply: None,
         };

@@ -6,15 +6,17 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use jiff::Timestamp;
 use malote_core::address::EmailAddress;
 use malote_core::event::{Blame, EventKind, State};
-use malote_core::id::MessageId;
+use malote_core::id::{DeliveryId, MessageId};
 use malote_core::intake::{
     Accepted, AcceptedRecipient, Intake, Openness, RecipientStatus, Refusal,
 };
 use malote_core::message::{Channel, IdempotencyKey, Submission};
 use malote_core::name::StreamName;
+use malote_core::provider::Reply;
 use malote_core::stream::{Class, Stream};
 use malote_router::{DeliveryFacts, MessageFacts};
 use malote_store::{
@@ -29,6 +31,7 @@ use crate::guard;
 use crate::idempotency;
 use crate::keys::{Keyed, Ready};
 use crate::list_unsubscribe;
+use crate::notice::{Failed, Failure};
 use crate::policy::Policy;
 use crate::prepare::{Prepared, prepare};
 
@@ -129,7 +132,7 @@ impl Engine {
             due_at,
             state,
         };
-        let (deliveries, recipients, lanes) = self.deliveries(submission, &way).await?;
+        let (deliveries, recipients, mut lanes) = self.deliveries(submission, &way).await?;
         let record = record(id, submission, &prepared, &way, decision.reason.to_string());
         if !is_internal(submission.channel) {
             feedback_id::add(policy, &record, &mut prepared);
@@ -142,6 +145,12 @@ impl Engine {
             ..record
         };
         let key = keyed.as_ref().map(|keyed| keyed.key.clone());
+        let original = (&record, &body);
+        let notices = self
+            .notices_of_impossible(policy, submission, original, key.as_ref())
+            .await?;
+        let own = notices.iter().flat_map(|notice| &notice.deliveries);
+        lanes.extend(own.map(|delivery| delivery.lane));
         let message = NewMessage {
             record,
             body,
@@ -154,7 +163,11 @@ impl Engine {
             recipients,
             is_replay: false,
         };
-        let ready = Ready { message, lanes };
+        let ready = Ready {
+            message,
+            notices,
+            lanes,
+        };
         self.commit(submission, ready, accepted, keyed).await
     }
 
@@ -257,8 +270,8 @@ impl Engine {
             );
             deliveries.push(NewDelivery {
                 recipient: impossible.text.clone(),
-                notify: None,
-                orcpt: None,
+                notify: impossible.notify,
+                orcpt: impossible.orcpt.clone(),
                 lane,
                 route_reason: "none: the address cannot exist".into(),
                 mailbox_provider: None,
@@ -275,6 +288,46 @@ impl Engine {
             });
         }
         Ok((deliveries, answers, lanes))
+    }
+
+    /// What the sender is told of recipients that no mail can be sent to, to be kept together with
+    /// the message. A repeat of its key repeats theirs.
+    async fn notices_of_impossible(
+        &self,
+        policy: &Policy,
+        submission: &Submission,
+        (record, body): (&MessageRecord, &Bytes),
+        key: Option<&IdempotencyKey>,
+    ) -> Result<Vec<NewMessage>, Refusal> {
+        let mut notices = Vec::new();
+        let indexes = (0_u16..).skip(submission.recipients.len());
+        for (index, impossible) in indexes.zip(&submission.impossible) {
+            let id = DeliveryId {
+                message: record.id,
+                index,
+            };
+            // RFC 3463 3.2: the address is no address.
+            let reply = Reply::new(Some(550), Some("5.1.3".into()), &impossible.reason);
+            let failure = Failure {
+                record,
+                body,
+                delivery: Failed {
+                    id,
+                    recipient: &impossible.text,
+                    notify: impossible.notify,
+                    orcpt: impossible.orcpt.as_deref(),
+                },
+                state: State::Bounced,
+                reply: Some(&reply),
+            };
+            let key = match key {
+                Some(key) => format!("dsn:{index}:{}", key.key),
+                None => format!("dsn:{id}"),
+            };
+            let notice = self.notice(policy, &failure, key, record.accepted_at);
+            notices.extend(notice.await.map_err(refused)?);
+        }
+        Ok(notices)
     }
 
     async fn delivery(

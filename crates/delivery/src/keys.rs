@@ -66,9 +66,11 @@ pub(crate) struct Keyed {
     pub(crate) in_flight: KeyInFlight,
 }
 
-/// A message ready to be kept, and the lanes in which it is due then.
+/// A message ready to be kept, and the lanes in which there is something due then.
 pub(crate) struct Ready {
     pub(crate) message: NewMessage,
+    /// What its sender is told of recipients that no mail can be sent to.
+    pub(crate) notices: Vec<NewMessage>,
     pub(crate) lanes: Vec<LaneId>,
 }
 
@@ -143,18 +145,27 @@ impl Engine {
     /// until somebody looks by himself, and a key would look as if nothing were under way under it.
     async fn write(
         &self,
-        Ready { message, lanes }: Ready,
+        ready: Ready,
         in_flight: Option<KeyInFlight>,
     ) -> Result<Option<AcceptOutcome>, Refusal> {
+        let Ready {
+            message,
+            notices,
+            lanes,
+        } = ready;
         let stream = message.record.stream.as_str();
         let accepted = self.metrics.accepted.with_label_values(&[stream]);
+        let told = self.metrics.dsns.with_label_values(&["queued"]);
+        let notice_count = notices.len() as u64;
+        let batch = std::iter::once(message).chain(notices).collect();
         let lanes: Vec<_> = lanes.into_iter().map(|lane| self.bell(lane)).collect();
         let (spool, feed) = (Arc::clone(&self.spool), self.feed_bell.clone());
         let writing = tokio::spawn(async move {
-            let outcome = spool.accept(vec![message]).await?.pop();
+            let outcome = spool.accept(batch).await?.into_iter().next();
             drop(in_flight);
             if !matches!(outcome, Some(AcceptOutcome::Repeat(_))) {
                 accepted.inc();
+                told.inc_by(notice_count);
                 outbox::ring(&feed);
                 lanes.iter().for_each(|bell| bell.notify_one());
             }

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use malote_core::credential::OnFinalFailure;
 use malote_core::event::{EventKind, State};
-use malote_core::id::MessageId;
-use malote_core::message::{Channel, DsnParameters};
+use malote_core::id::{DeliveryId, MessageId};
+use malote_core::message::{Channel, DsnParameters, Notify};
 use malote_core::returned::ReturnPath;
 use malote_core::stream::Stream;
 use malote_store::{
-    IdempotencyRecord, Lane, Leased, MessageRecord, NewDelivery, NewMessage, StoreError,
+    IdempotencyRecord, Lane, LaneId, Leased, MessageRecord, NewDelivery, NewMessage, StoreError,
 };
 
 use crate::dsn::{self, DsnInput};
@@ -20,11 +20,32 @@ use crate::engine::Engine;
 use crate::intake::{event, stream_for_notices};
 use crate::policy::Policy;
 
+/// The delivery that failed.
+#[derive(Clone, Copy)]
+pub(crate) struct Failed<'a> {
+    pub(crate) id: DeliveryId,
+    /// As the client wrote it, if it is no address.
+    pub(crate) recipient: &'a str,
+    pub(crate) notify: Option<Notify>,
+    pub(crate) orcpt: Option<&'a str>,
+}
+
+impl<'a> From<&'a Leased> for Failed<'a> {
+    fn from(delivery: &'a Leased) -> Self {
+        Self {
+            id: delivery.id,
+            recipient: delivery.recipient.as_str(),
+            notify: delivery.notify,
+            orcpt: delivery.orcpt.as_deref(),
+        }
+    }
+}
+
 /// A delivery that has failed for good, and what was said of it last.
 pub(crate) struct Failure<'a> {
     pub(crate) record: &'a MessageRecord,
     pub(crate) body: &'a Bytes,
-    pub(crate) delivery: &'a Leased,
+    pub(crate) delivery: Failed<'a>,
     pub(crate) state: State,
     pub(crate) reply: Option<&'a malote_core::provider::Reply>,
 }
@@ -38,31 +59,50 @@ impl Engine {
         failure: &Failure<'_>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let Some(to) = failure.record.mail_from.clone() else {
+        let key = format!("dsn:{}", failure.delivery.id);
+        let Some(notice) = self.notice(policy, failure, key, now).await? else {
             return Ok(());
         };
-        if !is_notice_wanted(policy, failure.record, failure.delivery) {
-            return Ok(());
+        let lanes: Vec<LaneId> = notice.deliveries.iter().map(|own| own.lane).collect();
+        self.spool.accept(vec![notice]).await?;
+        self.metrics.dsns.with_label_values(&["queued"]).inc();
+        lanes.into_iter().for_each(|lane| self.wake(lane));
+        Ok(())
+    }
+
+    /// A DSN for a final failure if the credential wants one, to be kept once under its key.
+    pub(crate) async fn notice(
+        &self,
+        policy: &Policy,
+        failure: &Failure<'_>,
+        key: String,
+        now: Timestamp,
+    ) -> Result<Option<NewMessage>, StoreError> {
+        let Some(to) = failure.record.mail_from.clone() else {
+            return Ok(None);
+        };
+        if !is_notice_wanted(policy, failure.record, failure.delivery.notify) {
+            return Ok(None);
         }
         // What came back makes no mail to an address at which mail comes back.
         let comes_back = |path: &ReturnPath| path.domain == to.domain();
         if policy.return_path.as_ref().is_some_and(comes_back) {
-            return Ok(());
+            return Ok(None);
         }
         let credential = policy.credentials.get(&failure.record.credential);
         let Some(credential) = credential else {
-            return Ok(());
+            return Ok(None);
         };
         let stream = stream_for_notices(policy, &credential.streams);
         let Some(stream) = stream.and_then(|name| policy.streams.get(&name)) else {
-            return Ok(());
+            return Ok(None);
         };
         if !self
             .bursts
             .allows_notice(&credential.name, policy.bounds.dsn_per_minute, now)
         {
             self.metrics.dsns.with_label_values(&["over_rate"]).inc();
-            return Ok(());
+            return Ok(None);
         }
         let id = MessageId::new(now);
         let input = DsnInput {
@@ -71,12 +111,13 @@ impl Engine {
             reporting_mta: &policy.bounds.hostname,
             record: failure.record,
             body: failure.body,
-            delivery: failure.delivery,
+            recipient: failure.delivery.recipient,
+            orcpt: failure.delivery.orcpt,
             state: failure.state,
             reply: failure.reply,
         };
         let Some(notice) = dsn::compose(&input) else {
-            return Ok(());
+            return Ok(None);
         };
         let lane = Lane {
             class: stream.class,
@@ -85,23 +126,18 @@ impl Engine {
         };
         let reason = "delivery status notification";
         let delivery = self.own_delivery(to.to_string(), lane, reason, now).await?;
-        let lane = delivery.lane;
-        let message = NewMessage {
+        Ok(Some(NewMessage {
             record: notice_record(id, failure, stream, &notice, now),
             body: notice.body,
             deliveries: vec![delivery],
             idempotency: Some(IdempotencyRecord {
                 credential: credential.name.clone(),
-                key: format!("dsn:{}", failure.delivery.id),
+                key,
                 fingerprint: None,
                 message: id,
                 created_at: now,
             }),
-        };
-        self.spool.accept(vec![message]).await?;
-        self.metrics.dsns.with_label_values(&["queued"]).inc();
-        self.wake(lane);
-        Ok(())
+        }))
     }
 
     /// A delivery of the gateway's own mail.
@@ -128,11 +164,15 @@ impl Engine {
 }
 
 /// Whether the sender of a message wants a notice where this delivery fails.
-pub(crate) fn is_notice_wanted(policy: &Policy, record: &MessageRecord, delivery: &Leased) -> bool {
+pub(crate) fn is_notice_wanted(
+    policy: &Policy,
+    record: &MessageRecord,
+    notify: Option<Notify>,
+) -> bool {
     let credential = policy.credentials.get(&record.credential);
     credential.is_some_and(|own| own.on_final_failure == OnFinalFailure::Dsn)
         && record.mail_from.is_some()
-        && delivery.notify.is_none_or(|notify| notify.failure)
+        && notify.is_none_or(|notify| notify.failure)
         && record.channel != Channel::Internal
 }
 

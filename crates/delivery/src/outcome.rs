@@ -375,7 +375,7 @@ impl Engine {
             let failure = Failure {
                 record: carriage.record,
                 body: carriage.body,
-                delivery: &outcome.delivery,
+                delivery: (&outcome.delivery).into(),
                 state,
                 reply: outcome.reply.as_ref(),
             };

@@ -7,6 +7,7 @@ use malote_core::id::DeliveryId;
 use malote_core::message::{Channel, DsnParameters};
 use malote_core::name::{CredentialName, StreamName};
 use malote_core::stream::Class;
+use malote_store::Leased;
 use proptest::prelude::*;
 
 use super::*;
@@ -67,7 +68,8 @@ fn notify(record: &MessageRecord, delivery: &Leased, body: &Bytes, reply: &Reply
         reporting_mta: "gw.example",
         record,
         body,
-        delivery,
+        recipient: delivery.recipient.as_str(),
+        orcpt: delivery.orcpt.as_deref(),
         state: State::Bounced,
         reply: Some(reply),
     })
@@ -235,7 +237,8 @@ fn an_expired_message_says_so_and_stops_nothing() {
         reporting_mta: "gw.example",
         record: &record,
         body: &body,
-        delivery: &leased("no@dest.example"),
+        recipient: "no@dest.example",
+        orcpt: None,
         state: State::Expired,
         reply: None,
     });

@@ -164,7 +164,7 @@ impl Engine {
 
     /// A bounce after acceptance is a final failure like any other.
     async fn tell_sender(&self, policy: &Policy, told: &Told<'_>) -> Result<(), StoreError> {
-        if !is_notice_wanted(policy, &told.message, &told.delivery) {
+        if !is_notice_wanted(policy, &told.message, told.delivery.notify) {
             return Ok(());
         }
         let id = told.delivery.id.message;
@@ -173,7 +173,7 @@ impl Engine {
         let failure = Failure {
             record: &told.message,
             body: &body,
-            delivery: &told.delivery,
+            delivery: (&told.delivery).into(),
             state: State::Bounced,
             reply: Some(&reply),
         };

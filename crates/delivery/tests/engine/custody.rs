@@ -8,14 +8,15 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use malote_core::clock::Clock as _;
+use malote_core::credential::OnFinalFailure;
 use malote_core::event::State;
 use malote_core::intake::{Intake, Refusal};
-use malote_core::message::{IdempotencyKey, Submission};
+use malote_core::message::{Channel, IdempotencyKey, ImpossibleRecipient, Notify, Submission};
 use malote_store::{EventBook as _, Spool as _};
 use tokio::task::JoinSet;
 
-use crate::rig::{Rig, Setup, mail};
-use crate::script::Scripted;
+use crate::rig::{Rig, Setup, mail, until};
+use crate::script::{Scripted, Seen};
 
 /// Well below the time after which a lane looks by itself, 30 s.
 const LEAVES_WITHIN: Duration = Duration::from_secs(10);
@@ -79,6 +80,49 @@ async fn a_repeat_by_mautic_is_the_same_message_though_its_body_differs() {
     assert!(!other.is_replay);
     rig.wait_for_all(&[first.id, other.id], State::Sent).await;
     assert_eq!(c.calls(), 2);
+}
+
+#[tokio::test]
+async fn the_sender_is_told_of_an_address_that_cannot_exist_once() {
+    let (a, c) = (Scripted::new("a"), Scripted::new("c"));
+    let mut setup = Setup::new(&[&a], &[&c]);
+    setup.on_final_failure = OnFinalFailure::Dsn;
+    let rig = Rig::start(&setup).await;
+    let impossible = |text: &str, notify| ImpossibleRecipient {
+        text: text.into(),
+        reason: "no domain".into(),
+        notify,
+        orcpt: None,
+    };
+    let never = Notify {
+        success: false,
+        failure: false,
+        delay: false,
+    };
+    let submission = || {
+        let mut mail = keyed(1);
+        mail.channel = Channel::Smtp([127, 0, 0, 1].into());
+        mail.impossible = vec![
+            impossible("nobody", None),
+            impossible("silent", Some(never)),
+        ];
+        mail
+    };
+    rig.submit(submission()).await;
+    assert!(rig.submit(submission()).await.is_replay);
+    until("message and notice are sent", || a.calls() == 2).await;
+    let seen = a.seen();
+    let to_sender = |one: &&Seen| one.recipients == ["bounces@shop.example"];
+    let notice = seen.iter().find(to_sender).unwrap();
+    for line in [
+        "Final-Recipient: rfc822; nobody\r\n",
+        "Status: 5.1.3\r\n",
+        "Diagnostic-Code: smtp; 550 5.1.3 no domain\r\n",
+    ] {
+        assert!(notice.body.contains(line), "{}", notice.body);
+    }
+    assert!(!notice.body.contains("silent"));
+    assert_eq!(rig.counted("malote_dsns_total", "queued"), 1.0);
 }
 
 /// What becomes of a future that is given up after so many polls, unless it ends before.

@@ -361,7 +361,9 @@ impl Transaction {
             }
             Err(fault) => match self.credential.as_ref().map(|own| own.bad_recipients) {
                 Some(BadRecipients::Refuse) | None => return of_recipient_fault(fault),
-                Some(BadRecipients::Report) => self.report(path.printable(), fault),
+                Some(BadRecipients::Report) => {
+                    self.report(path.printable(), fault, parameters);
+                }
             },
         }
         reply::RECIPIENT_OK
@@ -387,11 +389,13 @@ impl Transaction {
         reply::RECIPIENT_OK
     }
 
-    fn report(&mut self, text: String, fault: PathFault) {
+    fn report(&mut self, text: String, fault: PathFault, parameters: RcptParameters) {
         if self.impossible.iter().all(|known| known.text != text) {
             self.impossible.push(ImpossibleRecipient {
                 text,
                 reason: fault.reason().to_owned(),
+                notify: parameters.notify,
+                orcpt: parameters.orcpt,
             });
         }
     }

@@ -85,7 +85,12 @@ fn recipients_have_their_reply() {
 fn a_credential_may_have_impossible_recipients_reported_instead_of_refused() {
     let mut dialogue = Dialogue::with(rules(), Some(credential(BadRecipients::Report)));
     dialogue.say("EHLO x\r\nMAIL FROM:<a@x.test>\r\n");
-    for arguments in ["<jörg@x.test>", "<b>", "<b@[127.0.0.1]>", "<jörg@x.test>"] {
+    for arguments in [
+        "<jörg@x.test>",
+        "<b> NOTIFY=NEVER",
+        "<b@[127.0.0.1]>",
+        "<jörg@x.test>",
+    ] {
         let heard = dialogue.codes(format!("RCPT TO:{arguments}\r\n"));
         assert_eq!(heard, ["250 2.1.5"], "{arguments}");
     }
@@ -99,6 +104,8 @@ fn a_credential_may_have_impossible_recipients_reported_instead_of_refused() {
         .map(|i| i.text.as_str())
         .collect();
     assert_eq!(texts, ["jörg@x.test", "b", "b@[127.0.0.1]"]);
+    let notify = submission.impossible[1].notify;
+    assert!(notify.is_some_and(|notify| !notify.failure));
 }
 
 #[test]
