@@ -109,7 +109,9 @@ impl Engine {
         let mut is_early = false;
         for (event, about) in webhook.events.into_iter().zip(applied) {
             match about {
-                About::Delivery(applied) => told.extend(self.told(provider, (event, applied), now)),
+                About::Delivery(applied) => {
+                    told.extend(self.told(provider, (event, *applied), now))
+                }
                 About::UnderWay => is_early = true,
                 About::Nothing => self
                     .metrics
@@ -201,7 +203,7 @@ impl Engine {
             }
         }
         let about = |(event, found): (&ProviderEvent, Option<Applied>)| match found {
-            Some(applied) => About::Delivery(applied),
+            Some(applied) => About::Delivery(Box::new(applied)),
             None if event.delivery.is_some_and(|id| under_way.contains(&id)) => About::UnderWay,
             None => About::Nothing,
         };
@@ -222,7 +224,7 @@ pub(crate) enum TakeFault {
 
 /// What an event is about.
 enum About {
-    Delivery(Applied),
+    Delivery(Box<Applied>),
     /// A delivery of which it cannot be said yet whether the provider has it.
     UnderWay,
     Nothing,
