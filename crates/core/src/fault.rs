@@ -1,5 +1,6 @@
 //! One fault of the configuration, as every crate's check reports it.
 
+use std::error::Error;
 use std::fmt;
 
 /// One thing that is wrong with the configuration. Checks return all of them at once; the program
@@ -31,6 +32,12 @@ impl ConfigFault {
             message: message.into(),
             severity: Severity::Error,
         }
+    }
+
+    /// An error that stops the start, with its cause.
+    pub fn caused(path: impl Into<String>, error: &dyn Error) -> Self {
+        let cause = error.source().map(|cause| format!(": {cause}"));
+        Self::error(path, format!("{error}{}", cause.unwrap_or_default()))
     }
 
     /// A fault that is said and does not stop the start.

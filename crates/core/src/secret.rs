@@ -166,7 +166,7 @@ pub fn fetch_open(
                 SecretFault::FileUnreadable { .. } => "_file",
             };
             let path = format!("{at}.{field}{suffix}");
-            faults.push(ConfigFault::error(path, fault.to_string()));
+            faults.push(ConfigFault::caused(path, &fault));
             None
         }
     }

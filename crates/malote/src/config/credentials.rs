@@ -102,7 +102,8 @@ impl Table<'_> {
                     (None, None, Some(_)) => "_file",
                     _ => "",
                 };
-                self.error(&format!("{}{suffix}", source.field), fault.to_string());
+                let path = format!("{}.{}{suffix}", self.at, source.field);
+                self.faults.push(ConfigFault::caused(path, &fault));
                 None
             }
         }

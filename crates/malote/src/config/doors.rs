@@ -1,6 +1,5 @@
 //! Where the gateway listens: no two doors on one address, nothing open that should be closed.
 
-use std::error::Error;
 use std::net::SocketAddr;
 use std::path::Path;
 
@@ -31,7 +30,7 @@ pub(super) fn admin(config: &AdminConfig, faults: &mut Vec<ConfigFault>) -> Admi
     let token = match source.resolve() {
         Ok(token) => token,
         Err(fault) => {
-            faults.push(ConfigFault::error("admin.token", fault.to_string()));
+            faults.push(ConfigFault::caused("admin.token", &fault));
             return Admin {
                 listen,
                 token: None,
@@ -69,9 +68,7 @@ pub(super) fn check_certificate(
         TlsFault::Certificate { .. } => "cert_file",
         TlsFault::Key { .. } | TlsFault::Mismatch { .. } => "key_file",
     };
-    let cause = fault.source().map(|cause| format!(": {cause}"));
-    let message = format!("{fault}{}", cause.unwrap_or_default());
-    Some(ConfigFault::error(format!("{at}.{key}"), message))
+    Some(ConfigFault::caused(format!("{at}.{key}"), &fault))
 }
 
 /// Doors that would fight for one address, and doors whose address nobody would know.

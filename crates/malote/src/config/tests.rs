@@ -11,6 +11,7 @@ mod examples;
 mod returned;
 mod together;
 mod tracking;
+mod words;
 
 /// A small configuration without faults or warnings; cases replace or add lines.
 pub(super) const GOOD: &str = r#"
