@@ -264,6 +264,31 @@ fn queue(gateway: &Gateway) {
     ] {
         assert_eq!(gateway.run(arguments).0, 3, "{arguments:?}");
     }
+    for (arguments, said) in [
+        (
+            &["queue", "list", "--stream", "typo"][..],
+            "error: no stream typo is configured\n",
+        ),
+        (
+            &["queue", "cancel", "--stream", "typo"],
+            "error: no stream typo is configured\n",
+        ),
+        (
+            &["log", "--stream", "typo"],
+            "error: no stream typo is configured\n",
+        ),
+        (
+            &["queue", "hold", "--credential", "typo"],
+            "error: no credential typo is configured\n",
+        ),
+        (
+            &["queue", "pause", "--stream", "typo"],
+            "error: no stream typo is configured\n",
+        ),
+    ] {
+        let (code, _, err) = gateway.run(arguments);
+        assert_eq!((code, err.as_str()), (2, said), "{arguments:?}");
+    }
     told(
         &["queue", "resume", "--stream", "news"],
         "nothing is paused",

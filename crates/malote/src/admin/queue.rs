@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use malote_core::address::EmailAddress;
 use malote_core::event::State as DeliveryState;
 use malote_core::id::DeliveryId;
-use malote_core::ledger::{Ledger, Search, SearchPage};
+use malote_core::ledger::{Ledger, QueueFilter, Search, SearchPage};
 use malote_core::name::{CredentialName, StreamName};
 use malote_delivery::Resolution;
 use serde::Deserialize;
@@ -64,7 +64,11 @@ pub(super) async fn list(
         cursor: query.cursor,
         limit,
     };
-    Ok(Json(state.engine.search(&search).await?))
+    let page = state.engine.search(&search).await?;
+    if page.rows.is_empty() {
+        expect_names(&state, search.stream.as_ref(), search.owner.as_ref())?;
+    }
+    Ok(Json(page))
 }
 
 /// `POST queue/retry`.
@@ -73,7 +77,8 @@ pub(super) async fn retry(
     request: Request,
 ) -> Result<Json<MovedBody>, Problem> {
     let filter = filter(request).await?;
-    Ok(moved(state.engine.retry(&filter.into()).await?))
+    let ids = state.engine.retry(&filter).await?;
+    found(&state, &filter, ids)
 }
 
 /// `POST queue/cancel`.
@@ -82,7 +87,8 @@ pub(super) async fn cancel(
     request: Request,
 ) -> Result<Json<MovedBody>, Problem> {
     let filter = filter(request).await?;
-    Ok(moved(state.engine.cancel_all(&filter.into()).await?))
+    let ids = state.engine.cancel_all(&filter).await?;
+    found(&state, &filter, ids)
 }
 
 /// `POST queue/hold`.
@@ -91,7 +97,8 @@ pub(super) async fn hold(
     request: Request,
 ) -> Result<Json<MovedBody>, Problem> {
     let filter = filter(request).await?;
-    Ok(moved(state.engine.hold(&filter.into()).await?))
+    let ids = state.engine.hold(&filter).await?;
+    found(&state, &filter, ids)
 }
 
 /// `POST queue/release`.
@@ -100,14 +107,13 @@ pub(super) async fn release(
     request: Request,
 ) -> Result<Json<MovedBody>, Problem> {
     let filter = filter(request).await?;
-    if filter
-        .state
-        .is_some_and(|state| state != DeliveryState::Held)
-    {
+    let is_other = |state: DeliveryState| state != DeliveryState::Held;
+    if filter.state.is_some_and(is_other) {
         let text = "only what is held can be released";
         return Err(Problem::at(ProblemKind::InvalidValue, "/state", text));
     }
-    Ok(moved(state.engine.release(&filter.into()).await?))
+    let ids = state.engine.release(&filter).await?;
+    found(&state, &filter, ids)
 }
 
 /// `POST queue/resolve`.
@@ -127,13 +133,44 @@ pub(super) async fn resolve(
     Err(Problem::at(ProblemKind::NotFound, "/delivery", text))
 }
 
-async fn filter(request: Request) -> Result<FilterBody, Problem> {
+async fn filter(request: Request) -> Result<QueueFilter, Problem> {
     let filter: FilterBody = request::json(request).await?;
     if filter.is_empty() {
         let text = "give at least one of delivery, message, stream, rcpt, state, credential";
         return Err(Problem::new(ProblemKind::InvalidValue, text));
     }
-    Ok(filter)
+    Ok(filter.into())
+}
+
+/// What was moved; a name that nothing bears is no reason to say that there was nothing to move.
+fn found(
+    state: &AdminState,
+    filter: &QueueFilter,
+    ids: Vec<DeliveryId>,
+) -> Result<Json<MovedBody>, Problem> {
+    if ids.is_empty() {
+        expect_names(state, filter.stream.as_ref(), filter.owner.as_ref())?;
+    }
+    Ok(moved(ids))
+}
+
+/// Refuses names that are not configured. Mail of what was configured once is found without them
+/// being there still, so this is asked only if none was.
+fn expect_names(
+    state: &AdminState,
+    stream: Option<&StreamName>,
+    credential: Option<&CredentialName>,
+) -> Result<(), Problem> {
+    let policy = state.engine.policy();
+    if let Some(stream) = stream.filter(|stream| !policy.streams.contains_key(*stream)) {
+        let text = format!("no stream {stream} is configured");
+        return Err(Problem::at(ProblemKind::InvalidValue, "/stream", text));
+    }
+    if let Some(credential) = credential.filter(|name| policy.credentials.get(name).is_none()) {
+        let text = format!("no credential {credential} is configured");
+        return Err(Problem::at(ProblemKind::InvalidValue, "/credential", text));
+    }
+    Ok(())
 }
 
 fn moved(mut deliveries: Vec<DeliveryId>) -> Json<MovedBody> {

@@ -201,21 +201,21 @@ impl Client {
             return Ok(answer);
         }
         let body = answer.bytes().await.unwrap_or_default();
-        let text = match serde_json::from_slice::<ProblemBody>(&body) {
-            Ok(ProblemBody {
-                detail,
-                pointer: Some(pointer),
-                ..
-            }) => format!("{pointer}: {detail}"),
-            Ok(problem) => problem.detail,
-            Err(_) => format!("{status} {}", String::from_utf8_lossy(&body)),
-        };
-        let text = bounded(&text, TEXT_BYTES_MAX);
+        let text = bounded(&refusal(status, &body), TEXT_BYTES_MAX);
         Err(match status {
             StatusCode::NOT_FOUND => Failure::Nothing(text),
             StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => Failure::Usage(text),
             StatusCode::UNAUTHORIZED => Failure::failed(self.token.refused()),
             _ => Failure::failed(text),
         })
+    }
+}
+
+/// What a gateway that refuses says. The place in its JSON is left out: who typed a command has
+/// seen none.
+pub(super) fn refusal(status: StatusCode, body: &[u8]) -> String {
+    match serde_json::from_slice::<ProblemBody>(body) {
+        Ok(problem) => problem.detail,
+        Err(_) => format!("{status} {}", String::from_utf8_lossy(body)),
     }
 }
