@@ -154,6 +154,7 @@ fn an_operator_s_day() {
     suppressions(&gateway);
     bad_edit(&gateway);
     tokens(&gateway);
+    health(&gateway);
     store(&mut gateway, &id);
 }
 
@@ -210,6 +211,24 @@ fn bad_edit(gateway: &Gateway) {
             let (code, out, err) = gateway.ended(command.args(["--config", "edited.toml"]));
             assert_eq!(code, 0, "{added}: {arguments:?}: {out}{err}");
         }
+    }
+}
+
+/// A health check that asks at the wrong place says so.
+fn health(gateway: &Gateway) {
+    for (port, said) in [
+        (free_port(), "error: no gateway answers at "),
+        (
+            gateway.http,
+            "is no admin listener: see --admin and --config\n",
+        ),
+    ] {
+        let url = format!("http://127.0.0.1:{port}");
+        let mut command = command(gateway.dir.path());
+        let (code, _, err) = gateway.ended(command.args(["health", "--admin", &url]));
+        assert_eq!(code, 1, "{err}");
+        assert!(err.contains(said) && err.contains(&url), "{err}");
+        assert_eq!(err.lines().count(), 1, "{err}");
     }
 }
 

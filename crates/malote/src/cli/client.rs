@@ -156,9 +156,15 @@ impl Client {
     /// # Errors
     /// As [`Client::answer`]: nobody answers, or it takes none and says why.
     pub(super) async fn ready(&self) -> Outcome {
-        self.answer(self.http.get(format!("{}/readyz", self.url)))
-            .await
-            .map(drop)
+        let answered = self.answer(self.http.get(format!("{}/readyz", self.url)));
+        match answered.await {
+            // Something answers there that has no such page: another program, or another listener.
+            Err(Failure::Nothing(_)) => Err(Failure::failed(format!(
+                "what answers at {} is no admin listener: see --admin and --config",
+                self.url
+            ))),
+            answered => answered.map(drop),
+        }
     }
 
     /// What the gateway measures, in Prometheus' text form.
@@ -195,7 +201,16 @@ impl Client {
     /// # Errors
     /// Exit code 3 for 404, 2 for a request that the gateway does not understand, else 1.
     pub(super) async fn answer(&self, request: RequestBuilder) -> Outcome<reqwest::Response> {
-        let answer = request.send().await?;
+        let answer = request
+            .send()
+            .await
+            .map_err(|error| match error.is_connect() {
+                true => Failure::failed(format!(
+                    "no gateway answers at {}: see --admin and --config",
+                    self.url
+                )),
+                false => error.into(),
+            })?;
         let status = answer.status();
         if status.is_success() {
             return Ok(answer);
