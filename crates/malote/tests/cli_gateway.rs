@@ -172,10 +172,14 @@ fn send_news(gateway: &Gateway, more: &[&str]) -> String {
     gateway.good(&[&SEND[..], &login[..], &["--stream", "news"], more].concat())
 }
 
+/// The HTTP API at this URL, as `send` takes it.
+const fn door_of(url: &str) -> [&str; 4] {
+    ["--http", url, "--api-key-env", "SHOP_KEY"]
+}
+
 fn send(gateway: &Gateway) -> String {
     let http = format!("http://127.0.0.1:{}", gateway.http);
-    let door = ["--http", &http, "--api-key-env", "SHOP_KEY", "--wait"];
-    let out = gateway.good(&[&SEND[..], &door[..]].concat());
+    let out = gateway.good(&[&SEND[..], &door_of(&http)[..], &["--wait"]].concat());
     assert!(out.contains("sent [dev]"), "{out}");
     let out = send_news(gateway, &["--wait"]);
     assert!(out.contains("sent [dev]"), "{out}");
@@ -268,9 +272,20 @@ fn queue(gateway: &Gateway) {
         &["queue", "pause", "--stream", "news"],
         "stream news is paused",
     );
+    let http = format!("http://127.0.0.1:{}", gateway.http);
     let out = send_news(gateway, &[]);
     let waits = out.trim();
     told(&["queue", "list"], "b@x.test");
+    let late = ["--stream", "news", "--wait", "--wait-max", "1s"];
+    let (code, out, err) = gateway.run(&[&SEND[..], &door_of(&http)[..], &late[..]].concat());
+    let id = out.lines().next().unwrap();
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains(&format!("see malote log {id}\n")), "{err}");
+    gateway.good(&["queue", "cancel", id]);
+    let foreign = ["--from", "a@other.example", "--to", "b@x.test"];
+    let (_, _, err) = gateway.run(&[&["send"], &foreign[..], &door_of(&http)[..]].concat());
+    assert!(err.starts_with("error: refused: "), "{err}");
+    assert!(!err.contains('{') && !err.contains("urn:"), "{err}");
     let stats: Value = serde_json::from_str(&gateway.good(&["queue", "stats", "--json"])).unwrap();
     assert_eq!(stats["streams"][0]["deliveries"]["queued"], 1, "{stats}");
     told(&["queue", "hold", waits], "1 delivery held");

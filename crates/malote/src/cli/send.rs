@@ -89,7 +89,13 @@ async fn by_http(args: &SendArgs, url: &str) -> Outcome {
     if !args.wait {
         return Ok(());
     }
-    follow::follow(async || door.timeline(id).await, args.wait_max.0, args.json).await
+    follow::follow(
+        id,
+        async || door.timeline(id).await,
+        args.wait_max.0,
+        args.json,
+    )
+    .await
 }
 
 async fn by_smtp(args: &SendArgs, server: &str) -> Outcome {
@@ -114,7 +120,7 @@ async fn by_smtp(args: &SendArgs, server: &str) -> Outcome {
     client.expect().await?;
     let path = format!("messages/{id}");
     let fetch = async || client.get::<serde_json::Value>(&path, &[]).await;
-    follow::follow(fetch, args.wait_max.0, args.json).await
+    follow::follow(id, fetch, args.wait_max.0, args.json).await
 }
 
 fn print_id(id: MessageId, is_json: bool) -> std::io::Result<()> {

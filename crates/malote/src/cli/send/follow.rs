@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use malote_core::event::State;
+use malote_core::id::MessageId;
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -16,6 +17,7 @@ const ASK_EVERY: Duration = Duration::from_millis(300);
 /// Prints each event once, until every delivery has left or failed, or `wait_max` is over. `fetch`
 /// gives the timeline as the API or the operators' door writes it.
 pub(super) async fn follow(
+    id: MessageId,
     fetch: impl AsyncFn() -> Outcome<Value>,
     wait_max: Duration,
     is_json: bool,
@@ -43,7 +45,8 @@ pub(super) async fn follow(
             return ending(&deliveries);
         }
         if Instant::now() >= until {
-            return Err(Failure::failed("it is still under way, see malote log ID"));
+            let text = format!("it is still under way, see malote log {id}");
+            return Err(Failure::failed(text));
         }
         tokio::time::sleep(ASK_EVERY).await;
     }

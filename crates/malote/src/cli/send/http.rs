@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{ANSWER_MAX, SendArgs};
+use crate::cli::client::refusal;
 use crate::cli::exit::{Failure, Outcome};
 
 /// Longest text of a refusal.
@@ -74,8 +75,8 @@ impl Door {
         if status.is_success() {
             return Ok(answer.json().await?);
         }
-        let text = answer.text().await.unwrap_or_default();
-        let text = bounded(&text, TEXT_BYTES_MAX);
-        Err(Failure::failed(format!("refused with {status}: {text}")))
+        let body = answer.bytes().await.unwrap_or_default();
+        let text = bounded(&refusal(status, &body), TEXT_BYTES_MAX);
+        Err(Failure::failed(format!("refused: {text}")))
     }
 }
