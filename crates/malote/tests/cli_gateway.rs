@@ -193,6 +193,10 @@ fn send(gateway: &Gateway) -> String {
     assert_eq!(gateway.run(&["explain", nobody]).0, 3);
     let log = gateway.good(&["log", "--rcpt", "B@x.test", "--json"]);
     assert_eq!(log.lines().count(), 2, "{log}");
+    for (limit, said) in [("1", "the newest 1 only: more with --limit\n"), ("2", "")] {
+        let (_, _, err) = gateway.run(&["log", "--limit", limit]);
+        assert_eq!(err, said, "{limit}");
+    }
     let (code, _, err) = gateway.run(&["log", "--rcpt", "nobody@x.test"]);
     assert_eq!(code, 3, "{err}");
     id.to_owned()

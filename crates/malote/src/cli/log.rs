@@ -97,7 +97,7 @@ pub(super) async fn run(args: LogArgs) -> Outcome {
         limit: PAGE,
         ..Search::default()
     };
-    let rows = newest(&source, &search, args.limit as usize).await?;
+    let (rows, is_cut) = newest(&source, &search, args.limit as usize).await?;
     if rows.is_empty() && !args.follow {
         return Err(Failure::Nothing("no such delivery".to_owned()));
     }
@@ -108,6 +108,9 @@ pub(super) async fn run(args: LogArgs) -> Outcome {
             ..search
         };
         return follow(&source, &search, rows, args.json).await;
+    }
+    if is_cut {
+        out::say_cut(rows.len(), "newest");
     }
     if args.json {
         return Ok(rows.iter().rev().try_for_each(out::json_line)?);
@@ -151,8 +154,12 @@ async fn unreadable(source: &Source, limit: u16, is_json: bool) -> Outcome {
     Ok(())
 }
 
-/// The newest rows, newest first.
-async fn newest(source: &Source, search: &Search, count_max: usize) -> Outcome<Vec<SearchRow>> {
+/// The newest rows, newest first, and whether there are more.
+async fn newest(
+    source: &Source,
+    search: &Search,
+    count_max: usize,
+) -> Outcome<(Vec<SearchRow>, bool)> {
     let mut search = search.clone();
     let mut rows = Vec::new();
     loop {
@@ -160,8 +167,9 @@ async fn newest(source: &Source, search: &Search, count_max: usize) -> Outcome<V
         rows.extend(page.rows);
         search.cursor = page.next_cursor;
         if rows.len() >= count_max || search.cursor.is_none() {
+            let is_cut = rows.len() > count_max || search.cursor.is_some();
             rows.truncate(count_max);
-            return Ok(rows);
+            return Ok((rows, is_cut));
         }
     }
 }

@@ -61,6 +61,11 @@ pub(super) fn json_line(value: &impl Serialize) -> io::Result<()> {
     out.flush()
 }
 
+/// Says on standard error that a list is not all there is: `which` is `newest` or `first`.
+pub(super) fn say_cut(count: usize, which: &str) {
+    eprintln!("the {which} {count} only: more with --limit");
+}
+
 /// Rows in columns.
 pub(super) struct Table {
     head: &'static [&'static str],

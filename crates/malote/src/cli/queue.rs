@@ -160,7 +160,7 @@ pub(super) async fn run(command: QueueCommand) -> Outcome {
 
 async fn list(args: ListArgs) -> Outcome {
     let source = Source::open(&args.place).await?;
-    let mut rows = Vec::new();
+    let (mut rows, mut is_cut) = (Vec::new(), false);
     let states = args.state.map_or(OPEN.to_vec(), |state| vec![state]);
     for state in states {
         let search = Search {
@@ -169,10 +169,16 @@ async fn list(args: ListArgs) -> Outcome {
             limit: args.limit,
             ..Search::default()
         };
-        rows.extend(source.search(&search).await?.rows);
+        let page = source.search(&search).await?;
+        is_cut |= page.next_cursor.is_some();
+        rows.extend(page.rows);
     }
+    is_cut |= rows.len() > args.limit.into();
     rows.sort_by_key(|row: &SearchRow| std::cmp::Reverse((row.accepted_at, row.delivery)));
     rows.truncate(args.limit.into());
+    if is_cut {
+        out::say_cut(rows.len(), "newest");
+    }
     if args.json {
         return Ok(out::json(&rows)?);
     }

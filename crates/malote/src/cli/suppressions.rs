@@ -155,11 +155,21 @@ async fn list(args: ListArgs) -> Outcome {
             let page: SuppressionPage = client.get("suppressions", &query).await?;
             page.suppressions
         }
-        (Source::Gateway(client), None) => page(client, args.limit, None).await?.suppressions,
+        (Source::Gateway(client), None) => {
+            let page = page(client, args.limit, None).await?;
+            if page.next_cursor.is_some() {
+                out::say_cut(page.suppressions.len(), "first");
+            }
+            page.suppressions
+        }
         (Source::Store(offline), Some(address)) => of_address(offline, &address).await?,
         (Source::Store(offline), None) => {
             let shared = offline.shared().await?;
-            let found = shared.suppressions(&query(None, args.limit)).await?;
+            let mut found = shared.suppressions(&query(None, args.limit + 1)).await?;
+            if found.len() > args.limit.into() {
+                found.truncate(args.limit.into());
+                out::say_cut(found.len(), "first");
+            }
             found.into_iter().map(Into::into).collect()
         }
     };
