@@ -49,7 +49,7 @@ impl Engine {
             is_open
         });
         if begins {
-            tracing::info!("draining: new mail is taken for a while yet, then refused");
+            tracing::info!("draining: not ready for mail any more");
         }
     }
 
