@@ -207,8 +207,9 @@ impl Reading {
             Some(key.place.clone()),
         );
         let member = self.tree.take(&key.path);
-        self.hidden
-            .extend(member.as_ref().map(|member| member.node.place.clone()));
+        if let Some(member) = &member {
+            self.hidden.extend(member.node.values());
+        }
         let meant = key.near.and_then(|near| Some(key.path.parent()?.key(near)));
         let Some(meant) = meant else {
             return self.match_nothing(&key.path, &key.place);
@@ -330,7 +331,7 @@ impl Reading {
             let mut hidden = secrets::spans(&node, source);
             node.each_member(&mut |path, _, member| {
                 if self.unknown.contains(path) {
-                    hidden.push(member.node.place.span.clone());
+                    hidden.extend(member.node.values().into_iter().map(|place| place.span));
                 }
             });
             let unknown = self.hidden.iter().filter(|place| place.source == source);

@@ -169,9 +169,16 @@ impl Node {
     /// # Errors
     /// The first thing that is not TOML.
     pub(crate) fn parse(text: &str, source: usize) -> Result<Self, SyntaxFault> {
-        let document = Document::parse(text).map_err(|error| SyntaxFault {
-            message: error.message().trim().replace('\n', "; "),
-            span: error.span().unwrap_or(0..0),
+        let document = Document::parse(text).map_err(|error| {
+            let span = error.span().unwrap_or(0..0);
+            let message = error.message().trim().replace('\n', "; ");
+            // Only this one is about a key, which is no secret.
+            let key = text
+                .get(span.clone())
+                .filter(|_| message == "duplicate key");
+            let key = key.map(|key| format!(" `{key}`")).unwrap_or_default();
+            let message = format!("{message}{key}");
+            SyntaxFault { message, span }
         })?;
         let place = Place { source, span: 0..0 };
         Ok(Self {
@@ -220,6 +227,22 @@ impl Node {
                 *value = other;
                 self.place = over.place;
             }
+        }
+    }
+
+    /// Where its values are: of a table each of its members', so not its header.
+    pub(crate) fn values(&self) -> Vec<Place> {
+        match &self.value {
+            Value::Table(members) => {
+                let members = members.values();
+                members.flat_map(|member| member.node.values()).collect()
+            }
+            Value::Text(_)
+            | Value::Integer(_)
+            | Value::Float(_)
+            | Value::Bool(_)
+            | Value::Array(_)
+            | Value::Variable(_) => vec![self.place.clone()],
         }
     }
 

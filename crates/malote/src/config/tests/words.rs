@@ -33,3 +33,23 @@ fn why_a_secrets_file_cannot_be_read_is_said() {
         assert!(said.contains(&wanted), "{said}");
     }
 }
+
+#[test]
+fn the_header_of_an_unknown_table_is_shown_and_what_is_in_it_is_not() {
+    let text = format!("{GOOD}[providers.x.sendgird]\napi_kee = 'SECRET'\n");
+    let text = format!("{text}[providers.y]\nsendgird = {{ api_kee = 'SECRET' }}\n");
+    let report = super::read_texts(&[&text], &[]).report.to_string();
+    assert!(report.contains("22 | [providers.x.sendgird]\n"), "{report}");
+    assert!(
+        report.contains("25 | sendgird = { api_kee = *** }\n"),
+        "{report}"
+    );
+    assert!(!report.contains("SECRET"), "{report}");
+}
+
+#[test]
+fn a_key_that_is_there_twice_is_named() {
+    assert_refused(&format!("{GOOD}[http]\n"), "22 : duplicate key `http`");
+    let twice = with(("class = ", "class = 'campaign'\nclass = "));
+    assert_refused(&twice, "17 : duplicate key `class`");
+}
