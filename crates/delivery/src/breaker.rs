@@ -283,6 +283,15 @@ impl Breaker {
         matches!(self.state, State::Closed { .. })
     }
 
+    /// Whether nothing but a probe may pass.
+    #[must_use]
+    pub fn rests(&self) -> bool {
+        match self.state {
+            State::Open { .. } | State::HalfOpen { .. } => true,
+            State::Closed { .. } | State::Ramp { .. } => false,
+        }
+    }
+
     /// The word for metrics: closed, open, half_open or ramp.
     #[must_use]
     pub fn word(&self) -> &'static str {

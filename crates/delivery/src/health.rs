@@ -294,6 +294,12 @@ impl Registry {
             .map_or("closed", Breaker::word)
     }
 
+    /// Whether the target's breaker lets nothing but a probe through.
+    pub(crate) fn rests(&self, target: &TargetName) -> bool {
+        let inner = self.lock();
+        inner.breakers.get(target).is_some_and(Breaker::rests)
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,5 +1,6 @@
 //! What goes on beside sending: expiry, retention, counts for metrics, and the check of providers.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use malote_core::event::{EventKind, State};
 use malote_core::id::DeliveryId;
-use malote_core::name::ProviderName;
+use malote_core::name::{ProviderName, TargetName};
 use malote_core::provider::{Account, Verdict};
 use malote_store::{Leased, StoreError};
 use tokio::task::JoinSet;
@@ -126,7 +127,18 @@ impl Engine {
                 .with_label_values(&[stream.as_str()])
                 .set(age);
         }
-        for status in self.targets() {
+        self.measure_targets(&policy);
+        Ok(())
+    }
+
+    /// Tells which targets take mail, and how many each route has of them. What a reload took out
+    /// is told no more.
+    fn measure_targets(&self, policy: &Policy) {
+        let statuses = self.targets();
+        self.metrics.target_up.reset();
+        self.metrics.breaker.reset();
+        self.metrics.route_targets_up.reset();
+        for status in &statuses {
             let Some((provider, pool)) = status.target.split_once('/') else {
                 continue;
             };
@@ -142,7 +154,19 @@ impl Engine {
                     .set(is_state);
             }
         }
-        Ok(())
+        let up = statuses.iter().filter(|status| status.is_up);
+        let up: BTreeSet<&str> = up.map(|status| status.target.as_str()).collect();
+        for stream in policy.streams.keys() {
+            for route in policy.router.routes_of(stream) {
+                let targets = policy.router.targets_of(route, stream).into_iter();
+                let is_up = |target: &TargetName| up.contains(target.to_string().as_str());
+                let count = targets.filter(is_up).count();
+                self.metrics
+                    .route_targets_up
+                    .with_label_values(&[stream.as_str(), route.as_str()])
+                    .set(i64::try_from(count).unwrap_or(i64::MAX));
+            }
+        }
     }
 
     async fn look_ahead(&self) -> Result<(), StoreError> {

@@ -101,8 +101,10 @@ pub struct Metrics {
     /// those accounts that its mail went to in the last minutes. A campaign stream has no more of a
     /// quota than its share without the reserve.
     pub first_quota: GaugeVec,
-    /// 1 while a target can take mail, by provider and pool.
+    /// 1 while a target takes mail, by provider and pool; 0 until its breaker has closed or ramps.
     pub target_up: IntGaugeVec,
+    /// How many targets of a route and its fallbacks do, by stream and route that its mail can take.
+    pub(crate) route_targets_up: IntGaugeVec,
     /// 1 for the state that a target's breaker is in, by provider, pool and state.
     pub breaker: IntGaugeVec,
     /// Calls under way, by provider.
@@ -308,8 +310,13 @@ impl Metrics {
             )?,
             target_up: gauge(
                 "malote_target_up",
-                "1 while a target can take mail",
+                "1 while a target takes mail",
                 &["provider", "pool"],
+            )?,
+            route_targets_up: gauge(
+                "malote_route_targets_up",
+                "Targets of a route and its fallbacks that take mail",
+                &["stream", "route"],
             )?,
             breaker: gauge(
                 "malote_breaker_state",

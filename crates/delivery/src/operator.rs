@@ -6,8 +6,8 @@ use malote_core::event::State;
 use malote_core::id::{DeliveryId, MessageId};
 use malote_core::name::{CredentialName, MailboxProvider, StreamName, TargetName};
 use malote_router::{
-    DeliveryFacts, Draw, ExplainedDelivery, Explanation, Health, MessageFacts, PlanFacts, Router,
-    STREAM_HEADER, StreamReason,
+    DeliveryFacts, Draw, Exclusion, ExplainedDelivery, Explanation, Health, MessageFacts,
+    PlanFacts, Router, STREAM_HEADER, StreamReason,
 };
 use malote_store::{QueueFilter, QueueStats, Spool, StoreError, Switch};
 use serde::Serialize;
@@ -31,7 +31,7 @@ pub struct TargetStatus {
     pub target: String,
     /// The adapter.
     pub kind: &'static str,
-    /// Whether it can take mail now.
+    /// Whether it takes mail now. A target whose breaker is open does not, also when its probe is due.
     pub is_up: bool,
     /// Why not.
     pub why: Option<String>,
@@ -168,6 +168,12 @@ impl Engine {
         let nobody = MailboxProvider::other();
         let status = |target: &TargetName| {
             let why = picture.exclusion(target, "", &nobody);
+            let why = match (why, self.registry.rests(target)) {
+                (None, true) => Some("its breaker is open, the next mail is the probe".to_owned()),
+                // A ramp lets so many calls a second through: the target takes mail.
+                (Some(Exclusion::BreakerOpen { .. }), false) => None,
+                (why, _) => why.map(|why| why.to_string()),
+            };
             let kind = policy
                 .providers
                 .get(&target.provider)
@@ -176,7 +182,7 @@ impl Engine {
                 target: target.to_string(),
                 kind,
                 is_up: why.is_none(),
-                why: why.map(|why| why.to_string()),
+                why,
                 breaker: self.registry.breaker_word(target),
             }
         };

@@ -33,6 +33,7 @@ pub(crate) fn compile(config: &RouterConfig) -> (Option<Router>, Vec<ConfigFault
         direct: routes::direct(config),
         streams: config.streams.clone(),
         reach: isolation::reach(config),
+        taken: isolation::routes(config),
         credentials,
         mailboxes,
         campaign_burst: config.campaign_burst,

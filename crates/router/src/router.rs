@@ -26,6 +26,8 @@ pub struct Router {
     pub(crate) streams: BTreeMap<StreamName, RouterStream>,
     /// The providers that a stream's mail can leave through, whatever the rules decide.
     pub(crate) reach: BTreeMap<StreamName, BTreeSet<TargetName>>,
+    /// The routes that a stream's mail can take.
+    pub(crate) taken: BTreeMap<StreamName, BTreeSet<RouteName>>,
     pub(crate) credentials: BTreeMap<CredentialName, Allowed>,
     pub(crate) mailboxes: MailboxTable,
     pub(crate) campaign_burst: u64,

@@ -25,6 +25,11 @@ impl Router {
         targets
     }
 
+    /// The routes that mail of a stream can take: its own, and those of rules that can apply to it.
+    pub fn routes_of(&self, stream: &StreamName) -> impl Iterator<Item = &RouteName> {
+        self.taken.get(stream).into_iter().flatten()
+    }
+
     /// Every target that a route names.
     #[must_use]
     pub fn targets(&self) -> BTreeSet<TargetName> {

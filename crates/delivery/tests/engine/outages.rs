@@ -90,3 +90,31 @@ async fn a_reload_checks_the_providers_that_it_replaces_and_those_that_are_out()
     has_looked(&polled).await;
     assert_eq!(kept.checks(), before.0);
 }
+
+#[tokio::test]
+async fn a_target_whose_probe_is_due_is_not_up_and_its_route_has_none() {
+    let (a, other) = (Scripted::new("a"), Scripted::new("other"));
+    let mut rig = Rig::start(&Setup::new(&[&a], &[&other])).await;
+    rig.keep_house();
+    let up = |rig: &Rig, route: &str| rig.counted("malote_route_targets_up", route);
+    until("it is counted", || up(&rig, "tx") == 1.0).await;
+    a.always(Act::Fail(Verdict::Transient));
+    rig.submit_many("tx", 10).await;
+    until("it opened", || rig.target(&a) == (false, "open")).await;
+    let paused = malote_store::Switch::StreamPaused("tx".parse().unwrap());
+    rig.engine.set_switch(paused, true).await.unwrap();
+    rig.clock.advance(Duration::from_secs(300));
+    until("nothing is under way", || rig.target(&a).1 == "open").await;
+    let targets = rig.engine.targets();
+    let of_a = targets.iter().find(|t| t.target == "a/default").unwrap();
+    let why = of_a.why.as_deref();
+    assert_eq!(
+        (of_a.is_up, why),
+        (
+            false,
+            Some("its breaker is open, the next mail is the probe")
+        )
+    );
+    until("its route has none", || up(&rig, "tx") == 0.0).await;
+    assert_eq!(up(&rig, "news"), 1.0);
+}

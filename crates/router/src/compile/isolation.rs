@@ -49,6 +49,18 @@ pub(super) fn reach(config: &RouterConfig) -> BTreeMap<StreamName, BTreeSet<Targ
         .collect()
 }
 
+/// The routes that mail of each stream can take: its own, and those of the rules that can apply.
+pub(super) fn routes(config: &RouterConfig) -> BTreeMap<StreamName, BTreeSet<RouteName>> {
+    let streams = config.streams.keys();
+    streams
+        .map(|stream| {
+            let routes = named(config, stream).filter_map(|name| find(config, name));
+            let routes = routes.map(|(route, _)| route.clone());
+            (stream.clone(), routes.collect())
+        })
+        .collect()
+}
+
 fn of_class(config: &RouterConfig, class: Class) -> impl Iterator<Item = &StreamName> {
     let streams = config.streams.iter();
     streams
@@ -61,14 +73,8 @@ fn reachable<'c>(
     config: &'c RouterConfig,
     stream: &StreamName,
 ) -> Vec<(&'c RouteName, usize, TargetName)> {
-    let own = config.streams.get(stream).map(|s| s.route.as_str());
-    let by_rule = config
-        .rules
-        .iter()
-        .filter(|rule| rule.then.stream.is_none() && can_apply(config, rule, stream))
-        .filter_map(|rule| rule.then.route.as_deref());
     let mut routes = BTreeSet::new();
-    for route in own.into_iter().chain(by_rule) {
+    for route in named(config, stream) {
         routes.extend(fallback_chain(config, route));
     }
     let mut targets = Vec::new();
@@ -81,6 +87,17 @@ fn reachable<'c>(
         }
     }
     targets
+}
+
+/// The routes that `stream` and the rules that can apply to its mail name.
+fn named<'c>(config: &'c RouterConfig, stream: &StreamName) -> impl Iterator<Item = &'c str> {
+    let own = config.streams.get(stream).map(|s| s.route.as_str());
+    let by_rule = config
+        .rules
+        .iter()
+        .filter(|rule| rule.then.stream.is_none() && can_apply(config, rule, stream))
+        .filter_map(|rule| rule.then.route.as_deref());
+    own.into_iter().chain(by_rule)
 }
 
 /// Whether a rule can apply to mail of `stream`, as far as its stream and credential tell.
