@@ -437,7 +437,7 @@ impl Inner {
         }
         for switch in &self.switches {
             match switch {
-                Switch::StreamPaused(_) => {}
+                Switch::StreamPaused(stream) => health.pause_stream(stream.clone()),
                 Switch::ProviderPaused(name) => {
                     health.exclude_provider(name.clone(), Exclusion::Paused)
                 }

@@ -269,7 +269,9 @@ impl Hypothesis {
         let facts = self.facts(now);
         let stream = router.stream(&facts);
         let mut deliveries = Vec::new();
+        let mut is_paused = false;
         if let Ok(name) = &stream.stream {
+            is_paused = health.is_paused(name);
             let mailbox = |index| mailboxes.get(index).cloned();
             let recipients = self.recipients.iter().enumerate();
             deliveries.extend(recipients.map(|(index, recipient)| {
@@ -282,7 +284,11 @@ impl Hypothesis {
                 self.explain_delivery(router, health, &facts)
             }));
         }
-        Explanation { stream, deliveries }
+        Explanation {
+            stream,
+            is_paused,
+            deliveries,
+        }
     }
 
     fn explain_delivery(

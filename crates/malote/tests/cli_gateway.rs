@@ -292,6 +292,12 @@ fn queue(gateway: &Gateway) {
     assert!(!err.contains('{') && !err.contains("urn:"), "{err}");
     let stats: Value = serde_json::from_str(&gateway.good(&["queue", "stats", "--json"])).unwrap();
     assert_eq!(stats["streams"][0]["deliveries"]["queued"], 1, "{stats}");
+    assert_eq!(stats["switches"][0]["state"], "paused", "{stats}");
+    let waits_for = "stream news, which is paused (`malote queue resume --stream news`)";
+    told(&["queue", "list"], waits_for);
+    told(&["explain", waits], waits_for);
+    told(&["log", waits], waits_for);
+    told(&["log", waits], "due since");
     told(&["queue", "hold", waits], "1 delivery held");
     told(&["queue", "release", waits], "1 delivery released");
     told(&["queue", "cancel", waits], "1 delivery taken back");
@@ -334,6 +340,21 @@ fn queue(gateway: &Gateway) {
     told(&["providers"], "dev/news");
 }
 
+    told(
+        &["queue", "pause", "--provider", "dev"],
+        "provider dev is paused",
+    );
+    let out = send_news(gateway, &[]);
+    let waits = out.trim();
+    for arguments in [&["log", waits][..], &["queue", "list"]] {
+        told(arguments, "dev/news: paused by an operator");
+    }
+    told(&["queue", "retry", waits], "1 delivery due now");
+    told(&["queue", "cancel", waits], "1 delivery taken back");
+    told(
+        &["queue", "resume", "--provider", "dev"],
+        "nothing is paused",
+    );
 fn suppressions(gateway: &Gateway) {
     let file = gateway.dir.path().join("list.txt");
     std::fs::write(

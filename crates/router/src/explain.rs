@@ -17,6 +17,9 @@ use crate::stream::StreamDecision;
 pub struct Explanation {
     /// Its stream.
     pub stream: StreamDecision,
+    /// Whether an operator paused that stream, so that its mail waits.
+    #[serde(default)]
+    pub is_paused: bool,
     /// Its deliveries, in the envelope's order; none without a stream.
     pub deliveries: Vec<ExplainedDelivery>,
 }
@@ -34,9 +37,27 @@ pub struct ExplainedDelivery {
     pub plan: Option<Plan>,
 }
 
+impl ExplainedDelivery {
+    /// Why it waits, a line for each excluded target; empty if a target takes it now.
+    #[must_use]
+    pub fn why_it_waits(&self) -> Vec<String> {
+        let plan = self.plan.as_ref().filter(|plan| plan.targets.is_empty());
+        let excluded = plan.into_iter().flat_map(|plan| &plan.excluded);
+        excluded
+            .map(|(target, why)| format!("{target}: {why}"))
+            .collect()
+    }
+}
+
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.stream.fmt(f)?;
+        if let (true, Ok(stream)) = (self.is_paused, &self.stream.stream) {
+            writeln!(
+                f,
+                "  waits for stream {stream}, which is paused (`malote queue resume --stream {stream}`)"
+            )?;
+        }
         for delivery in &self.deliveries {
             delivery.fmt(f)?;
         }

@@ -1,10 +1,10 @@
 //! Which targets cannot take mail now, for whom, and until when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use jiff::Timestamp;
-use malote_core::name::{MailboxProvider, ProviderName, TargetName};
+use malote_core::name::{MailboxProvider, ProviderName, StreamName, TargetName};
 use malote_core::units::ByteSize;
 use serde::{Deserialize, Serialize};
 
@@ -151,6 +151,7 @@ impl fmt::Display for Exclusion {
 /// target nobody speaks of is well. Of several reasons for one target the longest counts.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Health {
+    paused: BTreeSet<StreamName>,
     providers: BTreeMap<ProviderName, Exclusion>,
     targets: BTreeMap<TargetName, TargetHealth>,
 }
@@ -168,6 +169,17 @@ impl Health {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An operator paused a stream: its mail waits, wherever it would go.
+    pub fn pause_stream(&mut self, stream: StreamName) {
+        self.paused.insert(stream);
+    }
+
+    /// Whether an operator paused the stream.
+    #[must_use]
+    pub fn is_paused(&self, stream: &StreamName) -> bool {
+        self.paused.contains(stream)
     }
 
     /// A provider is out with all its pools.

@@ -15,7 +15,7 @@ use super::filter::{self, Id, Since};
 use super::out;
 use super::place::PlaceArgs;
 use super::source::Source;
-use super::timeline;
+use super::{timeline, waiting};
 
 /// Rows of one page.
 const PAGE: u16 = 200;
@@ -81,7 +81,10 @@ pub(super) async fn run(args: LogArgs) -> Outcome {
         if args.json {
             return Ok(out::json(&view)?);
         }
-        return Ok(out::text(&timeline::message(&view))?);
+        let now = SystemClock::start().now();
+        let switches = source.switches().await?.switches;
+        let waits = waiting::of_message(&source, &view, &switches).await?;
+        return Ok(out::text(&timeline::message(&view, &waits, now))?);
     }
     let clock = SystemClock::start();
     let since = args

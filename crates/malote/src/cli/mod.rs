@@ -31,6 +31,7 @@ mod source;
 mod store;
 mod suppressions;
 mod timeline;
+mod waiting;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

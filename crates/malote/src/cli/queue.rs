@@ -11,7 +11,7 @@ use super::filter::{self, FilterArgs, Id};
 use super::out::{self, Table};
 use super::place::PlaceArgs;
 use super::source::Source;
-use super::timeline;
+use super::{timeline, waiting};
 use crate::admin::api::{
     FilterBody, MovedBody, ResolutionWord, ResolveBody, SwitchAction, SwitchRequest, SwitchesBody,
 };
@@ -185,7 +185,8 @@ async fn list(args: ListArgs) -> Outcome {
     if rows.is_empty() {
         return Err(Failure::Nothing("nothing waits".to_owned()));
     }
-    Ok(timeline::rows(&rows)?)
+    let rows = waiting::listed(&source, rows).await?;
+    Ok(timeline::open_rows(&rows)?)
 }
 
 async fn stats(args: StatsArgs) -> Outcome {

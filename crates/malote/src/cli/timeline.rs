@@ -3,10 +3,12 @@
 use std::fmt::Write;
 use std::io;
 
+use jiff::Timestamp;
 use malote_core::ledger::{DeliveryView, MessageView, SearchRow};
 
 use super::filter::or_dash;
 use super::out::Table;
+use super::waiting::Waits;
 
 /// Writes one row for each delivery.
 pub(super) fn rows(rows: &[SearchRow]) -> io::Result<()> {
@@ -47,14 +49,63 @@ pub(super) fn line(row: &SearchRow) -> String {
     )
 }
 
-/// A message and everything that happened to it.
-pub(super) fn message(view: &MessageView) -> String {
+/// One delivery that is not settled.
+pub(super) struct Listed {
+    /// The delivery.
+    pub(super) row: SearchRow,
+    /// When its next attempt is due, if one is planned.
+    pub(super) due_at: Option<Timestamp>,
+    /// What it waits for besides its time and its turn.
+    pub(super) waits_for: Option<String>,
+}
+
+/// Writes one row for each delivery that is not settled.
+pub(super) fn open_rows(rows: &[Listed]) -> io::Result<()> {
+    let mut table = Table::new(&[
+        "ACCEPTED",
+        "STATE",
+        "STREAM",
+        "RECIPIENT",
+        "NEXT",
+        "WAITS FOR",
+        "DELIVERY",
+        "LAST REPLY",
+    ]);
+    for listed in rows {
+        let row = &listed.row;
+        let next = listed.due_at.map(|due| format!("{due:.0}"));
+        table.row([
+            &format!("{:.0}", row.accepted_at),
+            row.state.as_str(),
+            row.stream.as_str(),
+            &row.recipient,
+            &or_dash(next.as_ref()),
+            &or_dash(listed.waits_for.as_ref()),
+            &row.delivery.to_string(),
+            row.last_reply.as_deref().unwrap_or("-"),
+        ]);
+    }
+    table.print()
+}
+
+/// A message and everything that happened to it; of what is still to be sent, when or why not.
+pub(super) fn message(view: &MessageView, waits: &Waits, now: Timestamp) -> String {
     let mut text = format!(
         "message {}\n  accepted {:.0} from credential {}\n  stream {}: {}\n",
         view.id, view.accepted_at, view.credential, view.stream, view.stream_reason
     );
     for delivery in &view.deliveries {
         text.push_str(&of_delivery(delivery));
+        for reason in waits.get(&delivery.id).into_iter().flatten() {
+            writeln!(text, "  waits for {reason}").unwrap_or_default();
+        }
+        match delivery.due_at {
+            Some(due) if due > now => {
+                writeln!(text, "  next attempt {due:.0}").unwrap_or_default();
+            }
+            Some(due) => writeln!(text, "  due since {due:.0}").unwrap_or_default(),
+            None => {}
+        }
     }
     text
 }
@@ -90,9 +141,6 @@ fn of_delivery(delivery: &DeliveryView) -> String {
     for (at, line) in lines {
         let line = line.trim_end().trim_end_matches(':');
         writeln!(text, "  {at:.3}  {line}").unwrap_or_default();
-    }
-    if let Some(due) = delivery.due_at {
-        writeln!(text, "  next attempt {due:.0}").unwrap_or_default();
     }
     text
 }

@@ -51,6 +51,7 @@ fn explained(router: &Router) -> Explanation {
     );
     Explanation {
         stream,
+        is_paused: false,
         deliveries: vec![ExplainedDelivery {
             recipient: recipient.to_string(),
             mailbox_provider,
