@@ -56,7 +56,9 @@ impl Move {
 
     /// States that a delivery may be moved from.
     pub(crate) fn from(&self) -> &'static [State] {
-        use State::{Bounced, Deferred, Expired, Held, Quarantined, Queued, Scheduled, Unknown};
+        use State::{
+            Bounced, Deferred, Expired, Held, Quarantined, Queued, Scheduled, Suppressed, Unknown,
+        };
         match self.to {
             State::Cancelled | State::Suppressed => &[Scheduled, Queued, Deferred, Held],
             State::Held => &[Scheduled, Queued, Deferred],
@@ -68,6 +70,7 @@ impl Move {
                 Unknown,
                 Quarantined,
                 Bounced,
+                Suppressed,
                 Expired,
             ],
             State::Queued => &[Queued, Deferred, Held],

@@ -147,7 +147,7 @@ pub(super) async fn run(command: QueueCommand) -> Outcome {
     match command {
         QueueCommand::List(args) => list(args).await,
         QueueCommand::Stats(args) => stats(args).await,
-        QueueCommand::Retry(args) => shift("retry", "sent again now", args).await,
+        QueueCommand::Retry(args) => shift("retry", "due now", args).await,
         QueueCommand::Cancel(args) => shift("cancel", "taken back", args).await,
         QueueCommand::Hold(args) => shift("hold", "held", args).await,
         QueueCommand::Release(args) => shift("release", "released", args).await,

@@ -78,20 +78,21 @@ pub async fn an_operator_cancels_holds_and_releases(spool: &dyn Spool) {
     assert_eq!(view.deliveries[1].events[1].detail, "by hand");
 }
 
-/// "Retry the stream" sends nothing again that has failed for good; naming it does, while its
-/// body is there.
+/// "Retry the stream" sends nothing again that has failed for good, or that its recipient may not
+/// get; naming it does, while its body is there.
 pub async fn settled_mail_is_released_only_when_it_is_named(spool: &dyn Spool) {
     let lane = mail::tx_lane(spool).await;
     let session = mail::session(spool, at(0)).await;
     let mut ids = Vec::new();
-    for _ in 0..2 {
+    for _ in 0..3 {
         let id = mail::accept(spool, mail::message(lane, at(0), &["a@x.test"])).await;
         ids.push(of(id, 0));
     }
     spool.lease(session, lane, 10, at(0)).await.unwrap();
-    let bounces = ids.iter().map(|id| {
+    let ends = [State::Bounced, State::Bounced, State::Suppressed];
+    let bounces = ids.iter().zip(ends).map(|(id, end)| {
         let mut bounced = mail::sent(*id, "p-1", at(1));
-        bounced.next.state = State::Bounced;
+        bounced.next.state = end;
         bounced
     });
     spool.settle(session, bounces.collect()).await.unwrap();
@@ -105,6 +106,7 @@ pub async fn settled_mail_is_released_only_when_it_is_named(spool: &dyn Spool) {
         ..QueueFilter::default()
     };
     assert_eq!(moved(spool, &named(ids[0]), State::Queued).await, [ids[0]]);
+    assert_eq!(moved(spool, &named(ids[2]), State::Queued).await, [ids[2]]);
     let leased = spool.lease(session, lane, 10, at(100)).await.unwrap();
     let again = &leased[0].deliveries[0];
     assert_eq!((again.attempts, again.calls), (0, 1));
