@@ -305,6 +305,8 @@ fn queue(gateway: &Gateway) {
         &["queue", "cancel", waits][..],
         &["queue", "resolve", waits, "--sent"],
         &["queue", "list"],
+        &["queue", "list", "--json"],
+        &["suppressions", "list", "--json"],
     ] {
         assert_eq!(gateway.run(arguments).0, 3, "{arguments:?}");
     }
@@ -338,8 +340,6 @@ fn queue(gateway: &Gateway) {
         "nothing is paused",
     );
     told(&["providers"], "dev/news");
-}
-
     told(
         &["queue", "pause", "--provider", "dev"],
         "provider dev is paused",
@@ -355,6 +355,8 @@ fn queue(gateway: &Gateway) {
         &["queue", "resume", "--provider", "dev"],
         "nothing is paused",
     );
+}
+
 fn suppressions(gateway: &Gateway) {
     let file = gateway.dir.path().join("list.txt");
     std::fs::write(

@@ -65,12 +65,12 @@ pub(super) async fn run(args: GuardArgs) -> Outcome {
 async fn list(args: ListArgs) -> Outcome {
     let source = Source::open(&args.place).await?;
     let guard = source.guard().await?;
+    let nothing = "no campaign mail was sent within the window";
     if args.json {
-        return Ok(out::json(&guard)?);
+        return out::json_list(&guard, guard.rows.is_empty(), nothing);
     }
     if guard.rows.is_empty() {
-        let text = "no campaign mail was sent within the window".to_owned();
-        return Err(Failure::Nothing(text));
+        return Err(Failure::Nothing(nothing.to_owned()));
     }
     print(&guard)
 }

@@ -128,12 +128,12 @@ async fn raw(source: &Source, id: Id, is_json: bool) -> Outcome {
     if let Id::Delivery(delivery) = id {
         found.events.retain(|event| event.id.delivery == delivery);
     }
-    if is_json {
-        return Ok(found.events.iter().try_for_each(out::json_line)?);
-    }
     if found.events.is_empty() {
         let text = "no event of it was told by a service, or none is kept as it was told";
         return Err(Failure::Nothing(text.to_owned()));
+    }
+    if is_json {
+        return Ok(found.events.iter().try_for_each(out::json_line)?);
     }
     for event in &found.events {
         out::text(&format!("{}\n{}\n", event.id, event.raw))?;
@@ -144,12 +144,12 @@ async fn raw(source: &Source, id: Id, is_json: bool) -> Outcome {
 /// Prints what services told and nobody could read.
 async fn unreadable(source: &Source, limit: u16, is_json: bool) -> Outcome {
     let found = source.unreadable(limit).await?;
-    if is_json {
-        return Ok(found.parts.iter().rev().try_for_each(out::json_line)?);
-    }
     if found.parts.is_empty() {
         let text = "all that services told could be read";
         return Err(Failure::Nothing(text.to_owned()));
+    }
+    if is_json {
+        return Ok(found.parts.iter().rev().try_for_each(out::json_line)?);
     }
     for own in found.parts.iter().rev() {
         out::text(&format!("{:.0}  {}  {}", own.at, own.provider, own.part))?;

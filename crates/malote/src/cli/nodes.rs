@@ -116,12 +116,12 @@ pub(super) async fn run(args: NodesArgs) -> Outcome {
 
 async fn list(args: ListArgs) -> Outcome {
     let nodes = Source::open(&args.place).await?.nodes().await?;
+    let nothing = "the gateway works alone: no [shared.postgres] or [store.postgres]";
     if args.json {
-        return Ok(out::json(&nodes)?);
+        return out::json_list(&nodes, nodes.nodes.is_empty(), nothing);
     }
     if nodes.nodes.is_empty() {
-        let text = "the gateway works alone: no [shared.postgres] or [store.postgres]".to_owned();
-        return Err(Failure::Nothing(text));
+        return Err(Failure::Nothing(nothing.to_owned()));
     }
     print(&nodes)
 }

@@ -6,6 +6,8 @@ use std::io::{self, IsTerminal, Write};
 use malote_core::provider::bounded;
 use serde::Serialize;
 
+use super::exit::{Failure, Outcome};
+
 /// Longest cell of a table, in octets: replies of servers may be long.
 const CELL_BYTES_MAX: usize = 120;
 /// Longest line of a text that others wrote parts of.
@@ -51,6 +53,18 @@ pub(super) fn json(value: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut out, value).map_err(io::Error::from)?;
     writeln!(out)?;
     out.flush()
+}
+
+/// Writes a list as one JSON document; an empty one is nothing found all the same.
+///
+/// # Errors
+/// Exit code 3, with what `nothing` says, if it is empty.
+pub(super) fn json_list(value: &impl Serialize, is_empty: bool, nothing: &str) -> Outcome {
+    json(value)?;
+    match is_empty {
+        true => Err(Failure::Nothing(nothing.to_owned())),
+        false => Ok(()),
+    }
 }
 
 /// Writes a value as one line of JSON.

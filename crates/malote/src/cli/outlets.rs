@@ -85,15 +85,19 @@ pub(super) async fn run(args: OutletsArgs) -> Outcome {
 async fn list(args: ListArgs) -> Outcome {
     let source = Source::open(&args.place).await?;
     let outlets = source.outlets().await?;
+    let is_empty = outlets.outlets.is_empty();
     if args.json {
-        return Ok(out::json(&outlets)?);
+        return out::json_list(&outlets, is_empty, NOBODY);
     }
     print(&outlets)
 }
 
+/// What is said where there is no outlet.
+const NOBODY: &str = "nobody is told of events";
+
 fn print(outlets: &OutletsBody) -> Outcome {
     if outlets.outlets.is_empty() {
-        return Err(Failure::Nothing("nobody is told of events".to_owned()));
+        return Err(Failure::Nothing(NOBODY.to_owned()));
     }
     let mut table = Table::new(&[
         "OUTLET",

@@ -13,7 +13,8 @@ use super::place::PlaceArgs;
 use super::source::Source;
 use super::{timeline, waiting};
 use crate::admin::api::{
-    FilterBody, MovedBody, ResolutionWord, ResolveBody, SwitchAction, SwitchRequest, SwitchesBody,
+    FilterBody, MovedBody, ResolutionWord, ResolveBody, StatsBody, SwitchAction, SwitchBody,
+    SwitchRequest, SwitchesBody,
 };
 
 /// The states that still need somebody: the gateway, or an operator.
@@ -142,6 +143,14 @@ struct Ending {
     resend: bool,
 }
 
+/// What waits, and what is switched off.
+#[derive(Debug, serde::Serialize)]
+struct Counted {
+    #[serde(flatten)]
+    stats: StatsBody,
+    switches: Vec<SwitchBody>,
+}
+
 /// Runs `malote queue`.
 pub(super) async fn run(command: QueueCommand) -> Outcome {
     match command {
@@ -179,11 +188,12 @@ async fn list(args: ListArgs) -> Outcome {
     if is_cut {
         out::say_cut(rows.len(), "newest");
     }
+    let nothing = "nothing waits";
     if args.json {
-        return Ok(out::json(&rows)?);
+        return out::json_list(&rows, rows.is_empty(), nothing);
     }
     if rows.is_empty() {
-        return Err(Failure::Nothing("nothing waits".to_owned()));
+        return Err(Failure::Nothing(nothing.to_owned()));
     }
     let rows = waiting::listed(&source, rows).await?;
     Ok(timeline::open_rows(&rows)?)
@@ -192,8 +202,9 @@ async fn list(args: ListArgs) -> Outcome {
 async fn stats(args: StatsArgs) -> Outcome {
     let source = Source::open(&args.place).await?;
     let stats = source.stats().await?;
+    let SwitchesBody { switches } = source.switches().await?;
     if args.json {
-        return Ok(out::json(&stats)?);
+        return Ok(out::json(&Counted { stats, switches })?);
     }
     let mut table = Table::new(&["STREAM", "STATE", "DELIVERIES", "OLDEST DUE"]);
     for stream in &stats.streams {
@@ -227,7 +238,6 @@ async fn stats(args: StatsArgs) -> Outcome {
         table.print()?;
         out::text(&format!("{} octets of bodies wait", stats.body_bytes))?;
     }
-    let switches = source.switches().await?;
     Ok(print_switches(&switches)?)
 }
 
@@ -273,11 +283,11 @@ async fn switch(action: SwitchAction, args: SwitchArgs) -> Outcome {
     if switches.switches.is_empty() {
         return Ok(out::text("nothing is paused")?);
     }
-    Ok(print_switches(&switches)?)
+    Ok(print_switches(&switches.switches)?)
 }
 
-fn print_switches(switches: &SwitchesBody) -> std::io::Result<()> {
-    for switch in &switches.switches {
+fn print_switches(switches: &[SwitchBody]) -> std::io::Result<()> {
+    for switch in switches {
         let name = match (&switch.stream, &switch.provider) {
             (Some(stream), _) => format!("stream {stream}"),
             (None, Some(provider)) => format!("provider {provider}"),

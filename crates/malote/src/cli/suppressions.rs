@@ -173,11 +173,12 @@ async fn list(args: ListArgs) -> Outcome {
             found.into_iter().map(Into::into).collect()
         }
     };
+    let nothing = "no suppression";
     if args.json {
-        return Ok(out::json(&found)?);
+        return out::json_list(&found, found.is_empty(), nothing);
     }
     if found.is_empty() {
-        return Err(Failure::Nothing("no suppression".to_owned()));
+        return Err(Failure::Nothing(nothing.to_owned()));
     }
     Ok(print(&found)?)
 }
