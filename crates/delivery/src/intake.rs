@@ -114,6 +114,7 @@ impl Engine {
             return Err(Refusal::StreamNotAllowed(asked.to_string()));
         }
         let decision = policy.router.stream(&facts);
+        let reason = decision.in_words();
         let stream = decision.stream.map_err(|_| Refusal::StreamMissing)?;
         let stream = policy.streams.get(&stream).ok_or(Refusal::StreamMissing)?;
         self.check_room(policy, stream.class, prepared.size())?;
@@ -133,7 +134,7 @@ impl Engine {
             state,
         };
         let (deliveries, recipients, mut lanes) = self.deliveries(submission, &way).await?;
-        let record = record(id, submission, &prepared, &way, decision.reason.to_string());
+        let record = record(id, submission, &prepared, &way, reason);
         if !is_internal(submission.channel) {
             feedback_id::add(policy, &record, &mut prepared);
         }

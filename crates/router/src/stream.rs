@@ -62,7 +62,7 @@ impl fmt::Display for StreamReason {
         f.write_str(match self {
             Self::Asked => "asked for by the API call",
             Self::Rule(name) => name,
-            Self::Header => "header X-Malote-Stream",
+            Self::Header => HEADER,
             Self::OnlyStream => "the credential's only stream",
             Self::PrecedenceBulk => "header Precedence: bulk",
             Self::ListUnsubscribe => "header List-Unsubscribe",
@@ -73,6 +73,25 @@ impl fmt::Display for StreamReason {
         })
     }
 }
+
+impl StreamDecision {
+    /// What decided, and that the stream which `X-Malote-Stream` asks for was passed over, if so: for
+    /// the timeline, since the field itself does not leave.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let mut trials = self.trace.iter().filter(|trial| &*trial.name == HEADER);
+        match trials.find_map(|trial| trial.first_failed_condition.as_ref()) {
+            None => self.reason.to_string(),
+            Some(failed) => {
+                let reason = &self.reason;
+                format!("{reason}; {HEADER} was passed over, as this does not hold: {failed}")
+            }
+        }
+    }
+}
+
+/// How a trace and a timeline name the field that asks for a stream.
+const HEADER: &str = "header X-Malote-Stream";
 
 impl Router {
     /// Which stream a message is in. First match: what the API call asked for, the operator's
@@ -117,10 +136,7 @@ impl Router {
         if let Some(wanted) = facts.header(STREAM_HEADER) {
             match usable(wanted.trim(), allowed) {
                 Some(stream) => return Some((stream, StreamReason::Header)),
-                None => trace.push(RuleTrial::skipped(
-                    "header X-Malote-Stream",
-                    is_allowed(wanted.trim()),
-                )),
+                None => trace.push(RuleTrial::skipped(HEADER, is_allowed(wanted.trim()))),
             }
         }
         if let [(only, _)] = allowed.streams.as_slice() {

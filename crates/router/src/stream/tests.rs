@@ -216,6 +216,21 @@ fn what_the_credential_allows_bounds_every_test() {
 }
 
 #[test]
+fn a_stream_that_the_header_asks_for_in_vain_is_told_with_what_decided() {
+    let router = router("");
+    let words = |wanted| {
+        let headers = [("X-Malote-Stream", wanted)];
+        Mail::new("mautic", &headers).decide(&router).in_words()
+    };
+    assert_eq!(words("news"), "header X-Malote-Stream");
+    assert_eq!(
+        words("offers"),
+        "the credential's default_stream; header X-Malote-Stream was passed over, as this does not \
+         hold: the credential may use the stream \"offers\""
+    );
+}
+
+#[test]
 fn rules_come_first_in_file_order_and_leave_a_trace() {
     let router = router(
         "[[rules]]\nname = 'unmarked'\n\
