@@ -178,4 +178,25 @@ mod tests {
         }
         assert!(Cli::try_parse_from(["malote", "serve"]).is_err());
     }
+
+    /// A command with a name in place of each label's value, and an id where one stands.
+    fn filled_in(command: &str) -> Vec<String> {
+        let mut text = command.replace(" ID", " 01934d2b-0000-7000-8000-000000000001");
+        while let (Some(start), Some(end)) = (text.find("{{"), text.find("}}")) {
+            text.replace_range(start..end + 2, "name");
+        }
+        text.split_whitespace().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_command_that_an_alert_names_is_one() {
+        let alerts = include_str!("../../../../dashboards/alerts.yml");
+        let quoted = alerts.split('`').skip(1).step_by(2);
+        let commands: Vec<&str> = quoted.filter(|text| text.starts_with("malote ")).collect();
+        assert!(commands.len() > 20, "{commands:?}");
+        for command in commands {
+            let read = Cli::try_parse_from(filled_in(command));
+            assert!(read.is_ok(), "{command}: {read:?}");
+        }
+    }
 }
