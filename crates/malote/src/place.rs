@@ -106,16 +106,22 @@ impl StorePlace {
     }
 
     /// Why mail cannot be taken in now; `None` if it can.
-    #[must_use]
-    pub fn why_not_ready(&self) -> Option<&'static str> {
+    pub async fn why_not_ready(&self) -> Option<String> {
         let (is_open, is_away) = match self {
             Self::Sqlite(store) => (store.is_open(), false),
             Self::Postgres(store, _) => (store.is_open(), store.is_away()),
         };
         if !is_open {
-            return Some("the store is closed");
+            return Some("the store is closed".to_owned());
         }
-        is_away.then_some("the database does not answer")
+        if is_away {
+            return Some("the database does not answer".to_owned());
+        }
+        let Self::Sqlite(store) = self else {
+            return None;
+        };
+        let path = store.without_room().await?.display();
+        Some(format!("the store's disk is full or not writable: {path}"))
     }
 
     /// Finishes what waits, and lets go.

@@ -32,9 +32,10 @@ pub(super) async fn healthz() -> &'static str {
 /// Whether mail can be taken in now; else 503 with the reason.
 pub(super) async fn readyz(State(state): State<AdminState>) -> Response {
     let is_draining = *state.engine.openness().borrow() != Openness::Open;
-    let reason = is_draining.then_some("draining");
-    let reason = reason.or_else(|| state.store.why_not_ready());
-    let reason = reason.map(str::to_owned);
+    let reason = match is_draining {
+        true => Some("draining".to_owned()),
+        false => state.store.why_not_ready().await,
+    };
     let reason = reason.or_else(|| state.engine.can_accept().err().map(|why| why.to_string()));
     match reason {
         None => (StatusCode::OK, "ready\n").into_response(),

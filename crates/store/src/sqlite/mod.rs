@@ -23,6 +23,7 @@ mod queue;
 mod quota;
 mod readers;
 mod retain;
+mod room;
 mod rows;
 mod schema;
 mod search;
@@ -59,6 +60,7 @@ use crate::sqlite::body::BodyFiles;
 use crate::sqlite::fault::Fault;
 use crate::sqlite::queue::{Operation, Queue, Queued, Urgency};
 use crate::sqlite::readers::Readers;
+use crate::sqlite::room::Room;
 use crate::sqlite::writer::{Memory, Tx, Writer};
 use crate::{Lane, LaneId, Return, StoreError};
 
@@ -83,6 +85,7 @@ struct Inner {
     queue: Option<Arc<Queue>>,
     readers: Arc<Readers>,
     files: BodyFiles,
+    room: Arc<Room>,
     key: AddressKey,
     /// `None` if the store was opened to be read only.
     home: Option<String>,
@@ -171,9 +174,11 @@ impl SqliteStore {
         }
         let suppressed = Arc::new(suppression::filter(&conn)?);
         let queue = Arc::new(Queue::new(size(config.queue_bytes_max.0)));
+        let room = Arc::new(Room::of(&config.path));
         let writer = Writer {
             memory: Memory::load(&conn).map_err(Fault::from)?,
             conn,
+            room: Arc::clone(&room),
             queue: Arc::clone(&queue),
             metrics: Arc::clone(&metrics),
             on_fatal: Arc::clone(&on_fatal),
@@ -192,6 +197,7 @@ impl SqliteStore {
                 queue: Some(queue),
                 readers,
                 files,
+                room,
                 key,
                 home: Some(home),
                 suppressed: Some(suppressed),
@@ -229,6 +235,7 @@ impl SqliteStore {
                 files: BodyFiles {
                     dir: config.bodies_dir(),
                 },
+                room: Arc::new(Room::of(&config.path)),
                 key,
                 home: None,
                 suppressed: None,
@@ -261,6 +268,15 @@ impl SqliteStore {
     pub fn is_open(&self) -> bool {
         let queue = self.inner.queue.as_ref();
         queue.is_some_and(|queue| !queue.is_closed())
+    }
+
+    /// The database whose disk has no room for mail, if the last write found none and there still
+    /// is none.
+    pub async fn without_room(&self) -> Option<&Path> {
+        let room = Arc::clone(&self.inner.room);
+        let is_missing = tokio::task::spawn_blocking(move || room.is_missing()).await;
+        let path = self.inner.config.path.as_path();
+        is_missing.unwrap_or(false).then_some(path)
     }
 
     /// What SQLite finds wrong with pages and indexes; empty if nothing. Reads the whole file.

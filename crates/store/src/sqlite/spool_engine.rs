@@ -33,7 +33,12 @@ const HASHED_IN_PLACE_MAX: usize = 256 << 10;
 #[async_trait]
 impl Spool for SqliteStore {
     async fn accept(&self, batch: Vec<NewMessage>) -> Result<Vec<AcceptOutcome>, StoreError> {
-        let batch = self.prepare(batch).await?;
+        let prepared = self.prepare(batch).await;
+        let batch = prepared.inspect_err(|error| {
+            if *error == StoreError::Full {
+                self.inner.room.was_missing();
+            }
+        })?;
         let filed: Vec<Option<MessageId>> = batch
             .iter()
             .map(|one| one.needs_file().then_some(one.message.record.id))

@@ -13,6 +13,7 @@ use crate::metrics::Metrics;
 use crate::sqlite::columns::state_number;
 use crate::sqlite::fault::Fault;
 use crate::sqlite::queue::{Queue, Queued};
+use crate::sqlite::room::Room;
 use crate::sqlite::schema::LOCK_WAIT;
 
 /// Called when the disk has failed. Nothing that this process holds in memory may be believed
@@ -124,6 +125,7 @@ pub(crate) fn next_id(conn: &Connection, last: &str, kept: &str) -> rusqlite::Re
 pub(crate) struct Writer {
     pub(crate) conn: Connection,
     pub(crate) memory: Memory,
+    pub(crate) room: Arc<Room>,
     pub(crate) queue: Arc<Queue>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) on_fatal: OnFatal,
@@ -177,6 +179,9 @@ impl Writer {
         self.metrics.batch_operations.observe(batch.len() as f64);
         let outcome = match self.together(&mut batch) {
             Ok(()) => {
+                if batch.iter().any(|queued| queued.urgency.is_accept()) {
+                    self.room.was_found();
+                }
                 for queued in &mut batch {
                     queued.job.reply(Ok(()));
                 }
@@ -277,6 +282,9 @@ impl Writer {
 
     fn refuse(&self, queued: &mut Queued, error: StoreError) {
         self.metrics.count(&error);
+        if error == StoreError::Full {
+            self.room.was_missing();
+        }
         queued.job.reply(Err(error));
     }
 
@@ -360,6 +368,7 @@ mod tests {
         let writer = Writer {
             memory: Memory::load(&conn).unwrap(),
             conn,
+            room: Arc::new(Room::of(&path)),
             queue: Arc::new(Queue::new(1)),
             metrics: Arc::new(Metrics::register(&Registry::new()).unwrap()),
             on_fatal: Arc::new(|text| panic!("{text}")),

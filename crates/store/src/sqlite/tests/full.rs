@@ -25,9 +25,14 @@ async fn limit_pages(store: &SqliteStore, pages: i64) {
 
 #[tokio::test]
 async fn a_full_disk_refuses_mail_and_recovers_alone() {
-    let (store, _dir) = fresh().await;
+    let (store, dir) = fresh().await;
     let lane = mail::tx_lane(&store).await;
     let session = mail::session(&store, at(0)).await;
+    let database = config(&dir).path;
+    // Where this stands no file can be written beside the database, as on a disk that is full.
+    let in_the_way = database.with_extension("db.probe");
+    std::fs::create_dir(&in_the_way).unwrap();
+    assert_eq!(store.without_room().await, None, "nobody was refused");
     let sized = || {
         let mut message = mail::message(lane, at(0), &["a@x.test"]);
         message.body = vec![b'x'; 50_000].into();
@@ -45,6 +50,7 @@ async fn a_full_disk_refuses_mail_and_recovers_alone() {
         assert!(kept < 100);
     };
     assert_eq!(refused, StoreError::Full);
+    assert_eq!(store.without_room().await, Some(database.as_path()));
     let leased = store.lease(session, lane, 100, at(0)).await.unwrap();
     assert_eq!(
         leased.len(),
@@ -56,7 +62,14 @@ async fn a_full_disk_refuses_mail_and_recovers_alone() {
         .map(|one| mail::step(one.deliveries[0].id, State::Cancelled, None));
     store.settle(session, settled.collect()).await.unwrap();
     limit_pages(&store, 100_000).await;
+    assert!(store.without_room().await.is_some());
     mail::accept(&store, sized()).await;
+    assert_eq!(store.without_room().await, None, "mail was written");
+    limit_pages(&store, 1).await;
+    while store.accept(vec![sized()]).await.is_ok() {}
+    assert!(store.without_room().await.is_some());
+    std::fs::remove_dir(&in_the_way).unwrap();
+    assert_eq!(store.without_room().await, None, "found without mail");
     assert_eq!(store.check_integrity().await.unwrap(), [""; 0]);
     assert!(store.is_open());
 }
