@@ -151,6 +151,7 @@ fn an_operator_s_day() {
     let mut gateway = Gateway::start();
     let id = send(&gateway);
     queue(&gateway);
+    names_of_nothing(&gateway);
     suppressions(&gateway);
     bad_edit(&gateway);
     tokens(&gateway);
@@ -280,16 +281,7 @@ fn queue(gateway: &Gateway) {
     let out = send_news(gateway, &[]);
     let waits = out.trim();
     told(&["queue", "list"], "b@x.test");
-    let late = ["--stream", "news", "--wait", "--wait-max", "1s"];
-    let (code, out, err) = gateway.run(&[&SEND[..], &door_of(&http)[..], &late[..]].concat());
-    let id = out.lines().next().unwrap();
-    assert_eq!(code, 1, "{err}");
-    assert!(err.contains(&format!("see malote log {id}\n")), "{err}");
-    gateway.good(&["queue", "cancel", id]);
-    let foreign = ["--from", "a@other.example", "--to", "b@x.test"];
-    let (_, _, err) = gateway.run(&[&["send"], &foreign[..], &door_of(&http)[..]].concat());
-    assert!(err.starts_with("error: refused: "), "{err}");
-    assert!(!err.contains('{') && !err.contains("urn:"), "{err}");
+    sent_in_vain(gateway, &http);
     let stats: Value = serde_json::from_str(&gateway.good(&["queue", "stats", "--json"])).unwrap();
     assert_eq!(stats["streams"][0]["deliveries"]["queued"], 1, "{stats}");
     assert_eq!(stats["switches"][0]["state"], "paused", "{stats}");
@@ -310,6 +302,42 @@ fn queue(gateway: &Gateway) {
     ] {
         assert_eq!(gateway.run(arguments).0, 3, "{arguments:?}");
     }
+    told(
+        &["queue", "resume", "--stream", "news"],
+        "nothing is paused",
+    );
+    told(&["providers"], "dev/news");
+    told(
+        &["queue", "pause", "--provider", "dev"],
+        "provider dev is paused",
+    );
+    let out = send_news(gateway, &[]);
+    let waits = out.trim();
+    for arguments in [&["log", waits][..], &["queue", "list"]] {
+        told(arguments, "dev/news: paused by an operator");
+    }
+    told(&["queue", "retry", waits], "1 delivery due now");
+    told(&["queue", "cancel", waits], "1 delivery taken back");
+    told(
+        &["queue", "resume", "--provider", "dev"],
+        "nothing is paused",
+    );
+}
+
+fn sent_in_vain(gateway: &Gateway, http: &str) {
+    let late = ["--stream", "news", "--wait", "--wait-max", "1s"];
+    let (code, out, err) = gateway.run(&[&SEND[..], &door_of(http)[..], &late[..]].concat());
+    let id = out.lines().next().unwrap();
+    assert_eq!(code, 1, "{err}");
+    assert!(err.contains(&format!("see malote log {id}\n")), "{err}");
+    gateway.good(&["queue", "cancel", id]);
+    let foreign = ["--from", "a@other.example", "--to", "b@x.test"];
+    let (_, _, err) = gateway.run(&[&["send"], &foreign[..], &door_of(http)[..]].concat());
+    assert!(err.starts_with("error: refused: "), "{err}");
+    assert!(!err.contains('{') && !err.contains("urn:"), "{err}");
+}
+
+fn names_of_nothing(gateway: &Gateway) {
     for (arguments, said) in [
         (
             &["queue", "list", "--stream", "typo"][..],
@@ -335,26 +363,6 @@ fn queue(gateway: &Gateway) {
         let (code, _, err) = gateway.run(arguments);
         assert_eq!((code, err.as_str()), (2, said), "{arguments:?}");
     }
-    told(
-        &["queue", "resume", "--stream", "news"],
-        "nothing is paused",
-    );
-    told(&["providers"], "dev/news");
-    told(
-        &["queue", "pause", "--provider", "dev"],
-        "provider dev is paused",
-    );
-    let out = send_news(gateway, &[]);
-    let waits = out.trim();
-    for arguments in [&["log", waits][..], &["queue", "list"]] {
-        told(arguments, "dev/news: paused by an operator");
-    }
-    told(&["queue", "retry", waits], "1 delivery due now");
-    told(&["queue", "cancel", waits], "1 delivery taken back");
-    told(
-        &["queue", "resume", "--provider", "dev"],
-        "nothing is paused",
-    );
 }
 
 fn suppressions(gateway: &Gateway) {

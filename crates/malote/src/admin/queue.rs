@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use malote_core::address::EmailAddress;
 use malote_core::event::State as DeliveryState;
 use malote_core::id::DeliveryId;
-use malote_core::ledger::{Ledger, QueueFilter, Search, SearchPage};
+use malote_core::ledger::{Ledger, Search, SearchPage};
 use malote_core::name::{CredentialName, StreamName};
 use malote_delivery::Resolution;
+use malote_store::QueueFilter;
 use serde::Deserialize;
 
 use super::AdminState;
