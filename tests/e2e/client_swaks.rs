@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use malote_tests::{MAUTIC_KEY, Outcome, World, run, tool};
 
 use crate::{SENT_MAX, ensure_once};
@@ -39,5 +39,13 @@ async fn a_wrong_password_is_refused() -> Result<()> {
     let said = swaks(&world, "ana@one.example", "wrong").await?;
     assert_ne!(said.status, Some(0));
     assert!(said.stdout.contains("535 5.7.8"), "{}", said.stdout);
+    let log = world.gateway.log();
+    let mut lines = log.lines();
+    let refused = lines.find(|line| line.contains("refused a login: wrong password"));
+    let refused = refused.context("not told in the log")?;
+    for field in ["credential", "mautic", "listener", "127.0.0.1"] {
+        assert!(refused.contains(field), "{refused}");
+    }
+    assert!(!log.contains("mautic-secret"), "{log}");
     Ok(())
 }

@@ -174,6 +174,22 @@ impl Credentials {
         }
         found
     }
+
+    /// Whose SMTP user this is, whatever the password: for the log of a login that was refused. Takes
+    /// the same time for any user.
+    #[must_use]
+    pub fn of_smtp_user(&self, user: &str) -> Option<&CredentialName> {
+        let user = Sha256::digest(user.as_bytes());
+        let mut found = None;
+        for credential in self.all.values() {
+            if let Some(login) = &credential.smtp_login
+                && bool::from(user.ct_eq(&Sha256::digest(login.user.as_bytes())))
+            {
+                found = Some(&credential.name);
+            }
+        }
+        found
+    }
 }
 
 /// The credentials in force, replaced as a whole on reload.
@@ -221,5 +237,10 @@ mod tests {
         assert!(all.by_smtp_login("shop", b"pw").is_some());
         assert!(all.by_smtp_login("shop", b"no").is_none());
         assert!(all.by_smtp_login("nobody", b"pw").is_none());
+        assert_eq!(
+            all.of_smtp_user("shop").map(CredentialName::as_str),
+            Some("shop")
+        );
+        assert_eq!(all.of_smtp_user("nobody"), None);
     }
 }

@@ -303,7 +303,14 @@ impl Connection {
         } else {
             self.service.metrics.logins_failed.inc();
             self.service.sources.login_failed(source, Instant::now());
-            warn!(peer.ip = %self.ip, "refused a login");
+            let (peer, listener) = (self.ip, self.listener.address());
+            // What nobody is called may be a password typed in the wrong place.
+            match credentials.of_smtp_user(&login.user) {
+                Some(credential) => {
+                    warn!(peer.ip = %peer, %listener, %credential, "refused a login: wrong password");
+                }
+                None => warn!(peer.ip = %peer, %listener, "refused a login: no such user"),
+            }
         }
         self.session.authenticated(found);
     }
