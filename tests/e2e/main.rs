@@ -29,6 +29,7 @@ mod database_refused;
 mod database_restore;
 mod demo_cluster;
 mod demo_full;
+mod disk_full;
 mod dkim;
 mod doctor;
 mod drain;
