@@ -31,7 +31,7 @@ pub struct StorePart {
     pub shared: Option<PostgresSettings>,
 }
 
-/// Reads `[admin]` and nothing else, by the rules of [`super::read`].
+/// Reads `[admin]` and nothing else, by the rules of [`super::read()`].
 ///
 /// # Errors
 /// What is wrong with the address or with a file as a whole.
@@ -53,7 +53,7 @@ pub fn read_admin(
     Ok(AdminPart { admin, token_fault })
 }
 
-/// Reads `[store]` and `[shared]` and nothing else, by the rules of [`super::read`].
+/// Reads `[store]` and `[shared]` and nothing else, by the rules of [`super::read()`].
 ///
 /// # Errors
 /// What is wrong with them or with a file as a whole.
