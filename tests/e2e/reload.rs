@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Result;
-use malote_tests::{World, eventually};
+use malote_tests::{World, eventually, free_port};
 use reqwest::Method;
 
 use crate::{order, send_order};
@@ -47,16 +47,35 @@ async fn an_invalid_file_changes_nothing() -> Result<()> {
             "{ provider = \"sse\" }",
         )
     })?;
-    let before = world.gateway.log().len();
     world.gateway.signal("HUP")?;
-    eventually("the refusal is logged", RELOAD_MAX, async || {
-        Ok((world.gateway.log().len() > before).then_some(()))
+    eventually("each fault is logged by itself", RELOAD_MAX, async || {
+        let log = world.gateway.log();
+        let is_told = |line: &str| line.contains("refused a configuration") && line.contains("sse");
+        let is_kept = log.contains("kept the configuration in force");
+        Ok((is_kept && log.lines().any(is_told)).then_some(()))
     })
     .await?;
     for number in 0..WATCH_LOOKS {
         assert_eq!(status(&world, "mk_new_shop").await?, 401);
         send_order(&world, &format!("r{number}@one.example")).await?;
     }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_only_a_restart_puts_in_force_is_named() -> Result<()> {
+    let mut world = World::start().await?;
+    world.gateway.set_config(|config| {
+        let (old, new) = (config.doors.submission, free_port()?);
+        config.replace(&old.to_string(), &format!("127.0.0.1:{new}"))
+    })?;
+    world.gateway.signal("HUP")?;
+    let left = "smtp differs from what is in force: a restart puts it in force";
+    eventually("it is told", RELOAD_MAX, async || {
+        Ok(world.gateway.log().contains(left).then_some(()))
+    })
+    .await?;
+    assert!(!world.gateway.log().contains("http differs"));
     Ok(())
 }
 

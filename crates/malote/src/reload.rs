@@ -1,5 +1,6 @@
 //! Another configuration while running: by SIGHUP or when a file changes, wholly or not at all.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use malote_core::clock::Clock;
 use malote_core::credential::{CredentialsInForce, OperatorInForce};
+use malote_core::fault::Severity;
 use malote_delivery::Engine;
 use malote_ingress::ReloadingCertificate;
 use malote_ingress::http::WebhookParsers;
@@ -16,7 +18,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Admin};
+use crate::config::{self, Admin, Fingerprint, Report};
 use crate::nodes::DigestInForce;
 use crate::watch::Watch;
 use crate::wiring::{Adapters, InForce, in_force};
@@ -47,6 +49,8 @@ pub(crate) struct Reloading {
     pub(crate) certificates: Vec<Arc<ReloadingCertificate>>,
     /// What nodes compare.
     pub(crate) digest: DigestInForce,
+    /// What only a start puts in force, as it was then.
+    pub(crate) at_start: BTreeMap<String, Fingerprint>,
     /// What is counted.
     pub(crate) metrics: ReloadMetrics,
 }
@@ -120,15 +124,13 @@ impl Reloading {
     fn reload(&mut self) {
         let outcome = config::read(&self.files, std::env::vars_os(), &self.clock);
         let Some(config) = outcome.config else {
-            tracing::error!(
-                report = %outcome.report,
-                "kept the configuration in force: the files on disk are not good"
-            );
+            self.say_refused(&outcome.report);
             self.metrics.reloads.with_label_values(&["refused"]).inc();
             self.metrics.failed.set(1);
             return;
         };
-        self.digest.store(Arc::new(config.digest.clone()));
+        self.digest.store(Arc::new(config.digests.of_nodes.clone()));
+        self.say_left(&config.digests.at_start);
         self.put_operator(&config.admin);
         let InForce {
             policy,
@@ -147,11 +149,36 @@ impl Reloading {
         }
         self.metrics.reloads.with_label_values(&["done"]).inc();
         self.metrics.failed.set(0);
-        tracing::info!("put the configuration on disk in force; listeners and store keep theirs");
+        tracing::info!("put the configuration on disk in force");
     }
-}
 
-impl Reloading {
+    /// One event for each error; the warnings of the whole file would hide them.
+    fn say_refused(&self, report: &Report) {
+        let faults = report.faults.iter();
+        for fault in faults.filter(|fault| fault.severity == Severity::Error) {
+            let place = fault.location.as_ref().map(ToString::to_string);
+            tracing::error!(
+                place,
+                key = fault.key,
+                error = fault.message,
+                "refused a configuration"
+            );
+        }
+        tracing::error!(
+            "kept the configuration in force: `malote check` shows what is wrong with the files on disk"
+        );
+    }
+
+    /// Warns of what this reload could not put in force.
+    fn say_left(&self, at_start: &BTreeMap<String, Fingerprint>) {
+        for (name, _) in at_start
+            .iter()
+            .filter(|(name, now)| self.at_start.get(*name) != Some(*now))
+        {
+            tracing::warn!("{name} differs from what is in force: a restart puts it in force");
+        }
+    }
+
     /// A file without a token is good for a door on loopback. The door that is open may be elsewhere.
     fn put_operator(&self, admin: &Admin) {
         if admin.token.is_none() && !config::is_loopback(self.admin) {

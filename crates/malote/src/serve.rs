@@ -1,5 +1,6 @@
 //! `malote serve`: opens the store, starts the engine and the doors, and ends them in order.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -21,7 +22,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, AdminState};
-use crate::config::{self, Admin, Config};
+use crate::config::{self, Admin, Config, Fingerprint};
 use crate::listeners::Handed;
 use crate::logging::Logging;
 use crate::nodes::{DigestInForce, Membership, NodeMetrics};
@@ -88,7 +89,8 @@ async fn serve(
     let store = StorePlace::open(&config, &clock, &registry).await?;
     let shared = open_shared(&config, &store, &clock, &registry).await?;
     let node = config.node_name();
-    let digest = Arc::new(ArcSwap::from_pointee(config.digest.clone()));
+    let digest = Arc::new(ArcSwap::from_pointee(config.digests.of_nodes.clone()));
+    let at_start = config.digests.at_start.clone();
     let in_force = in_force(config, &Adapters::new());
     let parsers = parsers_in_force(&in_force);
     let credentials: CredentialsInForce = Arc::new(ArcSwap::new(Arc::clone(&in_force.credentials)));
@@ -130,7 +132,7 @@ async fn serve(
     let membership = gateway.membership(node)?.keep(engine_stops.clone());
     let mut engine_tasks = gateway.start_engine(&engine_stops);
     engine_tasks.spawn(membership);
-    let reloading = gateway.reloading(files, listen, in_force.adapters)?;
+    let reloading = gateway.reloading(files, listen, (in_force.adapters, at_start))?;
     doors.spawn(reloading.run(asked, doors_close.clone()));
     tell_service_manager(&[sd_notify::NotifyState::Ready]);
     tracing::info!("serving");
@@ -298,7 +300,7 @@ impl Gateway {
         &self,
         files: Vec<PathBuf>,
         admin: SocketAddr,
-        adapters: Adapters,
+        (adapters, at_start): (Adapters, BTreeMap<String, Fingerprint>),
     ) -> anyhow::Result<Reloading> {
         Ok(Reloading {
             files,
@@ -311,6 +313,7 @@ impl Gateway {
             parsers: Arc::clone(&self.parsers),
             certificates: self.certificates.clone(),
             digest: Arc::clone(&self.digest),
+            at_start,
             metrics: ReloadMetrics::new(&self.registry)?,
         })
     }

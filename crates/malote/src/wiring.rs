@@ -62,7 +62,7 @@ pub(crate) fn in_force(mut config: Config, last: &Adapters) -> InForce {
 }
 
 fn keep_unchanged(config: &mut Config, last: &Adapters) -> Adapters {
-    let fingerprints = &config.fingerprints;
+    let fingerprints = &config.digests.providers;
     let keep = |(name, provider): (&ProviderName, &mut ConfiguredProvider)| {
         let fingerprint = *fingerprints.get(name.as_str())?;
         let same = last.get(name).filter(|(own, _)| *own == fingerprint);

@@ -69,9 +69,22 @@ fn classify(pointer: String, fault: &serde_json::Error) -> Problem {
     } else if text.starts_with("missing field") {
         ProblemKind::MissingField
     } else {
-        ProblemKind::InvalidType
+        return Problem::at(ProblemKind::InvalidType, pointer, in_json_words(text));
     };
     Problem::at(kind, pointer, text)
+}
+
+/// What serde says, with the types' names in JSON (RFC 8259).
+fn in_json_words(mut text: String) -> String {
+    for (serde, json) in [
+        ("type: sequence", "type: an array"),
+        ("a sequence", "an array"),
+        ("type: map", "type: an object"),
+        ("a map", "an object"),
+    ] {
+        text = text.replace(serde, json);
+    }
+    text
 }
 
 /// What serde says, without the string that stood in the place: it may be anybody's address or
@@ -274,12 +287,16 @@ mod tests {
 
     #[test]
     fn the_string_that_stood_there_is_not_quoted() {
-        for text in [r#"{"headers":"ana@x.test"}"#, r#"{"headers":"a \"b\" \\"}"#] {
+        for (text, wanted) in [
+            (r#"{"headers":"ana@x.test"}"#, "an object"),
+            (r#"{"headers":"a \"b\" \\"}"#, "an object"),
+            (r#"{"to":"ana@x.test"}"#, "an array"),
+        ] {
             let problem = parse::<Letter>(text.as_bytes()).unwrap_err();
             let detail = problem.errors().first().map(|fault| fault.detail.as_str());
             let detail = detail.unwrap_or_default();
-            let expected = "invalid type: a string, expected a map at line 1 column ";
-            assert!(detail.starts_with(expected), "{detail}");
+            let expected = format!("invalid type: a string, expected {wanted} at line 1 column ");
+            assert!(detail.starts_with(&expected), "{detail}");
         }
     }
 

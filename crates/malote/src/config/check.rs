@@ -23,7 +23,7 @@ use super::de::nearest;
 use super::doors::Admin;
 use super::raw::{RawConfig, StreamConfig};
 use super::{
-    Config, ConfiguredProvider, Fingerprint, StoreSettings, credentials, doctor, doors, outlets,
+    Config, ConfiguredProvider, Digests, StoreSettings, credentials, doctor, doors, outlets,
     settings, store, streams, unsubscribe,
 };
 
@@ -107,7 +107,7 @@ impl Tables {
     /// whether the result may be used is for the faults to say.
     pub(super) fn join(
         mut self,
-        (digest, fingerprints): (String, BTreeMap<String, Fingerprint>),
+        digests: Digests,
         faults: &mut Vec<ConfigFault>,
     ) -> Option<Config> {
         check_presence(&self.raw, faults);
@@ -153,8 +153,7 @@ impl Tables {
             retention: raw.retention,
             log: raw.log,
             doctor: raw.doctor,
-            digest,
-            fingerprints,
+            digests,
         })
     }
 }

@@ -1,5 +1,5 @@
 //! What tells the configuration of one node from another's, where all should have the same, and
-//! a provider's table from the one that it replaces.
+//! a table from the one that it replaces.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,10 +14,48 @@ const OF_A_NODE: [&str; 6] = ["admin", "http", "log", "shared", "smtp", "store"]
 /// Octets of the digest.
 const BYTES: usize = 8;
 
+/// Tables and keys that are read at the start alone.
+const AT_START: [&[&str]; 8] = [
+    &["admin", "listen"],
+    &["delivery", "transactional_reserve"],
+    &["delivery", "workers"],
+    &["http"],
+    &["log"],
+    &["shared"],
+    &["smtp"],
+    &["store"],
+];
+/// Those of their keys that a reload takes over all the same.
+const NOT_AT_START: [&str; 2] = ["hostname", "verp_"];
+
+/// What one reading of a configuration is known by.
+#[derive(Debug, Clone, Default)]
+pub struct Digests {
+    /// Of what every node should have alike: 16 hex digits.
+    pub of_nodes: String,
+    /// Of what each provider's adapter is built from.
+    pub providers: BTreeMap<String, Fingerprint>,
+    /// Of what only a start puts in force, by its name: `smtp`, `admin.listen`.
+    pub at_start: BTreeMap<String, Fingerprint>,
+}
+
+impl Digests {
+    pub(crate) fn of(root: &Node) -> Self {
+        Self {
+            of_nodes: digest(root),
+            providers: fingerprints(root),
+            at_start: AT_START
+                .into_iter()
+                .map(|path| (path.join("."), at_start(root, path)))
+                .collect(),
+        }
+    }
+}
+
 /// A digest of rules, streams, providers, credentials and all else that should be alike on every
 /// node: 16 hex digits, the same for the same values wherever and in whatever order they were set.
 /// Secrets count as they are given: a file or variable by its name.
-pub(crate) fn digest(root: &Node) -> String {
+fn digest(root: &Node) -> String {
     let mut hash = Sha256::new();
     if let Value::Table(members) = &root.value {
         for (key, member) in members {
@@ -37,7 +75,7 @@ pub type Fingerprint = [u8; 32];
 
 /// The fingerprint of every provider by name: of its table, of `[dkim]`, and of what is in the
 /// files and variables that they name.
-pub(crate) fn fingerprints(root: &Node) -> BTreeMap<String, Fingerprint> {
+fn fingerprints(root: &Node) -> BTreeMap<String, Fingerprint> {
     let Value::Table(tables) = &root.value else {
         return BTreeMap::new();
     };
@@ -58,6 +96,45 @@ pub(crate) fn fingerprints(root: &Node) -> BTreeMap<String, Fingerprint> {
         (name.clone(), hash.finalize().into())
     };
     providers.iter().map(fingerprint).collect()
+}
+
+/// The fingerprint of what stands at a path; certificates and passwords count by their names.
+fn at_start(root: &Node, path: &[&str]) -> Fingerprint {
+    let mut node = Some(root);
+    for key in path {
+        node = match node.map(|node| &node.value) {
+            Some(Value::Table(members)) => members.get(*key).map(|member| &member.node),
+            Some(_) | None => None,
+        };
+    }
+    let mut hash = Sha256::new();
+    if let Some(node) = node {
+        add_at_start(&mut hash, &Path::of(path), node);
+    }
+    hash.finalize().into()
+}
+
+fn add_at_start(hash: &mut Sha256, path: &Path, node: &Node) {
+    match &node.value {
+        Value::Table(members) => {
+            let is_kept = |key: &str| !NOT_AT_START.iter().any(|start| key.starts_with(start));
+            for (key, member) in members.iter().filter(|(key, _)| is_kept(key)) {
+                add_at_start(hash, &path.key(key), &member.node);
+            }
+        }
+        Value::Array(elements) => {
+            for (index, element) in elements {
+                let mut longer = path.clone();
+                longer.0.push(Step::Index(*index));
+                add_at_start(hash, &longer, element);
+            }
+        }
+        Value::Text(_)
+        | Value::Variable(_)
+        | Value::Integer(_)
+        | Value::Float(_)
+        | Value::Bool(_) => add(hash, path, node),
+    }
 }
 
 /// Adds what is in the file or variable that a key names, or that there is none.
@@ -133,6 +210,32 @@ mod tests {
             assert_ne!(one, of(other), "{other}");
         }
         assert_ne!(of("a.list = [1, 2]"), of("a.list = [2, 1]"));
+    }
+
+    #[test]
+    fn what_only_a_start_puts_in_force_is_told_by_its_name() {
+        let of = |text: &str| Digests::of(&Node::parse(text, 0).unwrap()).at_start;
+        let before = of("[admin]\nlisten = '[::1]:1'\n[smtp]\nhostname = 'a'");
+        let changed = |text: &str| {
+            let after = of(text);
+            let differs =
+                |(name, now): (&String, &Fingerprint)| (before[name] != *now).then(|| name.clone());
+            after.iter().filter_map(differs).collect::<Vec<_>>()
+        };
+        for (text, names) in [
+            (
+                "[admin]\nlisten = '[::1]:1'\ntoken = 't'\n[smtp]\nhostname = 'b'",
+                vec![],
+            ),
+            ("[admin]\nlisten = '[::1]:2'", vec!["admin.listen"]),
+            (
+                "[admin]\nlisten = '[::1]:1'\n[smtp]\nlisteners = [{ listen = '[::1]:25', verp_secret = 'v' }]\n\
+                 [delivery]\nworkers = 2\n[http]\nlisten = '[::1]:3'",
+                vec!["delivery.workers", "http", "smtp"],
+            ),
+        ] {
+            assert_eq!(changed(text), names, "{text}");
+        }
     }
 
     #[test]

@@ -47,7 +47,7 @@ use malote_providers::{Adapter, DkimKeys, Origin};
 use malote_router::{Router, RouterConfig};
 use malote_store::PostgresSettings;
 
-pub use digest::Fingerprint;
+pub use digest::{Digests, Fingerprint};
 pub use doctor::DoctorConfig;
 pub(crate) use doctor::is_internal;
 pub use doors::Admin;
@@ -99,10 +99,8 @@ pub struct Config {
     pub log: LogConfig,
     /// `[doctor]`.
     pub doctor: DoctorConfig,
-    /// A digest of what every node should have alike: 16 hex digits.
-    pub digest: String,
-    /// What each provider's adapter was built from.
-    pub fingerprints: BTreeMap<String, Fingerprint>,
+    /// What it is known by.
+    pub digests: Digests,
 }
 
 /// A provider with what the engine keeps to.
@@ -217,12 +215,11 @@ pub fn read(
         let classed = raw.streams.keys().filter(has_class).cloned().collect();
         // Before the adapters are built: a secret that changes in between makes the next reload
         // build another one.
-        let fingerprints = digest::fingerprints(reading.tree());
+        let digests = Digests::of(reading.tree());
         let tables = check::Tables::build(raw, classed, clock, &mut faults);
         // What names something in a file that could not be read would be blamed for naming nothing.
         if !reading.is_partial() {
-            let digest = digest::digest(reading.tree());
-            config = tables.join((digest, fingerprints), &mut faults);
+            config = tables.join(digests, &mut faults);
         }
         reading.add_faults(faults);
     }
