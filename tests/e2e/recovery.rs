@@ -13,10 +13,12 @@ use crate::{long, order};
 
 /// How long it may take until so much has arrived, on a busy machine.
 const RECOVERED_MAX: Duration = Duration::from_secs(240);
-/// How long three failed probes may take: 5, 10 and 20 s are between them.
+/// How long the failed probes may take: 5 and 10 s are between them.
 const DOWN_MAX: Duration = Duration::from_secs(60);
 /// What is let through when a breaker opens may wait for the rate, and comes more often than this.
 const QUIET_MIN: Duration = Duration::from_secs(2);
+/// Probes that fail before the provider is there again.
+const PROBES: u32 = 2;
 /// Shortest rest of a breaker, as docs/OPERATING.md says.
 const REST_MIN: Duration = Duration::from_secs(5);
 /// Recipients a second with which a ramp begins, and how often it doubles, as docs/OPERATING.md says.
@@ -86,8 +88,8 @@ async fn stays_down(world: &World, count: u32) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_provider_that_was_down_gets_its_queue_back_by_a_ramp_up_to_its_rate() -> Result<()> {
-    let (queued, watched) = long((50_000, 8_000), (1_000, 160));
-    let (per_second, probes) = long((400, 3), (25, 2));
+    let (queued, watched) = long((50_000, 2_500), (1_000, 160));
+    let per_second = long(150, 25);
     let world = World::start_with(|config| {
         config.replace("per_second = 14", &format!("per_second = {per_second}"))?;
         // Nothing may leave another way, and what failed comes back soon.
@@ -112,7 +114,7 @@ async fn a_provider_that_was_down_gets_its_queue_back_by_a_ramp_up_to_its_rate()
         answered(request.send().await?, 200).await?;
     }
     world.gateway.switch("transactional", "resume").await?;
-    stays_down(&world, probes).await?;
+    stays_down(&world, PROBES).await?;
     world.ses.sandbox.disarm();
     let count = || usize::try_from(world.ses.sandbox.stats().messages);
     eventually("much of it arrives", RECOVERED_MAX, async || {

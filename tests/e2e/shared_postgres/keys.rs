@@ -15,7 +15,7 @@ use super::{Nodes, SEEN_MAX};
 use crate::{SENT_MAX, order};
 
 /// How long the wire keeps each piece: far longer than a node takes for a commit of its own.
-const SLOW: Duration = Duration::from_millis(700);
+const SLOW: Duration = Duration::from_millis(1_500);
 
 /// What a submission under a key was answered.
 #[derive(Debug, Clone, PartialEq)]
