@@ -28,7 +28,7 @@ impl Room {
     pub(crate) fn was_missing(&self) {
         if !self.is_missing.swap(true, Ordering::Relaxed) {
             let path = self.database.display();
-            tracing::error!(%path, "the store's disk is full or not writable: mail is refused and none leaves");
+            tracing::error!(%path, "the store's disk is full or not writable: mail is refused and what waits may stay");
         }
     }
 
