@@ -45,7 +45,7 @@ async fn a_gateway_whose_disk_is_full_is_not_ready_until_there_is_room() -> Resu
     ensure!(post().await? == StatusCode::ACCEPTED);
     let log = world.gateway.log();
     let times = |text: &str| log.matches(text).count();
-    ensure!(times("disk is full or not writable: mail is refused") == 1);
+    ensure!(times("disk has no room for a write, or is not writable: mail is refused") == 1);
     ensure!(times("disk has room again") == 1, "{log}");
     Ok(())
 }

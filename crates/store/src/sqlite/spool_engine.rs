@@ -1,6 +1,7 @@
 //! [`Spool`] on SQLite: what each method hands to the writer or to a reader.
 
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -36,7 +37,7 @@ impl Spool for SqliteStore {
         let prepared = self.prepare(batch).await;
         let batch = prepared.inspect_err(|error| {
             if *error == StoreError::Full {
-                self.inner.room.was_missing();
+                self.inner.room.was_missing(Instant::now());
             }
         })?;
         let filed: Vec<Option<MessageId>> = batch

@@ -283,7 +283,7 @@ impl Writer {
     fn refuse(&self, queued: &mut Queued, error: StoreError) {
         self.metrics.count(&error);
         if error == StoreError::Full {
-            self.room.was_missing();
+            self.room.was_missing(Instant::now());
         }
         queued.job.reply(Err(error));
     }
