@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{AdminState, serve};
-use crate::config;
+use crate::config::{self, Config};
 use crate::place::StorePlace;
 use crate::wiring::{Adapters, in_force};
 
@@ -75,14 +76,8 @@ impl Bench {
     /// Starts one; with a token if one is given.
     pub(super) async fn start(token: Option<&'static str>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("malote.toml");
-        let text = CONFIG.replace("{dir}", dir.path().to_str().unwrap());
-        std::fs::write(&file, text).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
-        let outcome = config::read(&[file], [], &clock);
-        let config = outcome
-            .config
-            .unwrap_or_else(|| panic!("{}", outcome.report));
+        let config = configured(dir.path(), CONFIG, &clock);
         let registry = Registry::new();
         let store = config.store.sqlite().unwrap().clone();
         let store = SqliteStore::open(store, Arc::clone(&clock), &registry).unwrap();
@@ -126,6 +121,21 @@ impl Bench {
             shutdown,
             tasks,
         }
+    }
+
+    /// Takes the stream `news` and its route out of the configuration.
+    pub(super) fn remove_news(&self) {
+        let (stream, route) = (
+            "[streams.news]\nclass = 'campaign'\nroute = 'news'\n",
+            "[routes.news]\nstrategy = 'failover'\n\
+             targets = [{ provider = 'dev', pool = 'news' }]\n",
+        );
+        let text = CONFIG.replace(stream, "").replace(route, "");
+        let text = text.replace("['transactional', 'news']", "['transactional']");
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let config = configured(self.dir.path(), &text, &clock);
+        self.engine
+            .reload(in_force(config, &Adapters::new()).policy);
     }
 
     /// Lets mail leave.
@@ -223,6 +233,14 @@ impl Bench {
         }
         self.store.close().await;
     }
+}
+
+fn configured(dir: &Path, text: &str, clock: &Arc<dyn Clock>) -> Config {
+    let file = dir.join("malote.toml");
+    std::fs::write(&file, text.replace("{dir}", dir.to_str().unwrap())).unwrap();
+    let outcome = config::read(&[file], [], clock);
+    let report = outcome.report;
+    outcome.config.unwrap_or_else(|| panic!("{report}"))
 }
 
 async fn json(request: RequestBuilder) -> (StatusCode, Value) {

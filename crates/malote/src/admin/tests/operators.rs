@@ -37,6 +37,27 @@ async fn held_mail_leaves_when_it_is_released() {
 }
 
 #[tokio::test]
+async fn mail_of_a_stream_that_was_removed_is_found_by_its_name_state_by_state() {
+    let bench = Bench::start(None).await;
+    let id = bench.accept(&["a@x.test"], "news", "one").await;
+    bench.post("queue/hold", json!({"message": id})).await;
+    bench.remove_news();
+    for (query, found) in [("state=scheduled&", 0), ("state=held&", 1), ("", 1)] {
+        let (status, page) = bench.get(&format!("queue?{query}stream=news")).await;
+        assert_eq!(status, StatusCode::OK, "{query}: {page}");
+        assert_eq!(page["rows"].as_array().unwrap().len(), found, "{query}");
+    }
+    let (_, page) = bench.get("queue?stream=news&limit=1").await;
+    assert_eq!(page["next_cursor"], json!(null), "{page}");
+    for query in ["state=held&stream=typo", "stream=typo"] {
+        let (status, problem) = bench.get(&format!("queue?{query}")).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{query}");
+        assert_eq!(problem["detail"], "no stream typo is configured", "{query}");
+    }
+    bench.stop().await;
+}
+
+#[tokio::test]
 async fn a_paused_stream_waits_and_a_drained_provider_is_named() {
     let mut bench = Bench::start(None).await;
     let pause = json!({"stream": "news", "action": "pause"});
