@@ -120,6 +120,35 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_sets_nothing_of_a_table_may_be_no_toml() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = ["malote.toml", "more.toml"].map(|name| dir.path().join(name));
+        std::fs::write(&files[0], "[admin]\nlisten = '127.0.0.1:81'\n").unwrap();
+        for text in [
+            "[http\n",
+            "[[rules]]\nname = 'unended\n",
+            "administrator = \n",
+        ] {
+            std::fs::write(&files[1], text).unwrap();
+            for files in [files.clone(), [files[1].clone(), files[0].clone()]] {
+                let part = read_admin(&files, []);
+                let part = part.unwrap_or_else(|said| panic!("{text}: {said}"));
+                assert_eq!(part.admin.listen.to_string(), "127.0.0.1:81", "{text}");
+            }
+        }
+        for text in [
+            "[admin\n",
+            "admin.listen = \n",
+            "http = \nadmin = {}\n",
+            "\"admin\".listen =\n",
+        ] {
+            std::fs::write(&files[1], text).unwrap();
+            let found = read_admin(&files, []).err().unwrap().to_string();
+            assert!(found.contains("more.toml:"), "{text}: {found}");
+        }
+    }
+
+    #[test]
     fn an_address_that_nobody_can_know_is_not_guessed() {
         for (text, said) in [
             ("[admin]\nlisten = 'here'\n[nonsense]\n", "admin.listen"),

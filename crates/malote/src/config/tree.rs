@@ -188,8 +188,12 @@ impl Node {
     }
 
     /// The tables of these names, out of a text that is no TOML elsewhere: their lines, from a
-    /// header to the next. `None` if there are none, or if they are no TOML either.
+    /// header to the next. Empty if no line may set anything of them; `None` if one may and they
+    /// cannot be had this way, or are no TOML either.
     pub(crate) fn parse_tables(text: &str, source: usize, names: &[&str]) -> Option<Self> {
+        if !text.lines().any(|line| may_set(line, names)) {
+            return Some(Self::empty());
+        }
         let mut is_named = false;
         let lines = text.split_inclusive('\n').map(|line| {
             if let Some(header) = line.strip_prefix('[') {
@@ -369,6 +373,18 @@ impl Node {
             | Value::Variable(_) => {}
         }
     }
+}
+
+/// Whether a line begins as a header or a key of one of these tables does: `[admin`, `admin.`,
+/// `"admin" =`. Lines within a text may, too.
+fn may_set(line: &str, names: &[&str]) -> bool {
+    let is_before = |c: char| c.is_whitespace() || matches!(c, '[' | '"' | '\'');
+    let is_of_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    let start = line.trim_start_matches(is_before);
+    names.iter().any(|name| {
+        let rest = start.strip_prefix(name);
+        rest.is_some_and(|rest| !rest.starts_with(is_of_key))
+    })
 }
 
 fn table(table: &dyn TableLike, source: usize) -> Value {
