@@ -226,7 +226,7 @@ fn bad_edit(gateway: &Gateway) {
 /// A health check that asks at the wrong place says so.
 fn health(gateway: &Gateway) {
     for (port, said) in [
-        (free_port(), "error: no gateway answers at "),
+        (free_port(), "(Connection refused (os error 111)): see"),
         (
             gateway.http,
             "is no admin listener: see --admin and --config\n",

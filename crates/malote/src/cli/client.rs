@@ -1,5 +1,6 @@
 //! Asks a running gateway through its operators' door.
 
+use std::error::Error;
 use std::time::Duration;
 
 use malote_core::provider::bounded;
@@ -104,11 +105,21 @@ impl Client {
 
     /// Whether a gateway answers there.
     pub(super) async fn is_there(&self) -> bool {
+        self.absence().await.is_none()
+    }
+
+    /// That no gateway answers there, and why; `None` if one does.
+    pub(super) async fn absence(&self) -> Option<String> {
         let request = self.http.get(format!("{}/healthz", self.url));
-        let Ok(answer) = request.timeout(CONNECT_MAX).send().await else {
-            return false;
-        };
-        answer.status() == StatusCode::OK
+        match request.timeout(CONNECT_MAX).send().await {
+            Ok(answer) if answer.status() == StatusCode::OK => None,
+            Ok(answer) => Some(self.absent(&answer.status().to_string())),
+            Err(error) => Some(self.absent(&innermost(&error))),
+        }
+    }
+
+    fn absent(&self, why: &str) -> String {
+        format!("no gateway answers at {} ({why})", self.url)
     }
 
     /// Fails with the way out if no gateway answers.
@@ -116,14 +127,12 @@ impl Client {
     /// # Errors
     /// Exit code 1.
     pub(super) async fn expect(&self) -> Outcome {
-        if self.is_there().await {
-            return Ok(());
+        match self.absence().await {
+            None => Ok(()),
+            Some(absence) => Err(Failure::failed(format!(
+                "{absence}: this needs a running one (see --admin and --config)"
+            ))),
         }
-        let text = format!(
-            "no gateway answers at {}: this needs a running one (see --admin and --config)",
-            self.url
-        );
-        Err(Failure::failed(text))
     }
 
     /// `GET /admin/v1/PATH`.
@@ -205,10 +214,10 @@ impl Client {
             .send()
             .await
             .map_err(|error| match error.is_connect() {
-                true => Failure::failed(format!(
-                    "no gateway answers at {}: see --admin and --config",
-                    self.url
-                )),
+                true => {
+                    let absence = self.absent(&innermost(&error));
+                    Failure::failed(format!("{absence}: see --admin and --config"))
+                }
                 false => error.into(),
             })?;
         let status = answer.status();
@@ -224,6 +233,16 @@ impl Client {
             _ => Failure::failed(text),
         })
     }
+}
+
+/// The cause at the bottom: a refused connection, an unknown host, a certificate. The outer errors
+/// only repeat the URL.
+pub(super) fn innermost(error: &reqwest::Error) -> String {
+    let mut cause: &dyn Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 /// What a gateway that refuses says. The place in its JSON is left out: who typed a command has

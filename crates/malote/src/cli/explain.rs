@@ -95,15 +95,14 @@ async fn hypothetical(
 ) -> Outcome<Explanation> {
     if !is_offline {
         let client = place.client()?;
-        if client.is_there().await {
+        let Some(absence) = client.absence().await else {
             return client.post("explain", &body).await;
-        }
-        let url = client.url();
+        };
         if !place.has_config() {
-            let text = format!("no gateway answers at {url}: give --admin URL or --config FILE");
+            let text = format!("{absence}: give --admin URL or --config FILE");
             return Err(Failure::failed(text));
         }
-        eprintln!("no gateway answers at {url}: deciding by the configuration alone");
+        eprintln!("{absence}: deciding by the configuration alone");
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     by_config(&place.config(GIVE_CONFIG)?, body, &clock).await

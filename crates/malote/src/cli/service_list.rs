@@ -76,16 +76,20 @@ async fn open(args: &ServiceListArgs, access: Access) -> Outcome<Opened> {
     if let Some(stream) = &args.stream {
         expect_campaign(&config, stream)?;
     }
-    let ours = if client.is_there().await {
-        Ours::Gateway(client)
-    } else if access == Access::Write {
-        client.expect().await?;
-        Ours::Gateway(client)
-    } else {
-        let store = open_store(&config.store, &clock).await?;
-        let url = client.url();
-        eprintln!("no gateway answers at {url}: reading the store");
-        Ours::Store(open_shared(config.shared.as_ref(), &store, &clock).await?)
+    let absence = match access {
+        Access::Read => client.absence().await,
+        Access::Write => {
+            client.expect().await?;
+            None
+        }
+    };
+    let ours = match absence {
+        None => Ours::Gateway(client),
+        Some(absence) => {
+            let store = open_store(&config.store, &clock).await?;
+            eprintln!("{absence}: reading the store");
+            Ours::Store(open_shared(config.shared.as_ref(), &store, &clock).await?)
+        }
     };
     Ok(Opened {
         name: args.provider.clone(),

@@ -67,21 +67,18 @@ impl Source {
     /// Exit code 1 if neither is there.
     pub(super) async fn open(args: &PlaceArgs) -> Outcome<Self> {
         let client = args.client()?;
-        if client.is_there().await {
+        let Some(absence) = client.absence().await else {
             return Ok(Self::Gateway(client));
-        }
-        let url = client.url();
+        };
         if !args.has_config() {
-            let text = format!(
-                "no gateway answers at {url}: give --admin URL, or --config FILE to read the store"
-            );
+            let text = format!("{absence}: give --admin URL, or --config FILE to read the store");
             return Err(Failure::failed(text));
         }
         let part = args.store(GIVE_CONFIG)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let store = open_store(&part.store, &clock).await?;
         let at = part.store.place();
-        eprintln!("no gateway answers at {url}: reading the store at {at}");
+        eprintln!("{absence}: reading the store at {at}");
         Ok(Self::Store(Box::new(Offline {
             store,
             part,

@@ -1,12 +1,12 @@
 //! Links of List-Unsubscribe: their host is known to everybody, and behind it is our page.
 
-use std::error::Error;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Method, Response, StatusCode, Url};
 
+use super::super::client::innermost;
 use super::facts::{Facts, Found};
 use super::progress::Progress;
 use super::report::{Level, Line, Section};
@@ -99,11 +99,7 @@ pub(super) fn cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return format!("no answer within {} s", ANSWER_MAX.as_secs());
     }
-    let mut cause: &dyn Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
+    innermost(error)
 }
 
 /// Looks at the host and at what answered.

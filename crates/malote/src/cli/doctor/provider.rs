@@ -108,8 +108,7 @@ pub(super) enum Events {
 impl Events {
     /// Asks a running gateway, else the store of one that does not run.
     pub(super) async fn ask(client: &Client, config: &Config, clock: &Arc<dyn Clock>) -> Self {
-        if !client.is_there().await {
-            let away = format!("no gateway answers at {}", client.url());
+        if let Some(away) = client.absence().await {
             return match told_to_store(config, clock).await {
                 Ok(told) => Self::Store(told),
                 Err(why) => Self::Unknown(format!("{away}, and the store cannot be read: {why}")),
