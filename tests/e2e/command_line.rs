@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use malote_core::clock::{Clock, SystemClock};
 use malote_sandbox::{Fault, FaultKind};
 use malote_tests::{
     Gateway, LOADTEST_KEY, Outcome, SHOP_KEY, SmtpClient, World, eventually, run, text_message,
 };
+use serde_json::Value;
 
 use crate::{SENT_MAX, campaigns_by, ensure_once, order, send_order};
 
@@ -88,6 +90,66 @@ async fn a_paused_stream_keeps_its_mail_until_it_is_resumed() -> Result<()> {
     gateway
         .reached("ana@one.example", SHOP_KEY, &["sent"], SENT_MAX)
         .await?;
+    Ok(())
+}
+
+/// An order that leaves in an hour.
+fn order_for_later(recipient: &str) -> Result<Value> {
+    let mut order = order(recipient);
+    let due = SystemClock::start()
+        .now()
+        .checked_add(Duration::from_hours(1))?;
+    order["send_at"] = due.to_string().into();
+    Ok(order)
+}
+
+#[tokio::test]
+async fn a_missing_body_keeps_nobody_from_seeing_what_waits() -> Result<()> {
+    let world = World::start_with(|config| {
+        let table = "[store.sqlite]\n";
+        config.replace(table, &format!("{table}inline_body_max = \"0B\"\n"))
+    })
+    .await?;
+    let gateway = &world.gateway;
+    let damaged = gateway.submit(&order_for_later("ana@one.example")?).await?;
+    let held = gateway.submit(&order_for_later("ben@one.example")?).await?;
+    malote(gateway, &["queue", "hold", &held])
+        .await?
+        .success()?;
+    std::fs::remove_dir_all(gateway.folder().join("var/malote.db.bodies"))?;
+    for (arguments, word) in [
+        (&["queue", "list"][..], "you: held by an operator"),
+        (&["queue", "list", "--json"], "you: held by an operator"),
+        (&["log", &damaged], "next attempt "),
+        (&["log", &damaged, "--json"], "\"waits_for\""),
+    ] {
+        let said = malote(gateway, arguments).await?;
+        let why = "what mail waits for cannot be told in full: ";
+        assert!(said.stderr.contains(why), "{arguments:?}: {said:?}");
+        let said = said.success()?;
+        assert!(said.contains("ana@one.example"), "{arguments:?}: {said}");
+        assert!(said.contains(word), "{arguments:?}: {said}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_fault_elsewhere_in_the_file_hides_no_mail_of_a_stopped_gateway() -> Result<()> {
+    let mut world = World::start().await?;
+    let id = world
+        .gateway
+        .submit(&order_for_later("ana@one.example")?)
+        .await?;
+    world.gateway.stop().await?;
+    world
+        .gateway
+        .set_config(|config| config.replace("per_second = 14", "per_second = -1"))?;
+    for arguments in [&["log", &id][..], &["queue", "list"]] {
+        let said = malote(&world.gateway, arguments).await?;
+        assert!(said.stderr.contains("per_second"), "{said:?}");
+        let said = said.success()?;
+        assert!(said.contains("ana@one.example"), "{arguments:?}: {said}");
+    }
     Ok(())
 }
 

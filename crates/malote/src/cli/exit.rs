@@ -1,5 +1,6 @@
 //! How a command ends: exit codes, and what is said on standard error.
 
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
 
@@ -34,14 +35,25 @@ impl Failure {
     }
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(error) => write!(f, "{error:#}"),
+            Self::Usage(text) | Self::Nothing(text) => f.write_str(text),
+        }
+    }
+}
+
 /// Says what went wrong and gives the exit code. A reader that went away (`| head`) is no failure.
 pub(super) fn code(outcome: Outcome) -> ExitCode {
-    let (code, text) = match outcome {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Failure::Failed(error)) if is_reader_gone(&error) => return ExitCode::SUCCESS,
-        Err(Failure::Failed(error)) => (EXIT_FAILED, format!("error: {error:#}")),
-        Err(Failure::Usage(text)) => (EXIT_USAGE, format!("error: {text}")),
-        Err(Failure::Nothing(text)) => (EXIT_NOTHING, text),
+    let Err(failure) = outcome else {
+        return ExitCode::SUCCESS;
+    };
+    let (code, text) = match &failure {
+        Failure::Failed(error) if is_reader_gone(error) => return ExitCode::SUCCESS,
+        Failure::Failed(_) => (EXIT_FAILED, format!("error: {failure}")),
+        Failure::Usage(_) => (EXIT_USAGE, format!("error: {failure}")),
+        Failure::Nothing(text) => (EXIT_NOTHING, text.clone()),
     };
     if !text.trim().is_empty() {
         eprintln!("{text}");

@@ -4,7 +4,7 @@ use malote_core::address::EmailAddress;
 use malote_core::clock::{Clock, SystemClock};
 use malote_core::name::{CredentialName, StreamName};
 use malote_core::units::ByteSize;
-use malote_delivery::Hypothesis;
+use malote_delivery::{Hypothesis, MxCache};
 use malote_router::Explanation;
 use std::sync::Arc;
 
@@ -117,7 +117,8 @@ async fn by_config(
         let text = format!("no credential {} is configured", body.credential);
         return Err(Failure::Usage(text));
     }
-    Ok(explain_alone(&config.router, &Hypothesis::from(body), clock).await)
+    let (message, mx) = (Hypothesis::from(body), MxCache::new());
+    Ok(explain_alone(&config.router, &message, &mx, clock).await)
 }
 
 fn header(text: &str) -> Result<HeaderBody, String> {

@@ -15,7 +15,8 @@ use super::filter::{self, Id, Since};
 use super::out;
 use super::place::PlaceArgs;
 use super::source::Source;
-use super::{timeline, waiting};
+use super::timeline::{self, Life};
+use super::waiting;
 
 /// Rows of one page.
 const PAGE: u16 = 200;
@@ -78,13 +79,13 @@ pub(super) async fn run(args: LogArgs) -> Outcome {
     }
     if let Some(id) = args.id {
         let view = source.message(id.message()).await?;
+        let waits_for = waiting::of_messages(&source, std::slice::from_ref(&view)).await;
+        let life = Life { view, waits_for };
         if args.json {
-            return Ok(out::json(&view)?);
+            return Ok(out::json(&life)?);
         }
         let now = SystemClock::start().now();
-        let switches = source.switches().await?.switches;
-        let waits = waiting::of_message(&source, &view, &switches).await?;
-        return Ok(out::text(&timeline::message(&view, &waits, now))?);
+        return Ok(out::text(&timeline::message(&life, now))?);
     }
     let clock = SystemClock::start();
     let since = args

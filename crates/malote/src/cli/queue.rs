@@ -189,13 +189,16 @@ async fn list(args: ListArgs) -> Outcome {
         out::say_cut(rows.len(), "newest");
     }
     let nothing = "nothing waits";
+    let rows = match rows.is_empty() {
+        true => Vec::new(),
+        false => waiting::listed(&source, rows).await,
+    };
     if args.json {
         return out::json_list(&rows, rows.is_empty(), nothing);
     }
     if rows.is_empty() {
         return Err(Failure::Nothing(nothing.to_owned()));
     }
-    let rows = waiting::listed(&source, rows).await?;
     Ok(timeline::open_rows(&rows)?)
 }
 

@@ -1,5 +1,6 @@
 //! What a reading command reads: a running gateway, else the store, read-only.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use malote_core::clock::{Clock, SystemClock};
@@ -36,6 +37,10 @@ pub(super) struct Offline {
     part: StorePart,
     /// The configuration that named it.
     place: PlaceArgs,
+    /// All of it, once it was read.
+    config: OnceCell<Config>,
+    /// Who runs the mailboxes that were asked about.
+    mx: MxCache,
     /// The time.
     pub(super) clock: Arc<dyn Clock>,
 }
@@ -54,8 +59,12 @@ impl Offline {
     ///
     /// # Errors
     /// Exit code 2 with the report, if it is not good.
-    pub(super) fn config(&self) -> Outcome<Config> {
-        self.place.config(GIVE_CONFIG)
+    pub(super) fn config(&self) -> Outcome<&Config> {
+        if let Some(config) = self.config.get() {
+            return Ok(config);
+        }
+        let config = self.place.config(GIVE_CONFIG)?;
+        Ok(self.config.get_or_init(|| config))
     }
 }
 
@@ -83,6 +92,8 @@ impl Source {
             store,
             part,
             place: args.clone(),
+            config: OnceCell::new(),
+            mx: MxCache::new(),
             clock,
         })))
     }
@@ -201,7 +212,8 @@ impl Source {
                 let message = Hypothesis::of_kept(offline.store.spool().as_ref(), id).await;
                 let message = message.map_err(unreadable)?.ok_or_else(no_message)?;
                 let config = offline.config()?;
-                Ok(explain_alone(&config.router, &message, &offline.clock).await)
+                let (router, mx) = (&config.router, &offline.mx);
+                Ok(explain_alone(router, &message, mx, &offline.clock).await)
             }
         }
     }
@@ -213,7 +225,7 @@ impl Source {
     pub(super) async fn targets(&self) -> Outcome<TargetsBody> {
         match self {
             Self::Gateway(client) => client.get("targets", &[]).await,
-            Self::Store(offline) => Ok(targets_of(&offline.config()?)),
+            Self::Store(offline) => Ok(targets_of(offline.config()?)),
         }
     }
 
@@ -301,9 +313,9 @@ pub(super) async fn open_shared(
 pub(super) async fn explain_alone(
     router: &Router,
     message: &Hypothesis,
+    mx: &MxCache,
     clock: &Arc<dyn Clock>,
 ) -> Explanation {
-    let mx = MxCache::new();
     let mut mailboxes = Vec::with_capacity(message.recipients.len());
     for recipient in &message.recipients {
         mailboxes.push(mx.mailbox_provider(router, recipient.domain()).await);

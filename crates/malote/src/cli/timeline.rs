@@ -50,13 +50,25 @@ pub(super) fn line(row: &SearchRow) -> String {
 }
 
 /// One delivery that is not settled.
+#[derive(Debug, serde::Serialize)]
 pub(super) struct Listed {
     /// The delivery.
+    #[serde(flatten)]
     pub(super) row: SearchRow,
     /// When its next attempt is due, if one is planned.
     pub(super) due_at: Option<Timestamp>,
     /// What it waits for besides its time and its turn.
-    pub(super) waits_for: Option<String>,
+    pub(super) waits_for: Vec<String>,
+}
+
+/// A message and everything that happened to it.
+#[derive(Debug, serde::Serialize)]
+pub(super) struct Life {
+    /// The message.
+    #[serde(flatten)]
+    pub(super) view: MessageView,
+    /// What its deliveries wait for.
+    pub(super) waits_for: Waits,
 }
 
 /// Writes one row for each delivery that is not settled.
@@ -80,7 +92,7 @@ pub(super) fn open_rows(rows: &[Listed]) -> io::Result<()> {
             row.stream.as_str(),
             &row.recipient,
             &or_dash(next.as_ref()),
-            &or_dash(listed.waits_for.as_ref()),
+            &or_dash(listed.waits_for.first()),
             &row.delivery.to_string(),
             row.last_reply.as_deref().unwrap_or("-"),
         ]);
@@ -89,14 +101,15 @@ pub(super) fn open_rows(rows: &[Listed]) -> io::Result<()> {
 }
 
 /// A message and everything that happened to it; of what is still to be sent, when or why not.
-pub(super) fn message(view: &MessageView, waits: &Waits, now: Timestamp) -> String {
+pub(super) fn message(life: &Life, now: Timestamp) -> String {
+    let view = &life.view;
     let mut text = format!(
         "message {}\n  accepted {:.0} from credential {}\n  stream {}: {}\n",
         view.id, view.accepted_at, view.credential, view.stream, view.stream_reason
     );
     for delivery in &view.deliveries {
         text.push_str(&of_delivery(delivery));
-        for reason in waits.get(&delivery.id).into_iter().flatten() {
+        for reason in life.waits_for.get(&delivery.id).into_iter().flatten() {
             writeln!(text, "  waits for {reason}").unwrap_or_default();
         }
         match delivery.due_at {
