@@ -171,6 +171,7 @@ impl Engine {
         };
         let mut outcomes = self.take_suppressed(carriage, &mut group).await;
         if group.members.is_empty() {
+            self.release_probe(admitted.probe).await;
             return self.finish(carriage, outcomes).await;
         }
         let started_at = self.clock.now();
@@ -184,6 +185,7 @@ impl Engine {
                 started_at,
                 Duration::from_secs(1),
             ));
+            self.release_probe(admitted.probe).await;
             return self.finish(carriage, outcomes).await;
         }
         let outgoing = outgoing(carriage, &group);
