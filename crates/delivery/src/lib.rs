@@ -4,6 +4,7 @@
 //! [`breaker`], [`warmup`], [`header`] and [`dsn`]; what waits for a store or a provider stands
 //! around them.
 
+mod admission;
 mod alert;
 mod asked_fields;
 mod attempt;
