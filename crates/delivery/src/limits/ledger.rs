@@ -32,7 +32,9 @@ impl Ledger {
         }
     }
 
-    /// Gives up to so many units that all of the rates leave room for, at most [`AHEAD`] of now.
+    /// Gives up to so many units that all of the rates leave room for, at most [`AHEAD`] of now. A unit
+    /// whose successor is further away than that comes as much before its time, also where the rates
+    /// are idle: a call that is too late for it would wait a whole period.
     pub(super) fn take(&self, rates: &[Rate], want: u32, now: Instant) -> Given {
         let mut reached = self.reached.lock().unwrap_or_else(PoisonError::into_inner);
         let free_at = |rate: &Rate| match reached.get(&rate.account) {
@@ -43,6 +45,8 @@ impl Ledger {
         let first = rates.iter().map(free_at).max().unwrap_or(now).max(now);
         let step = rates.iter().map(|rate| rate.period).max();
         let step = step.unwrap_or_default().max(Duration::from_nanos(1));
+        let is_close = step > AHEAD && first < now + AHEAD / 2;
+        let first = if is_close { now + AHEAD } else { first };
         let Some(room) = AHEAD.checked_sub(first - now) else {
             return Given { units: 0, first };
         };

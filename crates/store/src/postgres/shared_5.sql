@@ -1,8 +1,9 @@
 -- Takes units of rates that must all leave room for them, by their names, each with the nanoseconds
 -- from one of its units to the next. A unit has a time, at most so much ahead of now. first and clock
--- are nanoseconds since 1970; from one unit to the next it is the longest of the periods. wait: in
--- microseconds, until there is one more. What was lost in a crash lies before its end, so nobody
--- waits for the disk.
+-- are nanoseconds since 1970; from one unit to the next it is the longest of the periods. If that is
+-- longer than ahead, a unit is not given close to its time: who is too late for it would wait for as
+-- long. wait: in microseconds, until there is one more. What was lost in a crash lies before its end,
+-- so nobody waits for the disk.
 CREATE FUNCTION malote.take_rates_5(
     accounts text[], periods bigint[], want bigint, ahead bigint,
     OUT units bigint, OUT first bigint, OUT clock bigint, OUT wait bigint
@@ -21,6 +22,9 @@ BEGIN
         INTO step, first
         FROM unnest(accounts, periods) AS a(name, period)
         JOIN malote.rates r ON r.account = a.name;
+    IF step > ahead AND first < clock + ahead / 2 THEN
+        first := clock + ahead;
+    END IF;
     units := CASE WHEN first > clock + ahead THEN 0
         ELSE least(want, (clock + ahead - first) / step + 1) END;
     wait := greatest(0, first + units * step - ahead - clock + 999) / 1000;

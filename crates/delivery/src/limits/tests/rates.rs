@@ -131,14 +131,36 @@ fn units_of_several_rates_keep_all_of_them() {
 fn who_finds_nothing_takes_nothing() {
     let (began, rates) = (Instant::now(), [rate("a", 2.0)]);
     let ledger = Ledger::new(began);
-    let given = ledger.take(&rates, 1, began + SECOND);
-    assert_eq!((given.units, given.first), (1, began + SECOND));
+    let idle = began + SECOND;
+    let given = ledger.take(&rates, 1, idle);
+    assert_eq!((given.units, given.first), (1, idle + AHEAD));
     for ms in [0, 200, 300] {
-        let given = ledger.take(&rates, 1, began + SECOND + Duration::from_millis(ms));
-        let free_at = began + SECOND + rates[0].period;
+        let given = ledger.take(&rates, 1, idle + Duration::from_millis(ms));
+        let free_at = idle + AHEAD + rates[0].period;
         assert_eq!((given.units, given.first), (0, free_at));
     }
-    assert_eq!(ledger.take(&rates, 5, began + SECOND * 2).units, 1);
+    assert_eq!(ledger.take(&rates, 5, idle + SECOND).units, 1);
+}
+
+#[test]
+fn a_unit_that_is_long_the_last_one_comes_well_before_its_time() {
+    let began = Instant::now();
+    let rates = [rate("a", 1.0)];
+    let ms = Duration::from_millis;
+    let free_at = began + SECOND * 5 + AHEAD + rates[0].period;
+    // Idle; in use, and asked for in time; and nearly idle.
+    for (now, first) in [
+        (free_at + SECOND, free_at + SECOND + AHEAD),
+        (free_at, free_at + AHEAD),
+        (free_at - AHEAD / 3, free_at - AHEAD / 3 + AHEAD),
+        (free_at - AHEAD + ms(40), free_at),
+        (free_at - AHEAD, free_at),
+    ] {
+        let ledger = Ledger::new(began);
+        assert_eq!(ledger.take(&rates, 1, began + SECOND * 5).units, 1);
+        let given = ledger.take(&rates, 9, now);
+        assert_eq!((given.units, given.first), (1, first));
+    }
 }
 
 #[test]

@@ -274,6 +274,9 @@ async fn units_have_times_a_while_ahead_at_most_that_all_their_rates_leave_free(
     assert_eq!(take(&both, 1).await, (0, 115, 15));
     assert_eq!(take(std::slice::from_ref(&all), 1).await, (0, 110, 10));
     assert_eq!(take(&[other], 9).await, (2, 0, 20));
+    let slow = [rate("slow", 10_000)];
+    assert_eq!(take(&slow, 9).await, (1, 100, 10_000));
+    assert_eq!(take(&slow, 1).await, (0, 10_100, 10_000));
 }
 
 #[tokio::test]
