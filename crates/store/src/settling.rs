@@ -19,13 +19,13 @@ pub(crate) struct Settled<'a> {
 
 /// Where a settlement leaves a delivery that `told` was said of while the call was under way; `now`
 /// stands in where nothing of it tells a time. What was told counts where the call was taken, and
-/// where nobody else knows what became of it.
+/// where nobody else knows what became of it: a settlement without an attempt does not.
 pub(crate) fn settled(one: &Settlement, told: Option<State>, now: Timestamp) -> Settled<'_> {
     let next = &one.next;
     let attempt = one.attempt.as_ref();
     let at = attempt.map(|attempt| attempt.ended_at);
     let at = at.or_else(|| one.events.last().map(|event| event.at));
-    let is_unknown = attempt.is_some_and(|own| own.outcome == Verdict::Unknown.as_str());
+    let is_unknown = attempt.is_none_or(|own| own.outcome == Verdict::Unknown.as_str());
     let may_be_taken = is_unknown || matches!(next.state, State::Sent | State::Unknown);
     let (state, progress) = match told.filter(|_| may_be_taken) {
         Some(told) => (told, None),

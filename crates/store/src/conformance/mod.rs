@@ -59,6 +59,7 @@ macro_rules! conformance_spool {
         $crate::conformance_tests!($new, spool_early:
             an_event_that_overtakes_its_settlement_is_kept,
             what_was_told_of_a_call_that_ended_unknown_stands,
+            what_was_told_of_a_call_without_an_outcome_stands,
             a_late_bounce_of_an_earlier_provider_moves_nothing,
             an_event_that_overtakes_an_unjournaled_call_is_known_to_be_early,
         );

@@ -115,6 +115,29 @@ pub async fn what_was_told_of_a_call_that_ended_unknown_stands(spool: &dyn Spool
     assert_eq!(mail::recipients(&leased).len(), 2);
 }
 
+/// So it does where the settlement says nothing of the call that was journaled: who would know broke
+/// over it.
+pub async fn what_was_told_of_a_call_without_an_outcome_stands(spool: &dyn Spool) {
+    let lane = mail::tx_lane(spool).await;
+    let session = mail::session(spool, at(0)).await;
+    let recipients = ["told@x.test", "other@x.test"];
+    let message = mail::accept(spool, mail::message(lane, at(0), &recipients)).await;
+    let [id, other] = [0, 1].map(|index| DeliveryId { message, index });
+    spool.lease(session, lane, 2, at(0)).await.unwrap();
+    let starts = [id, other].map(|id| mail::start(id, 1, at(0)));
+    spool.start_attempts(starts.into()).await.unwrap();
+    let event = ProviderEvent {
+        delivery: Some(id),
+        ..told("1", EventKind::Delivered)
+    };
+    assert_eq!(apply(spool, event).await, Some((id, State::Sending)));
+    let again = [id, other].map(|id| mail::step(id, State::Deferred, Some(at(500))));
+    spool.settle(session, again.into()).await.unwrap();
+    assert_eq!(mail::state_of(spool, id).await, State::Delivered);
+    let leased = spool.lease(session, lane, 9, at(501)).await.unwrap();
+    assert_eq!(mail::recipients(&leased), ["other@x.test"]);
+}
+
 /// Of a call that is not journaled nothing is known before its settlement but that it may be under
 /// way.
 pub async fn an_event_that_overtakes_an_unjournaled_call_is_known_to_be_early(spool: &dyn Spool) {
