@@ -223,16 +223,18 @@ pub trait Spool: Outbox + Erasure + EventBook {
         now: Timestamp,
     ) -> Result<Vec<DeliveryId>, StoreError>;
 
-    /// What waits beyond its message's `expires_at`, at most `count_max`. What follows from its end
-    /// is to be durable before [`Spool::expire`] ends it: nothing comes back for it after that.
+    /// What waits beyond its message's `expires_at`, at most `count_max`; what of so many cannot be
+    /// read is set aside instead. What follows from its end is to be durable before [`Spool::expire`]
+    /// ends it: nothing comes back for it after that.
     ///
     /// # Errors
-    /// If the store cannot be read.
+    /// If the store cannot be read, or what is set aside cannot be written.
     async fn overdue(&self, count_max: u32, now: Timestamp) -> Result<Vec<Leased>, StoreError>;
 
     /// Settles as `expired` those of `overdue` that wait beyond their message's `expires_at` still,
-    /// and as `queued` what was `scheduled` and is due; returns the expired ones. Looks at
-    /// `count_max` messages.
+    /// and as `queued` what was `scheduled` and is due; returns the expired ones, in their order.
+    /// Looks at no other delivery, and for what waits of `count_max` messages: of which nothing does
+    /// is looked at again in five minutes.
     ///
     /// # Errors
     /// If the change cannot be written.

@@ -43,6 +43,7 @@ macro_rules! conformance_spool {
             scheduled_mail_is_leased_when_it_is_due,
             what_waits_too_long_expires_and_what_is_held_does_not,
             what_is_overdue_is_known_before_it_expires,
+            what_expires_is_what_was_listed_however_much_waits_beside_it,
         );
         $crate::conformance_tests!($new, spool_events:
             an_event_is_applied_once_and_moves_forward_only,

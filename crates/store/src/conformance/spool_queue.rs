@@ -296,3 +296,34 @@ pub async fn what_is_overdue_is_known_before_it_expires(spool: &dyn Spool) {
     assert_eq!(spool.expire(&[first], 9, over).await.unwrap(), []);
     assert_eq!(mail::state_of(spool, first).await, State::Sending);
 }
+
+/// A message to hundreds expires in parts, each of what was listed and no more, however much waits
+/// beside it; one of which nothing waits comes back later and keeps no other from its end.
+pub async fn what_expires_is_what_was_listed_however_much_waits_beside_it(spool: &dyn Spool) {
+    let lane = mail::tx_lane(spool).await;
+    let recipients: Vec<String> = (0..250).map(|n| format!("r{n}@x.test")).collect();
+    let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
+    let mut held = mail::message(lane, at(0), &["held@x.test"]);
+    held.deliveries[0].state = State::Held;
+    mail::accept(spool, held).await;
+    let large = mail::message(lane, at(1), &recipients);
+    let over = large.record.expires_at;
+    let large = mail::accept(spool, large).await;
+    let last = DeliveryId {
+        message: large,
+        index: 249,
+    };
+    let expired = spool.expire(&[last], 1, over).await.unwrap();
+    assert_eq!((expired.len(), expired[0].id), (1, last));
+    let waiting = async || {
+        let view = spool.view(large).await.unwrap().unwrap();
+        let states = view.deliveries.iter().map(|own| own.state);
+        states.filter(|state| *state == State::Queued).count()
+    };
+    assert_eq!(waiting().await, 249);
+    for left in [149, 49, 0] {
+        mail::expire(spool, 100, over).await;
+        assert_eq!(waiting().await, left);
+    }
+    assert_eq!(mail::expire(spool, 100, over).await, []);
+}

@@ -3,11 +3,11 @@
 use jiff::{SignedDuration, Timestamp};
 use malote_core::event::{EventKind, State};
 use malote_core::id::{DeliveryId, MessageId};
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::sqlite::accept::IDEMPOTENCY_KEPT;
 use crate::sqlite::body::Place;
-use crate::sqlite::columns::{self, delivery_range, micros};
+use crate::sqlite::columns::{self, delivery_pk, delivery_range, micros};
 use crate::sqlite::erase;
 use crate::sqlite::fault::Fault;
 use crate::sqlite::lease::{self, release_scheduled};
@@ -17,7 +17,7 @@ use crate::sqlite::timeline::{self, Line};
 use crate::sqlite::view::lane_ids;
 use crate::sqlite::writer::Tx;
 use crate::words::{QUOTAS_KEPT, SOFT_BOUNCES_KEPT};
-use crate::{Erasing, Leased};
+use crate::{Erasing, Leased, StoreError};
 
 /// Messages that one retention step drops, so that it never holds the writer for long.
 const STEP: i64 = 500;
@@ -33,27 +33,46 @@ const EVENT_KEYS_KEPT: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// When a message past its time with only held or leased deliveries is looked at again.
 const LOOK_AGAIN: SignedDuration = SignedDuration::from_mins(5);
 
-/// What waits beyond its time.
+/// What waits beyond its time, and what of it cannot be read; so many in all.
 pub(crate) fn overdue(
     conn: &Connection,
     count_max: u32,
     now: Timestamp,
-) -> Result<Vec<Leased>, Fault> {
-    let mut overdue = Vec::new();
+) -> Result<(Vec<Leased>, Vec<i64>), Fault> {
+    let (mut overdue, mut unreadable) = (Vec::new(), Vec::new());
     for message in overdue_messages(conn, count_max, now)? {
         for pk in waiting(conn, message)? {
-            if overdue.len() >= count_max as usize {
-                return Ok(overdue);
+            if overdue.len() + unreadable.len() >= count_max as usize {
+                return Ok((overdue, unreadable));
             }
-            let row = rows::delivery(conn, pk)?;
-            // What cannot be read is set aside when the others expire.
-            overdue.extend(row.and_then(|row| rows::leased(conn, pk, row.state).ok()));
+            let Some(row) = rows::delivery(conn, pk)? else {
+                continue;
+            };
+            match rows::leased(conn, pk, row.state) {
+                Ok(leased) => overdue.push(leased),
+                Err(Fault::Refused(StoreError::Damaged(_))) => unreadable.push(pk),
+                Err(fault) => return Err(fault),
+            }
         }
     }
-    Ok(overdue)
+    Ok((overdue, unreadable))
+}
+
+/// Sets aside what of these waits still and cannot be read.
+pub(crate) fn set_aside(tx: &mut Tx<'_>, deliveries: &[i64], now: Timestamp) -> Result<(), Fault> {
+    for pk in deliveries {
+        if let Some(row) = rows::delivery(tx.conn, *pk)?
+            && timeline::is_waiting(row.state)
+            && let Err(fault) = rows::leased(tx.conn, *pk, row.state)
+        {
+            lease::set_aside(tx, *pk, fault, now)?;
+        }
+    }
+    Ok(())
 }
 
 /// Settles as expired what of this waits beyond its time, and queues what was scheduled and is due.
+/// It looks at nothing else: its caller has told of what it names, and the writer is waited for.
 pub(crate) fn expire(
     tx: &mut Tx<'_>,
     overdue: &[DeliveryId],
@@ -63,8 +82,13 @@ pub(crate) fn expire(
         release_scheduled(tx, lane.0, count_max, now)?;
     }
     let mut expired = Vec::new();
+    for id in overdue {
+        if let Some(message) = overdue_message(tx.conn, id.message, now)? {
+            expired.extend(expire_delivery(tx, delivery_pk(message, id.index), now)?);
+        }
+    }
     for message in overdue_messages(tx.conn, count_max, now)? {
-        expire_message(tx, message, (overdue, now), &mut expired)?;
+        look_again_later(tx.conn, message, now)?;
     }
     Ok(expired)
 }
@@ -80,6 +104,16 @@ fn overdue_messages(conn: &Connection, count_max: u32, now: Timestamp) -> Result
     Ok(messages)
 }
 
+fn overdue_message(conn: &Connection, id: MessageId, now: Timestamp) -> Result<Option<i64>, Fault> {
+    let found = conn
+        .prepare_cached(
+            "SELECT pk FROM messages WHERE id = ?1 AND settled_at IS NULL AND check_at <= ?2",
+        )?
+        .query_row(params![&id.as_bytes()[..], micros(now)], |row| row.get(0))
+        .optional()?;
+    Ok(found)
+}
+
 fn waiting(conn: &Connection, message: i64) -> Result<Vec<i64>, Fault> {
     let (first, last) = delivery_range(message);
     let waiting = conn
@@ -92,32 +126,22 @@ fn waiting(conn: &Connection, message: i64) -> Result<Vec<i64>, Fault> {
     Ok(waiting)
 }
 
-fn expire_message(
-    tx: &mut Tx<'_>,
-    message: i64,
-    (overdue, now): (&[DeliveryId], Timestamp),
-    expired: &mut Vec<Leased>,
-) -> Result<(), Fault> {
-    let waiting = waiting(tx.conn, message)?;
-    if waiting.is_empty() {
-        let again = now.saturating_add(LOOK_AGAIN).unwrap_or(now);
-        tx.conn
-            .prepare_cached("UPDATE messages SET check_at = ?2 WHERE pk = ?1")?
-            .execute([message, micros(again)])?;
-        return Ok(());
-    }
-    for pk in waiting {
-        expired.extend(expire_delivery(tx, pk, (overdue, now))?);
-    }
+/// Puts off a message of which nothing waits.
+fn look_again_later(conn: &Connection, message: i64, now: Timestamp) -> Result<(), Fault> {
+    let (first, last) = delivery_range(message);
+    let again = now.saturating_add(LOOK_AGAIN).unwrap_or(now);
+    conn.prepare_cached(
+        "UPDATE messages SET check_at = ?2 WHERE pk = ?1 AND NOT EXISTS
+            (SELECT 1 FROM deliveries NOT INDEXED WHERE id BETWEEN ?3 AND ?4
+                AND state IN (0, 1, 5))",
+    )?
+    .execute(params![message, micros(again), first, last])?;
     Ok(())
 }
 
-fn expire_delivery(
-    tx: &mut Tx<'_>,
-    pk: i64,
-    (overdue, now): (&[DeliveryId], Timestamp),
-) -> Result<Option<Leased>, Fault> {
-    let Some(row) = rows::delivery(tx.conn, pk)? else {
+fn expire_delivery(tx: &mut Tx<'_>, pk: i64, now: Timestamp) -> Result<Option<Leased>, Fault> {
+    let row = rows::delivery(tx.conn, pk)?;
+    let Some(row) = row.filter(|row| timeline::is_waiting(row.state)) else {
         return Ok(None);
     };
     let before = match rows::leased(tx.conn, pk, row.state) {
@@ -127,9 +151,6 @@ fn expire_delivery(
             return Ok(None);
         }
     };
-    if !overdue.contains(&before.id) {
-        return Ok(None);
-    }
     tx.conn
         .prepare_cached("UPDATE deliveries SET state = 9, due_at = NULL WHERE id = ?1")?
         .execute([pk])?;

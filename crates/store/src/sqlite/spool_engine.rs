@@ -237,8 +237,15 @@ impl Spool for SqliteStore {
     }
 
     async fn overdue(&self, count_max: u32, now: Timestamp) -> Result<Vec<Leased>, StoreError> {
-        self.read(move |conn| retain::overdue(conn, count_max, now))
-            .await
+        let (overdue, unreadable) = self
+            .read(move |conn| retain::overdue(conn, count_max, now))
+            .await?;
+        if !unreadable.is_empty() {
+            let load = settlements(unreadable.len());
+            let set_aside = move |tx: &mut Tx<'_>| retain::set_aside(tx, &unreadable, now);
+            self.write(load, set_aside).await?;
+        }
+        Ok(overdue)
     }
 
     async fn expire(

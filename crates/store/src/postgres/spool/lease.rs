@@ -15,12 +15,15 @@ use crate::postgres::spool::bodies;
 use crate::postgres::spool::rows;
 use crate::postgres::spool::sessions::Own;
 use crate::postgres::spool::timeline::{self, Change, Counts, Line, number};
-use crate::{LeasedMessage, StoreError};
+use crate::{Leased, LeasedMessage, StoreError};
 
 /// Deliveries leased at once whatever the caller asks for.
 const COUNT_MAX: u32 = 10_000;
 /// Octets of bodies leased at once, unless one alone is larger: they are all held in memory.
 const BODY_BYTES_MAX: i64 = 16 << 20;
+
+/// What is wrong with a job that stands alone.
+pub(crate) const NO_DELIVERY: &str = "a job without its delivery";
 
 /// The leased deliveries of one message, with the states they were in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -306,10 +309,15 @@ pub(crate) async fn load(conn: &Client, taken: &[Taken]) -> Result<Loaded, Fault
         unreadable: Vec::new(),
     };
     let ids: Vec<Id> = taken.iter().map(|one| one.message).collect();
+    let wanted = taken.iter().flat_map(|one| {
+        let deliveries = one.deliveries.iter();
+        deliveries.map(|(idx, state)| ((one.message, *idx), *state))
+    });
+    let wanted: Vec<_> = wanted.collect();
     let (mut messages, mut deliveries, inline) = tokio::try_join!(
         biased;
         leased_messages(conn, &ids),
-        leased(conn, taken),
+        leased(conn, &wanted),
         bodies::inline(conn, &ids),
     )?;
     let readable: Vec<_> = messages
@@ -350,9 +358,7 @@ pub(crate) async fn load(conn: &Client, taken: &[Taken]) -> Result<Loaded, Fault
                     readable.push(delivery);
                 }
                 Some(Err(reason)) => loaded.unreadable.push((id, reason)),
-                None => loaded
-                    .unreadable
-                    .push((id, "a job without its delivery".into())),
+                None => loaded.unreadable.push((id, NO_DELIVERY.into())),
             }
         }
         if !readable.is_empty() {
@@ -390,17 +396,16 @@ async fn leased_messages(conn: &Client, ids: &Vec<Id>) -> Result<Messages, Fault
     Ok(messages)
 }
 
-type Deliveries = BTreeMap<(Id, i32), Result<crate::Leased, String>>;
+type Deliveries = BTreeMap<(Id, i32), Result<Leased, String>>;
 
-async fn leased(conn: &Client, taken: &[Taken]) -> Result<Deliveries, Fault> {
-    let (mut messages, mut indexes, mut states) = (Vec::new(), Vec::new(), BTreeMap::new());
-    for one in taken {
-        for (idx, state) in &one.deliveries {
-            messages.push(one.message);
-            indexes.push(*idx);
-            states.insert((one.message, *idx), *state);
-        }
-    }
+/// Reads deliveries of which something is to be done, in the states that are given; of what cannot be
+/// read, why.
+pub(crate) async fn leased<C: GenericClient>(
+    conn: &C,
+    wanted: &[((Id, i32), State)],
+) -> Result<Deliveries, Fault> {
+    let (messages, indexes): (Vec<Id>, Vec<i32>) = wanted.iter().map(|(id, _)| *id).unzip();
+    let states: BTreeMap<_, _> = wanted.iter().copied().collect();
     let mut found = BTreeMap::new();
     for row in args::call(conn, "deliveries_1", &[&messages, &indexes]).await? {
         let id = (row.try_get::<_, Id>(0)?, row.try_get::<_, i32>(1)?);

@@ -6,7 +6,6 @@ use malote_core::id::DeliveryId;
 use tokio_postgres::Row;
 
 use crate::Leased;
-use crate::StoreError;
 use crate::postgres::columns::micros;
 use crate::postgres::fault::{Fault, damaged};
 use crate::postgres::spool::Tx;
@@ -14,7 +13,7 @@ use crate::postgres::spool::accept::IDEMPOTENCY_KEPT;
 use crate::postgres::spool::args::{self, Id};
 use crate::postgres::spool::bodies::Place;
 use crate::postgres::spool::rows;
-use crate::postgres::spool::timeline::{self, Change, Line};
+use crate::postgres::spool::timeline::{self, Change, Line, is_waiting};
 use crate::postgres::spool::{lease, outbox, view};
 
 /// Messages that one retention step drops.
@@ -39,7 +38,7 @@ pub(crate) async fn release(tx: &Tx<'_>, count_max: u32, now: Timestamp) -> Resu
     Ok(())
 }
 
-/// What waits beyond its time.
+/// What waits beyond its time; what of it cannot be read is set aside. So many in all.
 pub(crate) async fn overdue(
     tx: &Tx<'_>,
     count_max: u32,
@@ -52,102 +51,143 @@ pub(crate) async fn overdue(
         &[&micros(now), &i64::from(count_max)],
     )
     .await?;
+    let mut wanted = Vec::new();
+    for message in ids(&messages)? {
+        let room = i64::from(count_max) - i64::try_from(wanted.len()).unwrap_or(i64::MAX);
+        if room <= 0 {
+            break;
+        }
+        let sql = format!(
+            "SELECT {} FROM malote.jobs j WHERE j.message = $1 AND j.state IN (0, 1, 5)
+             ORDER BY j.idx LIMIT $2",
+            rows::JOB
+        );
+        for row in args::rows(tx, &sql, &[&message, &room]).await? {
+            let job = rows::job(&row)?;
+            wanted.push(((job.message, job.idx), job.state));
+        }
+    }
+    let mut found = lease::leased(tx, &wanted).await?;
     let mut overdue = Vec::new();
-    for message in messages {
-        let message: Id = message.try_get(0)?;
-        for row in args::rows(tx, &waiting(""), &[&message]).await? {
-            if overdue.len() >= count_max as usize {
-                return Ok(overdue);
-            }
-            match rows::find_leased(tx, &rows::job(&row)?).await {
-                Ok(leased) => overdue.push(leased),
-                // It is set aside when the others expire.
-                Err(Fault::Refused(StoreError::Damaged(_))) => {}
-                Err(fault) => return Err(fault),
-            }
+    for (id, _) in wanted {
+        match readable(found.remove(&id)) {
+            Ok(leased) => overdue.push(leased),
+            Err(what) => set_aside(tx, id, &what, now).await?,
         }
     }
     Ok(overdue)
 }
 
-/// The statement of a message's deliveries that wait.
-fn waiting(lock: &str) -> String {
-    format!(
-        "SELECT {} FROM malote.jobs j WHERE j.message = $1 AND j.state IN (0, 1, 5)
-         ORDER BY j.idx {lock}",
-        rows::JOB
-    )
+/// What was found of a delivery; what is wrong if it cannot be read.
+fn readable(found: Option<Result<Leased, String>>) -> Result<Leased, String> {
+    found.unwrap_or_else(|| Err(lease::NO_DELIVERY.into()))
 }
 
-/// Settles as expired what of this waits beyond its time.
+/// Sets aside what cannot be read and waits still: it was not locked.
+async fn set_aside(tx: &Tx<'_>, id: (Id, i32), what: &str, now: Timestamp) -> Result<(), Fault> {
+    match rows::lock_one(tx, id).await? {
+        Some(job) if is_waiting(job.state) => lease::set_aside(tx, id, what, now).await,
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Settles as expired what of this waits beyond its time. It looks at nothing else: its caller has
+/// told of what it names, and a transaction has its bounds.
 pub(crate) async fn expire(
     tx: &Tx<'_>,
     overdue: &[DeliveryId],
     (count_max, now): (u32, Timestamp),
 ) -> Result<Vec<Leased>, Fault> {
+    let jobs = lock_overdue(tx, overdue, now).await?;
+    let wanted = jobs.iter().map(|job| ((job.message, job.idx), job.state));
+    let wanted: Vec<_> = wanted.collect();
+    let mut found = lease::leased(tx, &wanted).await?;
+    let (mut expired, mut changes) = (Vec::new(), Vec::new());
+    for job in jobs {
+        let id = (job.message, job.idx);
+        match readable(found.remove(&id)) {
+            Ok(before) => {
+                expired.push(before);
+                changes.push(end(job, now));
+            }
+            Err(what) => lease::set_aside(tx, id, &what, now).await?,
+        }
+    }
+    timeline::apply(tx, changes).await?;
+    look_again_later(tx, count_max, now).await?;
+    Ok(expired)
+}
+
+/// Locks those of these deliveries that wait beyond their time, in their order.
+async fn lock_overdue(
+    tx: &Tx<'_>,
+    overdue: &[DeliveryId],
+    now: Timestamp,
+) -> Result<Vec<rows::Job>, Fault> {
+    if overdue.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (messages, indexes): (Vec<Id>, Vec<i32>) = overdue.iter().copied().map(rows::key).unzip();
     // Another node may be at it: each message is one's alone.
-    let messages = args::rows(
+    let own = args::rows(
+        tx,
+        "SELECT id FROM malote.messages
+         WHERE id = ANY($1) AND settled_at IS NULL AND check_at <= $2
+         FOR NO KEY UPDATE SKIP LOCKED",
+        &[&messages, &micros(now)],
+    )
+    .await?;
+    let sql = format!(
+        "SELECT {} FROM unnest($1, $2) WITH ORDINALITY AS u(message, idx, place)
+         JOIN malote.jobs j ON j.message = u.message AND j.idx = u.idx
+         WHERE j.message = ANY($3) AND j.state IN (0, 1, 5)
+         ORDER BY u.place FOR UPDATE OF j SKIP LOCKED",
+        rows::JOB
+    );
+    let own = ids(&own)?;
+    let found = args::rows(tx, &sql, &[&messages, &indexes, &own]).await?;
+    found.iter().map(rows::job).collect()
+}
+
+fn end(job: rows::Job, now: Timestamp) -> Change {
+    Change {
+        before: (job.lane, job.state),
+        after: rows::Job {
+            state: State::Expired,
+            due_at: None,
+            ..job
+        },
+        at: now,
+        events: vec![Line {
+            at: micros(now),
+            durable_at: micros(now),
+            kind: EventKind::Expired.as_str().to_owned(),
+            blame: None,
+            provider: None,
+            detail: "waited longer than its stream allows".into(),
+            raw: bytes::Bytes::new(),
+        }],
+    }
+}
+
+/// Puts off messages past their time of which nothing waits.
+async fn look_again_later(tx: &Tx<'_>, count_max: u32, now: Timestamp) -> Result<(), Fault> {
+    let found = args::rows(
         tx,
         "SELECT id FROM malote.messages WHERE settled_at IS NULL AND check_at <= $1
          ORDER BY check_at LIMIT $2 FOR NO KEY UPDATE SKIP LOCKED",
         &[&micros(now), &i64::from(count_max)],
     )
     .await?;
-    let mut expired = Vec::new();
-    for row in messages {
-        expire_message(tx, row.try_get(0)?, (overdue, now), &mut expired).await?;
-    }
-    Ok(expired)
-}
-
-async fn expire_message(
-    tx: &Tx<'_>,
-    message: Id,
-    (overdue, now): (&[DeliveryId], Timestamp),
-    expired: &mut Vec<Leased>,
-) -> Result<(), Fault> {
-    let sql = waiting("FOR UPDATE SKIP LOCKED");
-    let waiting = args::rows(tx, &sql, &[&message]).await?;
-    if waiting.is_empty() {
-        let again = now.saturating_add(LOOK_AGAIN).unwrap_or(now);
-        let sql = "UPDATE malote.messages SET check_at = $2 WHERE id = $1";
-        args::run(tx, sql, &[&message, &micros(again)]).await?;
-        return Ok(());
-    }
-    for row in waiting {
-        let job = rows::job(&row)?;
-        let before = match rows::find_leased(tx, &job).await {
-            Ok(before) => before,
-            Err(Fault::Refused(StoreError::Damaged(what))) => {
-                lease::set_aside(tx, (job.message, job.idx), &what, now).await?;
-                continue;
-            }
-            Err(fault) => return Err(fault),
-        };
-        if !overdue.contains(&before.id) {
-            continue;
-        }
-        let change = Change {
-            before: (job.lane, job.state),
-            after: rows::Job {
-                state: State::Expired,
-                due_at: None,
-                ..job
-            },
-            at: now,
-            events: vec![Line {
-                at: micros(now),
-                durable_at: micros(now),
-                kind: EventKind::Expired.as_str().to_owned(),
-                blame: None,
-                provider: None,
-                detail: "waited longer than its stream allows".into(),
-                raw: bytes::Bytes::new(),
-            }],
-        };
-        timeline::apply(tx, vec![change]).await?;
-        expired.push(before);
-    }
+    let again = now.saturating_add(LOOK_AGAIN).unwrap_or(now);
+    // Not NOT EXISTS: a planner may then read the whole queue.
+    args::run(
+        tx,
+        "UPDATE malote.messages m SET check_at = $2 WHERE m.id = ANY($1) AND 0 =
+            (SELECT count(*) FROM malote.jobs j WHERE j.message = m.id AND j.state IN (0, 1, 5))",
+        &[&ids(&found)?, &micros(again)],
+    )
+    .await?;
     Ok(())
 }
 

@@ -137,3 +137,40 @@ async fn a_pending_attempt_that_cannot_be_read_does_not_keep_the_store_from_star
     let key = ("tx".parse().unwrap(), State::Quarantined);
     assert_eq!(stats.by_state.get(&key), Some(&2));
 }
+
+#[tokio::test]
+async fn what_is_overdue_and_cannot_be_read_is_set_aside_so_many_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir);
+    let store = open(&config);
+    let lane = mail::tx_lane(&store).await;
+    let recipients: Vec<String> = (0..300).map(|n| format!("r{n}@x.test")).collect();
+    let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
+    let message = mail::message(lane, at(0), &recipients);
+    let over = message.record.expires_at;
+    let message = mail::accept(&store, message).await;
+    store.close().await;
+    let conn = Connection::open(&config.path).unwrap();
+    let damage = "UPDATE deliveries SET recipient = 'no address' WHERE id % 65536 < 299";
+    assert_eq!(conn.execute(damage, []).unwrap(), 299);
+    drop(conn);
+    let store = open(&config);
+    let count = async |state: State| {
+        let stats = store.stats(at(1)).await.unwrap();
+        let key = ("tx".parse().unwrap(), state);
+        stats.by_state.get(&key).copied().unwrap_or_default()
+    };
+    let index = 299;
+    let last = DeliveryId { message, index };
+    let expired = store.expire(&[last], 500, over).await.unwrap();
+    assert_eq!(expired.len(), 1);
+    assert_eq!(
+        count(State::Queued).await,
+        299,
+        "it looks at what it is given"
+    );
+    assert_eq!(store.overdue(200, over).await.unwrap(), []);
+    assert_eq!(count(State::Quarantined).await, 200);
+    assert_eq!(store.overdue(200, over).await.unwrap(), []);
+    assert_eq!(count(State::Queued).await, 0);
+}

@@ -1,6 +1,7 @@
 //! What is kept, and how it goes.
 
-use malote_core::event::EventKind;
+use malote_core::event::{EventKind, State};
+use malote_core::id::DeliveryId;
 
 use super::{fresh, open};
 use crate::conformance::mail::{self, at};
@@ -89,10 +90,42 @@ async fn a_record_that_cannot_be_read_is_quarantined_and_the_others_go_on() {
         .await;
     let leased = spool.lease(session, lane, 9, at(1)).await.unwrap();
     assert_eq!(mail::recipients(&leased), ["b@x.test"]);
-    let id = malote_core::id::DeliveryId {
+    let id = DeliveryId {
         message: bad,
         index: 0,
     };
     let state = mail::state_of(&spool, id).await;
-    assert_eq!(state, malote_core::event::State::Quarantined);
+    assert_eq!(state, State::Quarantined);
+}
+
+#[tokio::test]
+async fn what_is_overdue_and_cannot_be_read_is_set_aside_so_many_at_once() {
+    let (spool, database) = fresh().await;
+    let lane = mail::tx_lane(&spool).await;
+    let recipients: Vec<String> = (0..300).map(|n| format!("r{n}@x.test")).collect();
+    let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
+    let message = mail::message(lane, at(0), &recipients);
+    let over = message.record.expires_at;
+    let message = mail::accept(&spool, message).await;
+    database
+        .run("UPDATE malote.deliveries SET recipient = 'nobody' WHERE idx < 299")
+        .await;
+    let count = async |state: State| {
+        let stats = spool.stats(at(1)).await.unwrap();
+        let key = ("tx".parse().unwrap(), state);
+        stats.by_state.get(&key).copied().unwrap_or_default()
+    };
+    let index = 299;
+    let last = DeliveryId { message, index };
+    let expired = spool.expire(&[last], 500, over).await.unwrap();
+    assert_eq!(expired.len(), 1);
+    assert_eq!(
+        count(State::Queued).await,
+        299,
+        "it looks at what it is given"
+    );
+    assert_eq!(spool.overdue(200, over).await.unwrap(), []);
+    assert_eq!(count(State::Quarantined).await, 200);
+    assert_eq!(spool.overdue(200, over).await.unwrap(), []);
+    assert_eq!(count(State::Queued).await, 0);
 }
