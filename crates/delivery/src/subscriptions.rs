@@ -1,12 +1,14 @@
 //! What recipients say to the gateway itself: unsubscribe and, on its page, subscribe again.
 
+mod turns;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use jiff::Timestamp;
 use malote_core::address::EmailAddress;
 use malote_core::event::{EventKind, ProviderEvent};
 use malote_core::id::DeliveryId;
-use malote_core::ledger::{DeliveryView, MessageView};
+use malote_core::ledger::MessageView;
 use malote_core::name::MailboxProvider;
 use malote_core::subscription::{Subscription, Subscriptions, Wish};
 use malote_core::suppression::SOURCE_RECIPIENT;
@@ -20,9 +22,7 @@ use malote_store::{
 use crate::engine::Engine;
 use crate::feedback::campaign_scopes;
 use crate::metrics::HOSTED;
-
-/// Times that one delivery's recipient may come back: a timeline is no diary.
-const RETURNS_MAX: usize = 20;
+use crate::subscriptions::turns::{Course, Turns};
 
 /// How a recipient spoke to us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +56,8 @@ impl Subscriptions for Engine {
             let Some(place) = self.place(id).await? else {
                 return Ok(None);
             };
-            self.standing(&place, now).await.map(Some)
+            let entries = self.standing(&place, now).await?;
+            Ok(Some(place.subscription(&entries)))
         };
         self.counted(found.await, "shown")
     }
@@ -96,7 +97,7 @@ impl Engine {
         Ok(found)
     }
 
-    /// Does what a recipient wants, once: the event, then the suppression. Answers where it stands
+    /// Does what a recipient wants, once: the event and the suppression. Answers where it stands
     /// then, or `None` if the delivery is no longer kept.
     pub(crate) async fn wish(
         &self,
@@ -107,24 +108,26 @@ impl Engine {
         let Some(place) = self.place(id).await? else {
             return Ok(None);
         };
-        let standing = self.standing(&place, now).await?;
+        let entries = self.standing(&place, now).await?;
+        if wish == Wish::Unsubscribe && entries.is_empty() {
+            let told = (&place.record.stream, HOSTED);
+            let policy = self.policy.load();
+            self.warn_of_spread(&policy, told, SuppressionReason::Unsubscribe);
+        }
+        let course = place.turns.course(wish, &entries);
+        if course == Course::TellFirst {
+            self.tell(&place, (wish, means), now).await?;
+        }
         match wish {
-            Wish::Unsubscribe => {
-                if !standing.is_stopped {
-                    let told = (&place.record.stream, HOSTED);
-                    let policy = self.policy.load();
-                    self.warn_of_spread(&policy, told, SuppressionReason::Unsubscribe);
-                }
-                self.tell(&place, (wish, means), &standing, now).await?;
-                self.stop(&place, means, now).await?;
-            }
-            Wish::Resubscribe if standing.can_resume => {
-                self.tell(&place, (wish, means), &standing, now).await?;
-                self.lift(place.returns(now)).await?;
-            }
+            Wish::Unsubscribe => self.stop(&place, means, now).await?,
+            Wish::Resubscribe if course != Course::Nothing => self.lift(place.returns(now)).await?,
             Wish::Resubscribe => {}
         }
-        self.standing(&place, now).await.map(Some)
+        if course == Course::TellLast {
+            self.tell(&place, (wish, means), now).await?;
+        }
+        let entries = self.standing(&place, now).await?;
+        Ok(Some(place.subscription(&entries)))
     }
 
     async fn place(&self, id: DeliveryId) -> Result<Option<Place>, StoreError> {
@@ -139,41 +142,34 @@ impl Engine {
         }))
     }
 
-    async fn standing(&self, place: &Place, now: Timestamp) -> Result<Subscription, StoreError> {
+    /// What stops the recipient's mail.
+    async fn standing(
+        &self,
+        place: &Place,
+        now: Timestamp,
+    ) -> Result<Vec<Suppression>, StoreError> {
         let recipient = std::slice::from_ref(&place.recipient);
         let mut entries = Vec::with_capacity(place.scopes.len());
         for scope in &place.scopes {
             let scope = std::slice::from_ref(scope);
             entries.extend(self.shared.suppressed(recipient, scope, now).await?);
         }
-        let mut stopped = entries.iter().flatten();
-        let can_resume = stopped.clone().any(is_ours) && place.came_back < RETURNS_MAX;
-        Ok(Subscription {
-            sender_domain: place.record.from.domain().to_owned(),
-            is_stopped: stopped.next().is_some(),
-            can_resume,
-        })
+        Ok(entries.into_iter().flatten().collect())
     }
 
-    /// Puts the event on the timeline. Its key counts the turns, so that a repeat is one: it finds the
-    /// recipient stopped. Who came back in between may have done so by a link of other mail.
+    /// Puts the event on the timeline.
     async fn tell(
         &self,
         place: &Place,
         (wish, means): (Wish, Means),
-        standing: &Subscription,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let is_repeat = standing.is_stopped;
-        let (kind, turn) = match wish {
-            Wish::Unsubscribe if is_repeat => {
-                (EventKind::Unsubscribed, place.left.saturating_sub(1))
-            }
-            Wish::Unsubscribe => (EventKind::Unsubscribed, place.left),
-            Wish::Resubscribe => (EventKind::Resubscribed, place.came_back),
+        let kind = match wish {
+            Wish::Unsubscribe => EventKind::Unsubscribed,
+            Wish::Resubscribe => EventKind::Resubscribed,
         };
         let event = ProviderEvent {
-            dedup_key: format!("{}/{}/{turn}", place.id, kind.as_str()),
+            dedup_key: place.turns.key(place.id, wish),
             at: now,
             kind,
             blame: None,
@@ -224,13 +220,18 @@ struct Place {
     mailbox_provider: Option<MailboxProvider>,
     /// What an unsubscribe stops.
     scopes: Vec<SuppressionScope>,
-    /// How often the recipient left by way of us.
-    left: usize,
-    /// How often it came back.
-    came_back: usize,
+    turns: Turns,
 }
 
 impl Place {
+    fn subscription(&self, entries: &[Suppression]) -> Subscription {
+        Subscription {
+            sender_domain: self.record.from.domain().to_owned(),
+            is_stopped: !entries.is_empty(),
+            can_resume: self.turns.course(Wish::Resubscribe, entries) != Course::Nothing,
+        }
+    }
+
     fn returns(&self, now: Timestamp) -> Vec<Return> {
         let one = |scope: &SuppressionScope| Return {
             address: self.recipient.clone().into(),
@@ -251,28 +252,12 @@ impl Place {
         Some(Self {
             id,
             record,
-            left: count(&delivery, &EventKind::Unsubscribed),
-            came_back: count(&delivery, &EventKind::Resubscribed),
+            turns: Turns::of(&delivery),
             recipient: EmailAddress::parse(&delivery.recipient).ok()?,
             mailbox_provider: delivery.mailbox_provider,
             scopes,
         })
     }
-}
-
-fn count(delivery: &DeliveryView, kind: &EventKind) -> usize {
-    let events = delivery.events.iter();
-    let ours = events.filter(|event| event.provider.is_none() && event.kind == *kind);
-    ours.count()
-}
-
-/// Whether an entry is one that [`Engine::stop`] made.
-fn is_ours(entry: &Suppression) -> bool {
-    entry.reason == SuppressionReason::Unsubscribe
-        && entry.provider.is_none()
-        && Means::ALL
-            .iter()
-            .any(|means| means.detail() == entry.detail)
 }
 
 /// What becomes of a link that is followed, for metrics.
