@@ -87,27 +87,47 @@ impl Engine {
         webhook: Webhook,
         now: Timestamp,
     ) -> Result<(), TakeFault> {
-        if !webhook.unreadable.is_empty() {
-            let reasons: BTreeSet<&str> =
-                webhook.unreadable.iter().map(|own| &*own.reason).collect();
-            let reasons: Vec<&str> = reasons.into_iter().take(REASONS_MAX).collect();
-            tracing::warn!(%provider, parts = webhook.unreadable.len(), reasons = reasons.join("; "), "set unreadable events aside");
-            let parts = webhook.unreadable.iter().map(Unread::to_string).collect();
-            self.spool.keep_unreadable(provider, parts, now).await?;
+        let Webhook { events, unreadable } = webhook;
+        if !events.is_empty() {
+            self.take_events(provider, events, now).await?;
         }
-        if webhook.events.is_empty() {
+        // After what is asked for again as a whole: these would be kept once more with each repeat.
+        self.set_unread_aside(provider, &unreadable, now).await?;
+        Ok(())
+    }
+
+    async fn set_unread_aside(
+        &self,
+        provider: &ProviderName,
+        unreadable: &[Unread],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if unreadable.is_empty() {
             return Ok(());
         }
-        let applied = self.apply_each(provider, &webhook.events, now).await?;
+        let reasons: BTreeSet<&str> = unreadable.iter().map(|own| &*own.reason).collect();
+        let reasons: Vec<&str> = reasons.into_iter().take(REASONS_MAX).collect();
+        tracing::warn!(%provider, parts = unreadable.len(), reasons = reasons.join("; "), "set unreadable events aside");
+        let parts = unreadable.iter().map(Unread::to_string).collect();
+        self.spool.keep_unreadable(provider, parts, now).await
+    }
+
+    async fn take_events(
+        &self,
+        provider: &ProviderName,
+        events: Vec<ProviderEvent>,
+        now: Timestamp,
+    ) -> Result<(), TakeFault> {
+        let applied = self.apply_each(provider, &events, now).await?;
         self.metrics
             .last_event
             .with_label_values(&[provider.as_str()])
             .set(now.as_second());
         self.ring_outlets();
         let policy = self.policy.load_full();
-        let mut told = Vec::with_capacity(webhook.events.len());
+        let mut told = Vec::with_capacity(events.len());
         let mut is_early = false;
-        for (event, about) in webhook.events.into_iter().zip(applied) {
+        for (event, about) in events.into_iter().zip(applied) {
             match about {
                 About::Delivery(applied) => {
                     told.extend(self.told(provider, (event, *applied), now))

@@ -66,8 +66,14 @@ impl Returns for Engine {
                 ReturnPlace::Signed(address) => self.take_one(address, &mail, sender, now).await,
                 ReturnPlace::FeedbackLoop => self.take_from_loop(&mail, now).await,
             };
-            let outcome = taken.map_err(|error| {
-                tracing::error!(purpose = place.as_str(), %error, "could not take in mail that came back");
+            let outcome = taken.map_err(|fault| {
+                let purpose = place.as_str();
+                match fault {
+                    TakeFault::Store(error) => {
+                        tracing::error!(purpose, %error, "could not take in mail that came back");
+                    }
+                    TakeFault::Early => tracing::debug!(purpose, "asked for early mail again"),
+                }
                 SinkUnavailable
             })?;
             self.metrics

@@ -13,7 +13,7 @@ use malote_core::limits::Limits;
 use malote_core::provider::Verdict;
 use malote_core::stream::Class;
 use malote_core::suppression::{Put, Suppressions as _};
-use malote_core::webhook::{EventSink, Webhook};
+use malote_core::webhook::{EventSink, Unread, Webhook};
 use malote_store::{
     EventBook as _, Return, Shared as _, Suppression, SuppressionReason, SuppressionScope,
 };
@@ -71,11 +71,13 @@ async fn what_is_told_while_its_call_is_under_way_is_asked_for_again() {
             event(taken, "1", EventKind::Complained, None),
             event(id, "2", EventKind::Delivered, None),
         ],
-        unreadable: Vec::new(),
+        unreadable: vec![Unread::new("no event", "{}")],
     };
+    let unreadable = async || rig.engine.unreadable(9).await.unwrap().len();
     let provider = "a".parse().unwrap();
     let early = rig.engine.apply(&provider, webhook()).await;
     assert!(early.is_err(), "answered as if it were kept");
+    assert_eq!(unreadable().await, 0, "kept with each repeat");
     // What came with it is not put off.
     assert!(is_stopped(&rig, "taken@x.example").await);
     assert_eq!(
@@ -85,6 +87,7 @@ async fn what_is_told_while_its_call_is_under_way_is_asked_for_again() {
     rig.wait_for(message, State::Sent).await;
     rig.engine.apply(&provider, webhook()).await.unwrap();
     rig.wait_for(message, State::Delivered).await;
+    assert_eq!(unreadable().await, 1);
 }
 
 fn with_notices(tx: &[&Arc<Scripted>], news: &[&Arc<Scripted>]) -> Setup {
