@@ -57,11 +57,20 @@ pub(super) struct OutletTask {
     enabled_at: Option<Timestamp>,
 }
 
-/// What a peer said of one event; `None` if it was not asked, since a later event undid this one.
+/// What became of one event.
 struct Answer {
     row: OutboxRow,
     message: MessageId,
-    answer: Option<Result<(), Untold>>,
+    said: Said,
+}
+
+enum Said {
+    /// By its peer.
+    Peer(Result<(), Untold>),
+    /// Nothing: a later event undid this one.
+    Overtaken,
+    /// Nothing: our own store could not say whether one did.
+    Unasked(StoreError),
 }
 
 impl OutletTask {
@@ -287,11 +296,19 @@ impl OutletTask {
             now,
         };
         let mut disable = None;
+        let mut unasked = None;
         for answer in answers {
-            let Some(said) = &answer.answer else {
-                self.count(Outcome::Overtaken);
-                settled.steps.push((answer.row.cursor, OutboxStep::Told));
-                continue;
+            let said = match &answer.said {
+                Said::Peer(said) => said,
+                Said::Overtaken => {
+                    self.count(Outcome::Overtaken);
+                    settled.steps.push((answer.row.cursor, OutboxStep::Told));
+                    continue;
+                }
+                Said::Unasked(error) => {
+                    unasked = Some(error);
+                    continue;
+                }
             };
             let step = next_step(&Situation {
                 answer: said,
@@ -303,10 +320,13 @@ impl OutletTask {
                 now,
                 chance: rand::random(),
             });
-            self.note(answer, &step, now);
+            self.note((&answer.row, said), &step, now);
             settled.failing_since = step.failing_since;
             settled.steps.push((answer.row.cursor, step.event));
             disable = step.disable.or(disable);
+        }
+        if let Some(error) = unasked {
+            self.rest_for_the_store(error, now);
         }
         patiently(|| self.engine.spool.outbox_settle(&self.name, settled.clone())).await?;
         if let Some(reason) = disable {
@@ -317,10 +337,21 @@ impl OutletTask {
         Ok(())
     }
 
+    /// What could not be asked about waits as it is: that is no failure of its peer.
+    fn rest_for_the_store(&mut self, error: &StoreError, now: Timestamp) {
+        tracing::error!(outlet = %self.name, %error, "could not look for later events, what is due waits");
+        self.rests_until = self.rests_until.max(now.checked_add(STORE_REST).ok());
+    }
+
     /// What an answer says of the outlet, for the turns to come and for the operator.
-    fn note(&mut self, answer: &Answer, step: &NextStep, now: Timestamp) {
+    fn note(
+        &mut self,
+        (row, said): (&OutboxRow, &Result<(), Untold>),
+        step: &NextStep,
+        now: Timestamp,
+    ) {
         self.count(step.outcome);
-        let event = answer.row.event.as_ref().map(|event| event.id.to_string());
+        let event = row.event.as_ref().map(|event| event.id.to_string());
         let event = event.unwrap_or_default();
         match &step.event {
             OutboxStep::Told => tracing::debug!(outlet = %self.name, event, "told an event"),
@@ -333,9 +364,7 @@ impl OutletTask {
         }
         let is_unusable = step.outcome == Outcome::Unusable;
         if is_unusable && !self.is_unusable {
-            let said = answer.answer.as_ref();
-            let reason = said.and_then(|said| said.as_ref().err());
-            let reason = reason.map(ToString::to_string);
+            let reason = said.as_ref().err().map(ToString::to_string);
             tracing::error!(alert = "outlet_unusable", outlet = %self.name, reason, "an outlet takes nothing");
         } else if self.is_unusable && step.failing_since.is_none() {
             tracing::info!(outlet = %self.name, "an outlet takes events again");
@@ -366,44 +395,55 @@ impl OutletTask {
     }
 }
 
-/// Tells one event, unless a later one undid it.
+/// Tells one event, unless a later one undid it. Always answers, also where it breaks: its message
+/// is under way until then.
 async fn tell(
     engine: Arc<Engine>,
     outlet: Arc<dyn Outlet>,
     row: OutboxRow,
     event: FeedEvent,
 ) -> Answer {
-    let answer = match engine.is_overtaken(outlet.as_ref(), &event).await {
-        Ok(true) => None,
-        Ok(false) => Some(tell_peer(&engine, outlet.as_ref(), &row, &event).await),
-        Err(error) => Some(Err(later(&error.to_string()))),
-    };
+    let said = ask(&engine, outlet.as_ref(), &row, &event);
+    let said = AssertUnwindSafe(said).catch_unwind().await;
     Answer {
         message: event.id.delivery.message,
         row,
-        answer,
+        said: said.unwrap_or_else(|_| {
+            engine.metrics.panics.inc();
+            Said::Peer(Err(later("the gateway broke over it")))
+        }),
     }
 }
 
-async fn tell_peer(
+async fn ask(
+    engine: &Arc<Engine>,
+    outlet: &dyn Outlet,
+    row: &OutboxRow,
+    event: &FeedEvent,
+) -> Said {
+    let is_overtaken = engine.is_overtaken(outlet, event);
+    match tokio::time::timeout(TELL_WAIT_MAX, is_overtaken).await {
+        Ok(Ok(true)) => Said::Overtaken,
+        Ok(Ok(false)) => Said::Peer(ask_peer(engine, outlet, row, event).await),
+        Ok(Err(error)) => Said::Unasked(error),
+        Err(_) => Said::Unasked(StoreError::Busy),
+    }
+}
+
+async fn ask_peer(
     engine: &Arc<Engine>,
     outlet: &dyn Outlet,
     row: &OutboxRow,
     event: &FeedEvent,
 ) -> Result<(), Untold> {
     let attempt = row.attempts.saturating_add(1);
-    let told = AssertUnwindSafe(outlet.tell(event, attempt)).catch_unwind();
-    match tokio::time::timeout(TELL_WAIT_MAX, told).await {
-        Ok(Ok(Ok(Told::Done(what)))) => {
+    match tokio::time::timeout(TELL_WAIT_MAX, outlet.tell(event, attempt)).await {
+        Ok(Ok(Told::Done(what))) => {
             tracing::debug!(outlet = %outlet.name(), what, "an outlet's peer answered");
             Ok(())
         }
-        Ok(Ok(Ok(Told::ByMail(mail)))) => engine.take_outlet_mail(outlet, event, mail).await,
-        Ok(Ok(Err(untold))) => Err(untold),
-        Ok(Err(_)) => {
-            engine.metrics.panics.inc();
-            Err(later("the gateway broke over it"))
-        }
+        Ok(Ok(Told::ByMail(mail))) => engine.take_outlet_mail(outlet, event, mail).await,
+        Ok(Err(untold)) => Err(untold),
         Err(_) => Err(later("no answer in 60 s")),
     }
 }

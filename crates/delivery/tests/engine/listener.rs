@@ -1,7 +1,7 @@
 //! An outlet that does what a test tells it to, and remembers what it was told.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -48,6 +48,7 @@ pub(crate) struct Listener {
     under_way: AtomicUsize,
     most_under_way: AtomicUsize,
     keeps_the_last: AtomicBool,
+    breaks_in: AtomicI64,
 }
 
 impl Listener {
@@ -64,12 +65,18 @@ impl Listener {
             under_way: AtomicUsize::new(0),
             most_under_way: AtomicUsize::new(0),
             keeps_the_last: AtomicBool::new(false),
+            breaks_in: AtomicI64::new(0),
         })
     }
 
     /// Of who leaves and comes back it keeps what it hears last.
     pub(crate) fn keeps_the_last(&self) {
         self.keeps_the_last.store(true, Ordering::SeqCst);
+    }
+
+    /// It panics once, when it is asked so many times what undoes an event.
+    pub(crate) fn breaks_in(&self, questions: i64) {
+        self.breaks_in.store(questions, Ordering::SeqCst);
     }
 
     /// Words of events that it does not want to hear of.
@@ -139,6 +146,8 @@ impl Outlet for Listener {
     }
 
     fn undone_by(&self, kind: &EventKind) -> Option<EventKind> {
+        let is_over = self.breaks_in.fetch_sub(1, Ordering::SeqCst) == 1;
+        assert!(!is_over, "the script says so");
         let (left, back) = (EventKind::Unsubscribed, EventKind::Resubscribed);
         let undone_by = if *kind == left {
             back

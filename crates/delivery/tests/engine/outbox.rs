@@ -472,3 +472,18 @@ async fn a_word_waits_while_another_of_its_recipient_is_being_told() {
     until_kept(&rig, &keeper, "empty", |record| record.waiting == 0).await;
     assert_eq!(keeper.most_under_way(), 1);
 }
+
+#[tokio::test]
+async fn what_breaks_before_its_peer_is_asked_is_told_later() {
+    let (rig, keeper, _app) = two_peers().await;
+    // Once when it is due, and once when it is looked for what undid it.
+    keeper.breaks_in(2);
+    let now = rig.clock.now();
+    told(&rig, "r@x.example", LEFT, now).await;
+    until_tried(&rig, &keeper, 1).await;
+    assert_eq!(keeper.words(), [""; 0]);
+    rig.clock.advance(Duration::from_secs(60));
+    until("it is told", || keeper.heard().len() == 1).await;
+    until_kept(&rig, &keeper, "empty", |record| record.waiting == 0).await;
+    assert_eq!(rig.counted("malote_adapter_panics_total", ""), 1.0);
+}
