@@ -92,7 +92,7 @@ pub fn restore(
     }
     let reader = schema::open_reader(&source.path)?;
     schema::refuse_foreign(&reader)?;
-    key::open(&reader, &source.key_path())?;
+    key::existing(&reader, &source.key_path())?;
     drop(reader);
     let lock = prepare_files(to)?;
     let report = restore_files(&source, to, now)?;

@@ -13,11 +13,33 @@ use crate::address_key::{AddressKey, KEY_BYTES, of_hex};
 use crate::sqlite::body::write_synced;
 use crate::sqlite::fault::Fault;
 
-/// Reads the key of a store, or makes one for a new store.
+/// Reads the key of a store, or makes one for a new store. For who writes the store: of two that
+/// make one, the later would keep the other from opening it.
 ///
 /// # Errors
 /// If the store was written with another key, or its key is missing.
 pub(crate) fn open(conn: &Connection, path: &Path) -> Result<AddressKey, StoreError> {
+    match known(conn, path)? {
+        Some(key) => Ok(key),
+        None => AddressKey::new(&create(path)?),
+    }
+}
+
+/// Reads the key of a store that others write.
+///
+/// # Errors
+/// As [`open`], and if the store is so new that it has none yet.
+pub(crate) fn existing(conn: &Connection, path: &Path) -> Result<AddressKey, StoreError> {
+    known(conn, path)?.ok_or_else(|| {
+        let path = path.display();
+        StoreError::Engine(format!(
+            "{path} is not there yet: its gateway has only begun to make the store"
+        ))
+    })
+}
+
+/// The key that is there; `None` for a new store.
+fn known(conn: &Connection, path: &Path) -> Result<Option<AddressKey>, StoreError> {
     let known: Option<Vec<u8>> = conn
         .query_row(
             "SELECT value FROM meta WHERE key = 'address_key'",
@@ -45,9 +67,9 @@ pub(crate) fn open(conn: &Connection, path: &Path) -> Result<AddressKey, StoreEr
                 path.display()
             )));
         }
-        (None, None) => AddressKey::new(&create(path)?)?,
+        (None, None) => return Ok(None),
     };
-    Ok(key)
+    Ok(Some(key))
 }
 
 /// Notes which key the store is written with.

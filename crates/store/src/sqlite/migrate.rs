@@ -96,7 +96,7 @@ impl SqliteSide {
         let lock = lock_files(config)?;
         let conn = schema::open_writer(&config.path, CACHE_BYTES)?;
         schema::refuse_other_version(&conn)?;
-        let key = key::open(&conn, &config.key_path())?;
+        let key = key::existing(&conn, &config.key_path())?;
         if key.fingerprint() != AddressKey::new(own)?.fingerprint() {
             return Err(migrate::refused(
                 "the address key is not the one of the store",

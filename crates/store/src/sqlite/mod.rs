@@ -227,7 +227,7 @@ impl SqliteStore {
         let conn = schema::open_reader(&config.path)?;
         schema::refuse_other_version(&conn)?;
         migrate::refuse_half(&conn)?;
-        let key = key::open(&conn, &config.key_path())?;
+        let key = key::existing(&conn, &config.key_path())?;
         Ok(Self {
             inner: Arc::new(Inner {
                 queue: None,

@@ -180,6 +180,23 @@ async fn a_store_opened_to_be_read_refuses_writes() {
     assert!(!reader.is_open());
 }
 
+#[tokio::test]
+async fn who_only_reads_makes_no_key_of_a_store_that_is_being_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(&dir);
+    open(&config).close().await;
+    fs::remove_file(config.key_path()).unwrap();
+    let conn = Connection::open(&config.path).unwrap();
+    let forget = "DELETE FROM meta WHERE key = 'address_key'";
+    assert_eq!(conn.execute(forget, []).unwrap(), 1);
+    let refusal = read_only(&config).err().unwrap().to_string();
+    assert!(
+        refusal.contains("only begun to make the store"),
+        "{refusal}"
+    );
+    assert!(!config.key_path().exists());
+}
+
 async fn backed_up(to: &Path) -> (DeliveryId, DeliveryId) {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&config(&dir));
