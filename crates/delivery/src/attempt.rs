@@ -15,9 +15,10 @@ use malote_core::provider::{
 use malote_core::returned::{ReturnAddress, ReturnPurpose};
 use malote_core::stream::{OnUnknown, Stream, WritePace};
 use malote_core::ticket::Ticket;
-use malote_store::{AttemptStart, Lane, Leased, LeasedMessage, MessageRecord, Suppression};
+use malote_store::{Lane, Leased, LeasedMessage, MessageRecord, Suppression};
 
-use crate::admission::{Admitted, PATIENCE};
+use crate::admission::Admitted;
+use crate::departure::Departed;
 use crate::engine::Engine;
 use crate::health::WholeCall;
 use crate::limits::Permit;
@@ -49,8 +50,6 @@ pub(crate) struct Group {
 struct Called {
     report: SendReport,
     has_panicked: bool,
-    /// Not if the rate left no time for it.
-    is_made: bool,
     ended_at: Timestamp,
 }
 
@@ -153,41 +152,33 @@ impl Engine {
             let outcomes = outcome::wait_all(group.members, self.clock.now(), NO_TARGET_WAIT);
             return self.finish(carriage, outcomes).await;
         };
-        let (admitted, mut group) = match self.admit(carriage, group).await {
+        let (admitted, group) = match self.admit(carriage, group).await {
             Ok(admitted) => admitted,
             Err(outcomes) => return self.finish(carriage, outcomes).await,
         };
-        let mut outcomes = self.take_suppressed(carriage, &mut group).await;
-        if group.members.is_empty() {
-            self.release_probe(admitted.probe).await;
+        let Admitted { mut permit, probe } = admitted;
+        let (mut outcomes, departed) = self.depart(carriage, group, &mut permit).await;
+        let Some(departed) = departed else {
+            permit.unspend().await;
+            self.release_probe(probe).await;
             return self.finish(carriage, outcomes).await;
-        }
-        let started_at = self.clock.now();
-        let starts = starts(&group, started_at);
-        let is_journaled =
-            carriage.stream.on_unknown == OnUnknown::PreferNoDuplicate || self.spool.is_shared();
-        if is_journaled && let Err(error) = self.spool.start_attempts(starts.clone()).await {
-            tracing::error!(message.id = %carriage.record.id, %error, "could not journal an attempt");
-            outcomes.extend(outcome::wait_all(
-                group.members,
-                started_at,
-                Duration::from_secs(1),
-            ));
-            self.release_probe(admitted.probe).await;
-            return self.finish(carriage, outcomes).await;
-        }
+        };
+        let Departed {
+            group,
+            starts,
+            started_at,
+        } = departed;
         let outgoing = outgoing(carriage, &group);
         self.budgets
             .earn(&group.target.provider, group.members.len(), started_at);
-        let Admitted { permit, probe } = admitted;
-        let called = self
+        let Called {
+            report,
+            has_panicked,
+            ended_at,
+        } = self
             .make(&group.target, &provider.provider, &outgoing, permit)
             .await;
-        let Called {
-            report, ended_at, ..
-        } = called;
-        let is_news =
-            called.is_made && self.is_in_force(&group.target.provider, &provider.provider);
+        let is_news = self.is_in_force(&group.target.provider, &provider.provider);
         let results = report.iter().map(|result| result.as_ref().err());
         let call = WholeCall {
             target: &group.target,
@@ -203,7 +194,7 @@ impl Engine {
                 start,
                 ended_at,
                 result,
-                has_panicked: called.has_panicked,
+                has_panicked,
                 is_news,
             };
             outcomes.push(self.conclude(carriage, &group.target, member, attempt));
@@ -212,52 +203,19 @@ impl Engine {
         self.finish(carriage, outcomes).await
     }
 
-    /// Takes out what was suppressed since the lease, here or at another node; all, if that cannot
-    /// be known.
-    async fn take_suppressed(&self, carriage: &Carriage<'_>, group: &mut Group) -> Vec<Outcome> {
-        let now = self.clock.now();
-        let scopes = carriage
-            .policy
-            .scopes_of(&carriage.stream.name, carriage.stream.class);
-        let members = std::mem::take(&mut group.members);
-        let address = |member: &Member| member.delivery.recipient.clone();
-        let addresses: Vec<_> = members.iter().map(address).collect();
-        let found = match self.shared.suppressed(&addresses, &scopes, now).await {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::debug!(message.id = %carriage.record.id, %error, "could not ask for suppressions");
-                return outcome::wait_all(members, now, Duration::from_secs(1));
-            }
-        };
-        let mut outcomes = Vec::new();
-        for (member, entry) in members.into_iter().zip(found) {
-            match entry {
-                Some(entry) => {
-                    outcomes.push(outcome::suppressed(member.delivery, &entry, now));
-                }
-                None => group.members.push(member),
-            }
-        }
-        outcomes
-    }
-
-    /// Makes a call at its time, and gives its place back when it has ended.
+    /// Makes a call whose time has come, and gives its place back when it has ended.
     async fn make(
         &self,
         target: &TargetName,
         provider: &Arc<dyn malote_core::provider::Provider>,
         outgoing: &Outgoing,
-        mut permit: Permit,
+        permit: Permit,
     ) -> Called {
         let labels = [target.provider.as_str()];
         let in_flight = self.metrics.in_flight.with_label_values(&labels);
         in_flight.inc();
-        let departed = depart(&mut permit).await;
-        let (called_at, is_made) = (self.clock.now(), departed.is_ok());
-        let (report, has_panicked) = match departed {
-            Ok(()) => self.send(provider, outgoing).await,
-            Err(held_back) => (report_for_all(outgoing, &Err(held_back)), false),
-        };
+        let called_at = self.clock.now();
+        let (report, has_panicked) = self.send(provider, outgoing).await;
         in_flight.dec();
         let ended_at = self.clock.now();
         let seconds = ended_at.duration_since(called_at).as_secs_f64();
@@ -265,10 +223,10 @@ impl Engine {
             .calls
             .with_label_values(&labels)
             .observe(seconds);
+        drop(permit);
         Called {
             report,
             has_panicked,
-            is_made,
             ended_at,
         }
     }
@@ -320,30 +278,6 @@ impl Carriage<'_> {
 /// lies in buffers when the wait for the reply begins.
 fn call_max(pace: WritePace, bytes: u64, reply_wait_max: Duration) -> Duration {
     pace.wait_max + pace.at_slowest(bytes.saturating_mul(2)) + reply_wait_max + CALL_GRACE
-}
-
-/// The last wait before a call. One that found no time to go is not made, and throttled by ourselves.
-async fn depart(permit: &mut Permit) -> Result<(), SendError> {
-    match tokio::time::timeout(PATIENCE, permit.depart()).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(SendError::new(
-            Verdict::Throttled {
-                after: Some(Duration::from_secs(1)),
-            },
-            Reply::none("not called: the rate left no time"),
-        )),
-    }
-}
-
-fn starts(group: &Group, at: Timestamp) -> Vec<AttemptStart> {
-    let start = |member: &Member| AttemptStart {
-        delivery: member.delivery.id,
-        number: member.delivery.calls.saturating_add(1),
-        target: group.target.clone(),
-        at,
-        reason: member.reason.clone(),
-    };
-    group.members.iter().map(start).collect()
 }
 
 fn outgoing(carriage: &Carriage<'_>, group: &Group) -> Outgoing {

@@ -12,6 +12,7 @@ pub mod breaker;
 mod bursts;
 mod content;
 mod counting;
+mod departure;
 mod dispatcher;
 mod drain;
 pub mod dsn;

@@ -18,8 +18,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::warmup;
 pub use left::QuotaLeft;
-use permit::Departure;
 pub use permit::Permit;
+use permit::{Departure, Spent};
 use rate::{RatesByClass, Source, rates_by_class};
 pub use windows::quota_windows;
 use windows::{day_end, day_start};
@@ -184,13 +184,13 @@ impl Limiters {
             }
             None => None,
         };
-        let mut spent: Vec<&Account> = Vec::with_capacity(2);
+        let mut spent = Vec::with_capacity(2);
         for account in levels.into_iter().flatten() {
             match account.spend(self.shared.as_ref(), wish).await {
-                Ok(None) => spent.push(account),
+                Ok(None) => spent.push(account.spent(wish)),
                 unspent => {
-                    for account in spent {
-                        account.unspend(wish).await;
+                    for spent in spent {
+                        spent.undo().await;
                     }
                     return unspent.map(|until| Admission::Parked(until.unwrap_or(wish.now)));
                 }
@@ -200,7 +200,7 @@ impl Limiters {
             let recipients = u64::from(wish.recipients);
             account.sent.fetch_add(recipients, Ordering::Relaxed);
         }
-        Ok(Admission::Go(Permit::new(places, departure)))
+        Ok(Admission::Go(Permit::new(places, departure, spent)))
     }
 
     /// How many calls a target can have under way at once.
@@ -391,12 +391,13 @@ impl Account {
         zones.filter_map(|zone| day_end(&zone, now)).min()
     }
 
-    /// Takes back what a call that is not made had spent.
-    async fn unspend(&self, wish: &Wish<'_>) {
-        if let Some(slice) = self.slices.lock().await.get_mut(&wish.class)
-            && slice.taken_at.is_some()
-        {
-            slice.units += u64::from(wish.recipients);
+    /// What [`Account::spend`] has just taken.
+    fn spent(&self, wish: &Wish<'_>) -> Spent {
+        Spent {
+            slices: Arc::clone(&self.slices),
+            class: wish.class,
+            units: u64::from(wish.recipients),
+            at: wish.now,
         }
     }
 

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use jiff::tz::TimeZone;
 use malote_core::clock::{Clock, SystemClock};
 use malote_core::event::State;
+use malote_core::id::MessageId;
 use malote_core::limits::{Limits, Warmup};
 use malote_core::name::TargetName;
 use malote_core::provider::Verdict;
@@ -14,7 +15,7 @@ use malote_core::stream::{Class, OnThrottle};
 use malote_delivery::limits::{AccountLimits, Admission, Limiters, Wish};
 use malote_store::Shared;
 
-use crate::rig::{Rig, Setup, mail, until};
+use crate::rig::{Rig, Setup, events, mail, outcomes, until};
 use crate::script::{Act, Scripted};
 
 fn per_day(units: u64) -> Limits {
@@ -97,6 +98,39 @@ async fn a_larger_quota_ends_the_rest_that_the_smaller_one_caused() {
     let third = rig.submit_many("tx", 1).await;
     rig.engine.reload(setup.limits(per_day(10)).policy());
     rig.wait_for_all(&third, State::Sent).await;
+}
+
+/// Submits one to `news`, and blocks the only thread of the runtime where its call has been journaled
+/// and has not gone, until its time is over.
+async fn hold_one_up(rig: &Rig) -> MessageId {
+    let id = rig.submit(mail("news", &["r@x.example"])).await.id;
+    while rig.view(id).await.deliveries[0].attempts.is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    std::thread::sleep(Duration::from_millis(300));
+    id
+}
+
+#[tokio::test]
+async fn a_call_held_up_past_its_time_is_not_made_and_is_no_word_of_the_provider() {
+    let a = Scripted::new("a");
+    let limits = Limits {
+        // The next time is further away than a call waits for it.
+        per_second: Some(0.15),
+        ..per_day(1)
+    };
+    let rig = Rig::start(&Setup::new(&[], &[&a]).limits(limits)).await;
+    let id = hold_one_up(&rig).await;
+    let view = rig.wait_for(id, State::Queued).await;
+    assert_eq!(outcomes(&view.deliveries[0]), ["a: throttled"]);
+    assert_eq!(a.calls(), 0);
+    for metric in ["malote_provider_call_seconds", "malote_calls_in_flight"] {
+        assert!(rig.counted(metric, "a") < 0.5, "{metric}");
+    }
+    // Its quota of one was given back, or it would wait for a day.
+    let view = rig.wait_for(id, State::Sent).await;
+    assert!(!events(&view.deliveries[0]).contains(&"deferred"));
+    assert_eq!(outcomes(&view.deliveries[0]), ["a: throttled", "a: sent"]);
 }
 
 #[tokio::test]

@@ -263,7 +263,9 @@ async fn go(limiters: &Limiters, class: Class, count: u32, gate: Instant) {
     }
     sleep_until(gate).await;
     for mut permit in permits {
-        permit.depart().await.unwrap();
+        while !permit.is_due().await {
+            permit.take_another().await.unwrap();
+        }
     }
 }
 
@@ -346,10 +348,10 @@ async fn who_is_ready_goes_with_the_unit_of_a_call_that_is_held_up() {
             ..wish(&target, Class::Campaign, 1)
         };
         let held_up = limiters.admit(&wish).await.unwrap();
-        let Admission::Go(mut ready) = limiters.admit(&wish).await.unwrap() else {
+        let Admission::Go(ready) = limiters.admit(&wish).await.unwrap() else {
             panic!("it was not admitted");
         };
-        ready.depart().await.unwrap();
+        assert!(ready.is_due().await);
         drop(held_up);
         // A machine that stands still lets the first one pass.
         if began.elapsed() < period(20.0) * 2 {
@@ -357,4 +359,59 @@ async fn who_is_ready_goes_with_the_unit_of_a_call_that_is_held_up() {
         }
     }
     panic!("it always waits for its own");
+}
+
+#[tokio::test]
+async fn the_first_call_of_a_slow_rate_that_is_idle_goes_though_it_takes_a_while() {
+    let limiters = limiters(limits(0.1, None), None, None);
+    // A process before this one may have used it up to here.
+    tokio::time::sleep(SECOND + LATE_MAX).await;
+    let (began, target) = (Instant::now(), target());
+    let admission = limiters.admit(&wish(&target, Class::Campaign, 1)).await;
+    let Ok(Admission::Go(permit)) = admission else {
+        panic!("it was not admitted");
+    };
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(permit.is_due().await, "{:?}", began.elapsed());
+    assert!(began.elapsed() >= AHEAD);
+}
+
+#[tokio::test]
+async fn a_call_of_many_that_is_held_up_waits_for_one_more_unit_only() {
+    let limiters = limiters(limits(20.0, None), None, None);
+    let target = target();
+    let wish = Wish {
+        patience: Duration::from_secs(60),
+        ..wish(&target, Class::Campaign, 40)
+    };
+    let Admission::Go(mut permit) = limiters.admit(&wish).await.unwrap() else {
+        panic!("it was not admitted");
+    };
+    tokio::time::sleep(AHEAD * 2).await;
+    let began = Instant::now();
+    while !permit.is_due().await {
+        permit.take_another().await.unwrap();
+    }
+    assert!(began.elapsed() < span(20.0, 20), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_call_that_is_not_made_gives_its_quota_back() {
+    let account = Limits {
+        per_day: Some(10),
+        ..limits(100.0, None)
+    };
+    let limiters = limiters(account, Some(Limits::default()), None);
+    let target = target();
+    let wish = Wish {
+        patience: Duration::from_secs(60),
+        ..wish(&target, Class::Campaign, 7)
+    };
+    let left = async || limiters.quotas(wish.now).await.unwrap()[0].left;
+    let Admission::Go(permit) = limiters.admit(&wish).await.unwrap() else {
+        panic!("it was not admitted");
+    };
+    assert_eq!(left().await, 3);
+    permit.unspend().await;
+    assert_eq!(left().await, 10);
 }
