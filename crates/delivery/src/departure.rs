@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use malote_core::event::State;
 use malote_core::provider::{Reply, Verdict};
 use malote_core::stream::OnUnknown;
 use malote_store::{AttemptOutcome, AttemptStart};
@@ -15,6 +16,9 @@ use crate::engine::Engine;
 use crate::limits::Permit;
 use crate::outcome::{self, Outcome};
 
+/// Age of the look at the suppressions from which it is repeated. It and the 150 ms of a time, with what a
+/// node learns of others' entries in 300 ms, are less than the second that is promised.
+const LOOK_MAX: Duration = Duration::from_millis(500);
 /// Wait of deliveries whose call is not made.
 const NO_CALL_WAIT: Duration = Duration::from_secs(1);
 
@@ -35,6 +39,7 @@ impl Engine {
         mut group: Group,
         permit: &mut Permit,
     ) -> (Vec<Outcome>, Option<Departed>) {
+        let looked_at = Instant::now();
         let mut outcomes = self.take_suppressed(carriage, &mut group).await;
         if group.members.is_empty() {
             return (outcomes, None);
@@ -48,21 +53,45 @@ impl Engine {
             outcomes.extend(outcome::wait_all(group.members, started_at, NO_CALL_WAIT));
             return (outcomes, None);
         }
-        if is_in_time(permit).await {
-            let departed = Departed {
-                group,
-                starts,
-                started_at,
-            };
-            return (outcomes, Some(departed));
-        }
-        let now = self.clock.now();
-        let mut held_back = outcome::wait_all(group.members, now, NO_CALL_WAIT);
+        let mut unmade = self.wait(carriage, &mut group, permit, looked_at).await;
         if is_journaled {
-            end_unmade(&mut held_back, &starts, now);
+            end_unmade(&mut unmade, &starts, self.clock.now());
         }
-        outcomes.extend(held_back);
-        (outcomes, None)
+        outcomes.extend(unmade);
+        let departed = (!group.members.is_empty()).then(|| Departed {
+            starts: self::starts(&group, started_at),
+            group,
+            started_at,
+        });
+        (outcomes, departed)
+    }
+
+    /// Waits for the time of a call, and for another one where that is over. Takes out those that are
+    /// suppressed meanwhile; all, if no time comes within the patience.
+    async fn wait(
+        &self,
+        carriage: &Carriage<'_>,
+        group: &mut Group,
+        permit: &mut Permit,
+        mut looked_at: Instant,
+    ) -> Vec<Outcome> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut unmade = Vec::new();
+        loop {
+            if looked_at.elapsed() > LOOK_MAX {
+                looked_at = Instant::now();
+                unmade.extend(self.take_suppressed(carriage, group).await);
+            }
+            if group.members.is_empty() || permit.is_due().await {
+                return unmade;
+            }
+            let another = timeout_at(deadline, permit.take_another()).await;
+            if !matches!(another, Ok(Ok(()))) || Instant::now() >= deadline {
+                let late = std::mem::take(&mut group.members);
+                unmade.extend(outcome::wait_all(late, self.clock.now(), NO_CALL_WAIT));
+                return unmade;
+            }
+        }
     }
 
     /// Takes out what was suppressed since the lease, here or at another node; all, if that cannot
@@ -95,28 +124,21 @@ impl Engine {
     }
 }
 
-/// Waits for the call's time, and for another one where that is over; false if none comes in time.
-async fn is_in_time(permit: &mut Permit) -> bool {
-    let deadline = Instant::now() + PATIENCE;
-    while !permit.is_due().await {
-        let another = timeout_at(deadline, permit.take_another()).await;
-        if !matches!(another, Ok(Ok(()))) || Instant::now() >= deadline {
-            return false;
-        }
-    }
-    true
-}
-
 /// Ends what was journaled of a call that is not made, or it would be taken for one whose outcome
 /// nobody knows.
 fn end_unmade(outcomes: &mut [Outcome], starts: &[AttemptStart], now: Timestamp) {
     for outcome in outcomes {
         let id = outcome.settlement.delivery;
+        let verdict = if outcome.settlement.next.state == State::Suppressed {
+            Verdict::Suppressed
+        } else {
+            Verdict::Throttled { after: None }
+        };
         let start = starts.iter().find(|start| start.delivery == id);
         outcome.settlement.attempt = start.map(|start| AttemptOutcome {
             start: start.clone(),
             ended_at: now,
-            outcome: Verdict::Throttled { after: None }.as_str().to_owned(),
+            outcome: verdict.as_str().to_owned(),
             reply: Reply::none("not called: it missed its time"),
             provider_message_id: None,
         });

@@ -267,7 +267,8 @@ async fn a_webhook_is_followed_in_a_few_transactions_however_much_it_tells() {
     assert!(took <= COMMITS_MAX - 2.0, "{took} transactions");
 }
 
-fn by_hand(recipient: &str, at: Timestamp) -> Suppression {
+/// An operator's entry.
+pub(crate) fn by_hand(recipient: &str, at: Timestamp) -> Suppression {
     Suppression {
         address: recipient
             .parse::<malote_core::address::EmailAddress>()

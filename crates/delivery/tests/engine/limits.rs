@@ -15,6 +15,7 @@ use malote_core::stream::{Class, OnThrottle};
 use malote_delivery::limits::{AccountLimits, Admission, Limiters, Wish};
 use malote_store::Shared;
 
+use crate::feedback::by_hand;
 use crate::rig::{Rig, Setup, events, mail, outcomes, until};
 use crate::script::{Act, Scripted};
 
@@ -131,6 +132,22 @@ async fn a_call_held_up_past_its_time_is_not_made_and_is_no_word_of_the_provider
     let view = rig.wait_for(id, State::Sent).await;
     assert!(!events(&view.deliveries[0]).contains(&"deferred"));
     assert_eq!(outcomes(&view.deliveries[0]), ["a: throttled", "a: sent"]);
+}
+
+#[tokio::test]
+async fn who_is_suppressed_while_a_call_waits_for_another_time_is_not_written_to() {
+    let a = Scripted::new("a");
+    let limits = Limits {
+        per_second: Some(0.5),
+        ..Limits::default()
+    };
+    let rig = Rig::start(&Setup::new(&[], &[&a]).limits(limits)).await;
+    let id = hold_one_up(&rig).await;
+    let entry = by_hand("r@x.example", rig.clock.now());
+    rig.store.suppress(vec![entry]).await.unwrap();
+    let view = rig.wait_for(id, State::Suppressed).await;
+    assert_eq!(outcomes(&view.deliveries[0]), ["a: suppressed"]);
+    assert_eq!(a.calls(), 0);
 }
 
 #[tokio::test]
