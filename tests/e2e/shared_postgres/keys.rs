@@ -15,7 +15,7 @@ use super::{Nodes, SEEN_MAX};
 use crate::{SENT_MAX, order};
 
 /// How long the wire keeps each piece: far longer than a node takes for a commit of its own.
-const SLOW: Duration = Duration::from_millis(1_500);
+const SLOW: Duration = Duration::from_millis(700);
 
 /// What a submission under a key was answered.
 #[derive(Debug, Clone, PartialEq)]
@@ -182,8 +182,9 @@ async fn a_node_killed_between_commit_and_completion_says_so_at_its_next_start()
     let message = order("ana@one.example");
     nodes.wire.set(Mood::Delayed(SLOW));
     let first = post(&nodes.one, "k", &message).await?;
-    nodes.one.kill()?;
+    // A process that is killed amid a sync ends when that has, and what it wrote goes on meanwhile.
     nodes.wire.set(Mood::Cut);
+    nodes.one.kill()?;
     ensure!(first.status == 202 && !first.is_replay, "{first:?}");
     assert_eq!(open_keys(&nodes).await?, 1, "it was completed in time");
     let said = post(&nodes.other, "k", &message).await?;
@@ -300,8 +301,9 @@ async fn an_operator_forgets_a_node_that_does_not_come_back() -> Result<()> {
     ensure!(status == Some(2) && text.contains("lives"), "{text}");
     nodes.wire.set(Mood::Delayed(SLOW));
     ensure!(post(&nodes.one, "k", &message).await?.status == 202);
-    nodes.one.kill()?;
+    // A process that is killed amid a sync ends when that has, and what it wrote goes on meanwhile.
     nodes.wire.set(Mood::Cut);
+    nodes.one.kill()?;
     ask(
         &nodes,
         "UPDATE malote.nodes SET beat_at = beat_at - 16000000 WHERE name = 'one'",
